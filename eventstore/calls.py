@@ -1,0 +1,332 @@
+"""The door: what a caller hands in becomes a checked `Call`, or is refused with `InvalidEvent`.
+
+Everything that can be known before the commit is done here, on the caller's side: names, limits,
+canonical bytes, the content hash of a key, the part of the envelope that does not depend on the
+position. Engines take calls, and answer each with an outcome.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+
+from . import canonical
+from .envelope import envelope_tail
+from .errors import InvalidEvent
+from .events import Append, NewEvent, as_events
+from .limits import (
+    APPEND_BYTES_MAX,
+    APPEND_EVENTS_MAX,
+    APPEND_STREAMS_MAX,
+    CAUSES_MAX,
+    CONTEXT_BYTES_MAX,
+    TAGS_MAX,
+)
+from .names import check_name, check_optional_name
+from .points import Expected, check_expected, to_microseconds
+from .query import AppendCondition, Query, as_queries
+from .registry import registry
+
+_encode = msgspec.json.Encoder().encode
+CALL_SCOPE = ""
+"""Where the key of an `append_many` belongs: to the call, not to one of its streams."""
+
+
+class Prepared(msgspec.Struct, gc=False):
+    """One event, checked and encoded."""
+
+    id: str
+    type: str
+    schema_version: int
+    occurred_us: int | None
+    actor: str | None
+    causation_id: str | None
+    correlation_id: str | None
+    derived_json: str | None
+    tags_json: str | None
+    context_json: str | None
+    payload: bytes
+    tail: bytes
+    tags: tuple[str, ...]
+    derived_from: tuple[str, ...]
+
+
+class StreamAppend(msgspec.Struct, gc=False):
+    """The part of a call that one stream gets."""
+
+    stream: str
+    expected: Expected | int
+    events: list[Prepared]
+    queries: tuple[Query, ...]
+    after: int
+    condition: AppendCondition | None
+
+
+class Call(msgspec.Struct, gc=False):
+    """An `append` or `append_many`: all of it is written, or nothing."""
+
+    tenant: str
+    appends: list[StreamAppend]
+    key: str | None
+    key_scope: str
+    content_hash: bytes | None
+    given_ids: tuple[str, ...]
+    event_count: int
+    payload_bytes: int
+
+
+class Written(msgspec.Struct, gc=False):
+    """A call that stands in the log, one row for each of its appends in order.
+
+    `rows`: (first version, first position, number of events); for an append without events the
+    version and the head position that were checked, and 0. `duplicate`: it stood before.
+    """
+
+    rows: list[tuple[int, int, int]]
+    recorded_us: int
+    duplicate: bool = False
+
+
+class Refused(msgspec.Struct, gc=False):
+    """A call that was judged and not written.
+
+    `reason` is conflict, condition, mismatch or id; `index` the append at fault; `actual` the
+    version found; `first` what the key's first use wrote (for mismatch); `detail` the id.
+    """
+
+    reason: str
+    index: int = 0
+    actual: int = 0
+    first: Written | None = None
+    first_streams: tuple[str, ...] = ()
+    detail: str = ""
+
+
+Outcome = Written | Refused
+
+
+class Defaults(msgspec.Struct, frozen=True):
+    """What `bind` gives to every append of a store."""
+
+    actor: str | None = None
+    correlation_id: str | None = None
+    causation_id: str | None = None
+    context: dict[str, Any] | None = None
+
+
+def prepare_one(
+    tenant: str, append: Append, key: str | None, defaults: Defaults, ids: Callable[[], str]
+) -> Call:
+    """The call of an `append`; its key belongs to the stream."""
+    part, given = _prepare_stream(append, defaults, ids)
+    return _call(tenant, [part], given, key, part.stream)
+
+
+def prepare_many(
+    tenant: str,
+    appends: Sequence[Append],
+    key: str | None,
+    defaults: Defaults,
+    ids: Callable[[], str],
+) -> Call:
+    """The call of an `append_many`; its key belongs to the call."""
+    if not appends:
+        raise InvalidEvent("append_many: needs at least one Append")
+    if len(appends) > APPEND_STREAMS_MAX:
+        raise InvalidEvent(f"append_many: {len(appends)} appends, at most {APPEND_STREAMS_MAX}")
+    parts: list[StreamAppend] = []
+    given: list[str] = []
+    streams: set[str] = set()
+    for append in appends:
+        if not isinstance(append, Append):
+            raise InvalidEvent(f"append_many: an Append, not {type(append).__name__}")
+        part, ids_given = _prepare_stream(append, defaults, ids)
+        if part.stream in streams:
+            raise InvalidEvent(f"append_many: stream {part.stream!r} twice in one call")
+        streams.add(part.stream)
+        parts.append(part)
+        given.extend(ids_given)
+    return _call(tenant, parts, given, key, CALL_SCOPE)
+
+
+def _call(
+    tenant: str, parts: list[StreamAppend], given: list[str], key: str | None, scope: str
+) -> Call:
+    count = size = 0
+    for part in parts:
+        count += len(part.events)
+        for event in part.events:
+            size += len(event.payload)
+    if count > APPEND_EVENTS_MAX:
+        raise InvalidEvent(f"append: {count} events, at most {APPEND_EVENTS_MAX}")
+    if size > APPEND_BYTES_MAX:
+        raise InvalidEvent(f"append: {size} bytes of payload, at most {APPEND_BYTES_MAX}")
+    if len(given) > 1 and len(set(given)) < len(given):
+        raise InvalidEvent("append: one event id given twice")
+    content = None
+    if key is not None:
+        check_name("idempotency key", key)
+        content = _content_hash(parts, set(given))
+    return Call(tenant, parts, key, scope, content, tuple(given), count, size)
+
+
+def _prepare_stream(
+    append: Append, defaults: Defaults, ids: Callable[[], str]
+) -> tuple[StreamAppend, list[str]]:
+    stream = check_name("stream", append.stream)
+    expected = append.expected
+    if expected is not Expected.ANY:
+        expected = check_expected(expected, f"stream {stream!r}")
+    condition = append.condition
+    queries: tuple[Query, ...] = ()
+    after = 0
+    if condition is not None:
+        if not isinstance(condition, AppendCondition):
+            raise InvalidEvent(f"condition: an AppendCondition, not {type(condition).__name__}")
+        queries, after = as_queries(condition.query), condition.after
+    actor = append.actor or defaults.actor
+    correlation = append.correlation_id or defaults.correlation_id
+    shared = _Shared(
+        stream,
+        None if actor is None else check_name("actor", actor),
+        None if correlation is None else check_name("correlation id", correlation),
+        check_optional_name("causation id", append.causation_id or defaults.causation_id),
+        _context(append.context if append.context is not None else defaults.context),
+    )
+    given: list[str] = []
+    events = [
+        _prepare_event(event, index, shared, ids, given)
+        for index, event in enumerate(as_events(append.events))
+    ]
+    return StreamAppend(stream, expected, events, queries, after, condition), given
+
+
+class _Shared(msgspec.Struct, gc=False):
+    """What all events of one stream's part have in common."""
+
+    stream: str
+    actor: str | None
+    correlation_id: str | None
+    causation_id: str | None
+    context_json: str | None
+
+
+def _prepare_event(
+    event: Any, index: int, shared: _Shared, ids: Callable[[], str], given: list[str]
+) -> Prepared:
+    if not isinstance(event, NewEvent):
+        event = NewEvent("", event)
+    name, version, payload, type_tags = _encode_data(event.type, event.data, index)
+    event_id = event.id
+    if event_id is None:
+        event_id = ids()
+    else:
+        given.append(check_name("event id", event_id))
+    causation = shared.causation_id
+    if event.causation_id is not None:
+        causation = check_name("causation id", event.causation_id)
+    context = shared.context_json if event.context is None else _context(event.context)
+    occurred = event.occurred_at
+    occurred_us = None if occurred is None else to_microseconds(occurred, "occurred_at")
+    tags, derived = event.tags, event.derived_from
+    if tags or type_tags:
+        tags = _name_list("tag", (*_iterable("tag", tags), *type_tags), TAGS_MAX)
+    derived = _name_list("derived_from", derived, CAUSES_MAX) if derived else ()
+    tags_json = _encode(tags).decode() if tags else None
+    derived_json = _encode(derived).decode() if derived else None
+    tail = envelope_tail(
+        shared.stream,
+        event_id,
+        name,
+        version,
+        occurred_us,
+        shared.actor,
+        causation,
+        shared.correlation_id,
+        derived_json,
+        tags_json,
+        context,
+    )
+    return Prepared(
+        event_id,
+        name,
+        version,
+        occurred_us,
+        shared.actor,
+        causation,
+        shared.correlation_id,
+        derived_json,
+        tags_json,
+        context,
+        payload,
+        tail,
+        tuple(tags),
+        tuple(derived),
+    )
+
+
+def _encode_data(
+    name: str, data: Any, index: int
+) -> tuple[str, int, bytes, Iterable[str]]:
+    """(type name, schema version, canonical payload, tags of the registered class)."""
+    entry = registry.by_class.get(type(data))
+    if entry is not None:
+        where = f"event {index} ({entry.name})"
+        if name and name != entry.name:
+            raise InvalidEvent(f"{where}: NewEvent says {name!r}")
+        payload = entry.to_payload(data, where)
+        return entry.name, entry.version, payload, entry.tags(data) if entry.tags else ()
+    if not name:
+        raise InvalidEvent(
+            f"event {index}: a NewEvent or an instance of a registered class,"
+            f" not {type(data).__name__}"
+        )
+    check_name("type", name)
+    payload = canonical.encode(data, f"event {index} ({name}) $")
+    entry = registry.by_name.get(name)
+    if entry is None:
+        return name, registry.current_version(name), payload, ()
+    instance = entry.from_payload(payload, f"event {index} ({name})")
+    return name, entry.version, payload, entry.tags(instance) if entry.tags else ()
+
+
+def _context(context: object) -> str | None:
+    if context is None:
+        return None
+    if not isinstance(context, dict):
+        raise InvalidEvent(f"context: a dict, not {type(context).__name__}")
+    return canonical.encode(context, "context $", CONTEXT_BYTES_MAX).decode()
+
+
+def _name_list(kind: str, names: object, count_max: int) -> tuple[str, ...]:
+    found = tuple(dict.fromkeys(check_name(kind, name) for name in _iterable(kind, names)))
+    if len(found) > count_max:
+        raise InvalidEvent(f"{kind}: {len(found)} of them on one event, at most {count_max}")
+    return found
+
+
+def _iterable(kind: str, names: object) -> Iterable[object]:
+    if isinstance(names, (str, bytes)) or not isinstance(names, Iterable):
+        raise InvalidEvent(f"{kind}: a list of names, not {type(names).__name__}")
+    return names
+
+
+def _content_hash(parts: list[StreamAppend], given: set[str]) -> bytes:
+    """What "same content" means for a key: everything the caller gave but the expectations.
+
+    Ids that the store made are left out, because a retry is given new ones.
+    """
+    digest = sha256()
+    for part in parts:
+        digest.update(_encode((part.stream, len(part.events))))
+        for event in part.events:
+            tail = event.tail
+            if event.id not in given:
+                tail = tail.replace(_encode(event.id), b"", 1)
+            digest.update(b"%d,%d:" % (len(tail), len(event.payload)))
+            digest.update(tail)
+            digest.update(event.payload)
+    return digest.digest()

@@ -1,0 +1,211 @@
+"""Canonical JSON: the bytes that are stored, and the refusal of what would not come back the same.
+
+Canonical means UTF-8, no spaces, object keys sorted by code point, numbers as msgspec writes
+them. `tests/unit/test_canonical.py` pins golden bytes. Decoded data is read-only, because events
+are shared between readers.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NoReturn
+
+import msgspec
+
+from .errors import InvalidEvent
+from .limits import INTEGER_MAX, INTEGER_MIN, PAYLOAD_BYTES_MAX, PAYLOAD_DEPTH_MAX
+
+_encode = msgspec.json.Encoder(order="sorted").encode
+_decode = msgspec.json.Decoder().decode
+
+
+def encode(data: object, where: str, bytes_max: int = PAYLOAD_BYTES_MAX) -> bytes:
+    """The canonical bytes of any JSON value made of dict, list, str, int, float, bool and None.
+
+    `where` names the place in errors. Raises `InvalidEvent` with a JSON path for what would not
+    come back equal: NaN, infinities, lone surrogates, integers beyond signed 64 bits, depth over
+    100, non-string keys, tuples, sets, bytes, dates and other objects, more than `bytes_max` bytes.
+    """
+    odd = _check(data, 0, where)
+    try:
+        payload = _encode(data)
+    except UnicodeEncodeError:
+        _refuse_surrogate(data, where)
+    except (TypeError, ValueError, OverflowError) as exc:
+        raise InvalidEvent(f"{where}: cannot be stored as JSON ({type(exc).__name__})") from None
+    if len(payload) > bytes_max:
+        raise InvalidEvent(f"{where}: {len(payload)} bytes, at most {bytes_max}")
+    if odd and _decode(payload) != data:
+        raise InvalidEvent(f"{where}: holds an object that would not come back the same")
+    return payload
+
+
+def encode_typed(instance: object, where: str) -> bytes:
+    """The canonical bytes of a msgspec Struct; what they decode to is checked by the caller."""
+    try:
+        payload = _encode(instance)
+    except UnicodeEncodeError:
+        _refuse_surrogate(msgspec.to_builtins(instance), where)
+    except (TypeError, ValueError, OverflowError) as exc:
+        raise InvalidEvent(f"{where}: cannot be stored as JSON ({type(exc).__name__})") from None
+    _check(_decode(payload), 0, where)
+    if len(payload) > PAYLOAD_BYTES_MAX:
+        raise InvalidEvent(f"{where}: {len(payload)} bytes, at most {PAYLOAD_BYTES_MAX}")
+    return payload
+
+
+def decode(payload: bytes) -> Any:
+    """The JSON value in `payload`, read-only all the way down."""
+    return freeze(_decode(payload))
+
+
+def decode_mutable(payload: bytes) -> Any:
+    """The JSON value in `payload` as fresh dicts and lists, for a caller that owns them."""
+    return _decode(payload)
+
+
+def _check(value: Any, depth: int, path: str) -> bool:
+    """Refuses what JSON would lose; True when an odd type is left for the round-trip check."""
+    odd = False
+    if depth > PAYLOAD_DEPTH_MAX:
+        raise InvalidEvent(f"{_root(path)}: deeper than {PAYLOAD_DEPTH_MAX} levels")
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if type(key) is not str:
+                _refuse(f"key of type {type(key).__name__}", path)
+            kind = type(item)
+            if kind is str or item is None or kind is bool:
+                continue
+            if kind is int:
+                if not INTEGER_MIN <= item <= INTEGER_MAX:
+                    _refuse("integer beyond signed 64 bits", f"{path}.{_show(key)}")
+            elif _check_item(item, depth, f"{path}.{_show(key)}"):
+                odd = True
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            kind = type(item)
+            if kind is str or item is None or kind is bool:
+                continue
+            if _check_item(item, depth, f"{path}[{index}]"):
+                odd = True
+    else:
+        odd = _check_item(value, depth, path)
+    return odd
+
+
+def _check_item(item: Any, depth: int, path: str) -> bool:
+    kind = type(item)
+    if kind is float:
+        if not math.isfinite(item):
+            _refuse("NaN or infinity", path)
+        return False
+    if isinstance(item, (dict, list)):
+        return _check(item, depth + 1, path)
+    if isinstance(item, int):
+        if not INTEGER_MIN <= item <= INTEGER_MAX:
+            _refuse("integer beyond signed 64 bits", path)
+        return kind is not int and kind is not bool
+    if item is None or kind is str:
+        return False
+    if isinstance(item, (str, float)):
+        return True
+    _refuse(f"{kind.__name__}, which JSON does not give back", path)
+
+
+def _refuse(what: str, path: str) -> NoReturn:
+    raise InvalidEvent(f"{path}: {what}")
+
+
+def _refuse_surrogate(value: Any, path: str) -> NoReturn:
+    """Finds the lone surrogate that made the encoder fail, for the message."""
+    stack = [(value, path)]
+    while stack:
+        item, at = stack.pop()
+        if isinstance(item, str) and not _encodable(item):
+            _refuse("lone surrogate", at)
+        if isinstance(item, dict):
+            for key, child in item.items():
+                if not _encodable(key):
+                    _refuse("lone surrogate in a key", at)
+                stack.append((child, f"{at}.{_show(key)}"))
+        elif isinstance(item, list):
+            stack.extend((child, f"{at}[{index}]") for index, child in enumerate(item))
+    _refuse("lone surrogate", path)
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _show(key: str) -> str:
+    """A key as it may stand in an error: keys are structure, but a long one may be content."""
+    return key if len(key) <= 40 and key.isprintable() else f"<key of {len(key)} characters>"
+
+
+def _root(path: str) -> str:
+    return path if len(path) <= 120 else path[:120] + "..."
+
+
+class FrozenDict(dict[str, Any]):
+    """A decoded JSON object. It compares and encodes as a dict; changing it raises TypeError.
+
+    `copy.deepcopy` and `copy()` give a plain dict that may be changed.
+    """
+
+    __slots__ = ()
+
+    def _refuse(self, *args: object, **kwargs: object) -> NoReturn:
+        raise TypeError("event data is read-only; copy it first (copy.deepcopy gives plain data)")
+
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    clear = pop = popitem = setdefault = update = _refuse  # type: ignore[assignment]  # narrower on purpose
+
+    def __deepcopy__(self, memo: object) -> dict[str, Any]:
+        return {key: thaw(value) for key, value in self.items()}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (thaw(self),)
+
+
+class FrozenList(list[Any]):
+    """A decoded JSON array. It compares and encodes as a list; changing it raises TypeError."""
+
+    __slots__ = ()
+
+    def _refuse(self, *args: object, **kwargs: object) -> NoReturn:
+        raise TypeError("event data is read-only; copy it first (copy.deepcopy gives plain data)")
+
+    __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse
+    append = clear = extend = insert = pop = remove = reverse = sort = _refuse  # type: ignore[assignment]  # narrower on purpose
+
+    def __deepcopy__(self, memo: object) -> list[Any]:
+        return [thaw(value) for value in self]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return list, (thaw(self),)
+
+
+def freeze(value: Any) -> Any:
+    """`value` with every dict and list in it read-only."""
+    kind = type(value)
+    if kind is dict:
+        for key, item in value.items():
+            if type(item) is dict or type(item) is list:
+                value[key] = freeze(item)
+        return FrozenDict(value)
+    if kind is list:
+        return FrozenList([freeze(item) for item in value])
+    return value
+
+
+def thaw(value: Any) -> Any:
+    """`value` as plain dicts and lists that may be changed."""
+    if isinstance(value, dict):
+        return {key: thaw(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [thaw(item) for item in value]
+    return value

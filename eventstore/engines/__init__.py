@@ -1,0 +1,1 @@
+"""Engines: one folder each. Only they import a database driver, and none imports another."""

@@ -1,0 +1,259 @@
+"""The in-memory engine: a commit is a function call, and nothing outlives the process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from itertools import islice
+from typing import Any
+
+import msgspec
+
+from ...calls import Call, Outcome, Written
+from ...errors import InvalidEvent, StoreClosed
+from ...events import RecordedEvent
+from ...judge import StoredKey, judge
+from ...limits import SNAPSHOTS_KEPT
+from ...query import Query
+from ..port import CheckpointRow, Head, LogPage, SnapshotRow, StreamRow
+from .ledger import MemoryLedger
+
+_CheckpointKey = tuple[str, str, int, int]
+
+
+class MemoryEngine:
+    """A log in this process's memory, judged by the same judge as every embedded engine."""
+
+    url = "memory://"
+
+    def __init__(self, clock: Callable[[], int]) -> None:
+        self._ledger = MemoryLedger(clock)
+        self._waiters: set[asyncio.Future[None]] = set()
+        self._checkpoints: dict[_CheckpointKey, CheckpointRow] = {}
+        self._snapshots: dict[tuple[str, str], list[tuple[str, str, SnapshotRow]]] = {}
+        self._closed = False
+
+    async def commit(self, call: Call) -> Outcome:
+        """See `Engine`. There is no await inside, so nothing can be cancelled half-way."""
+        if self._closed:
+            raise StoreClosed("memory store: closed")
+        self._refuse_repeated_ids(call)
+        outcome = judge(call, self._ledger)
+        if isinstance(outcome, Written) and call.event_count:
+            for waiter in self._waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
+        return outcome
+
+    def _refuse_repeated_ids(self, call: Call) -> None:
+        ids = self._ledger.log(call.tenant).ids
+        for part in call.appends:
+            for event in part.events:
+                if event.id in ids and event.id not in call.given_ids:
+                    raise InvalidEvent(f"append: the id factory repeated {event.id!r}")
+
+    async def stream_page(
+        self, tenant: str, stream: str, after: int, limit: int, backwards: bool
+    ) -> list[RecordedEvent]:
+        """See `Engine`."""
+        events = self._ledger.log(tenant).streams.get(stream, [])
+        if backwards:
+            return events[: max(after - 1, 0)][::-1][:limit]
+        return events[after : after + limit]
+
+    async def log_page(
+        self, tenant: str, after: int, until: int, queries: Sequence[Query], limit: int
+    ) -> LogPage:
+        """See `Engine`."""
+        stop = min(until, after + limit)
+        rows = self._ledger.log(tenant).events[after:stop]
+        if queries:
+            rows = [row for row in rows if any(q.matches(row.type, row.tags) for q in queries)]
+        return LogPage(rows, stop)
+
+    async def head(self, tenant: str) -> Head:
+        """See `Engine`."""
+        return self._ledger.log(tenant).head()
+
+    async def hash_at(self, tenant: str, position: int) -> bytes | None:
+        """See `Engine`."""
+        hashes = self._ledger.log(tenant).hashes
+        return hashes[position - 1] if 0 < position <= len(hashes) else None
+
+    async def stream_version(self, tenant: str, stream: str) -> int:
+        """See `Engine`."""
+        return self._ledger.version(tenant, stream)
+
+    async def streams_page(
+        self, tenant: str, prefix: str, after: str, limit: int
+    ) -> list[StreamRow]:
+        """See `Engine`."""
+        streams = self._ledger.log(tenant).streams
+        names = sorted(
+            (name for name in streams if name.startswith(prefix) and name.encode() > after.encode()),
+            key=str.encode,
+        )
+        return [
+            StreamRow(
+                name,
+                len(streams[name]),
+                streams[name][0].recorded_us,
+                streams[name][-1].recorded_us,
+            )
+            for name in names[:limit]
+        ]
+
+    async def find_key(self, tenant: str, stream: str, key: str) -> StoredKey | None:
+        """See `Engine`."""
+        return self._ledger.find_key(tenant, stream, key)
+
+    async def find_by_cause(
+        self, tenant: str, event_id: str, after: int, limit: int
+    ) -> list[RecordedEvent]:
+        """See `Engine`."""
+        log = self._ledger.log(tenant)
+        positions = (p for p in log.caused.get(event_id, ()) if p > after)
+        return [log.events[position - 1] for position in islice(positions, limit)]
+
+    async def find_by_id(self, tenant: str, event_id: str) -> RecordedEvent | None:
+        """See `Engine`."""
+        log = self._ledger.log(tenant)
+        position = log.ids.get(event_id)
+        return None if position is None else log.events[position - 1]
+
+    async def wait(self, tenant: str, after: int) -> None:
+        """See `Engine`. Cancelled, it leaves no waiter behind."""
+        if self._closed or self._ledger.head_position(tenant) > after:
+            return
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.add(waiter)
+        try:
+            await waiter
+        finally:
+            self._waiters.discard(waiter)
+
+    async def load_checkpoint(
+        self, tenant: str, name: str, generation: int, partition: int
+    ) -> CheckpointRow | None:
+        """See `Engine`."""
+        return self._checkpoints.get((tenant, name, generation, partition))
+
+    async def save_checkpoint(self, tenant: str, row: CheckpointRow) -> bool:
+        """See `Engine`."""
+        key = (tenant, row.name, row.generation, row.partition)
+        stands = self._checkpoints.get(key)
+        if stands is None:
+            if row.fencing_token:
+                return False
+            self._checkpoints[key] = row
+            return True
+        if stands.fencing_token != row.fencing_token:
+            return False
+        self._checkpoints[key] = msgspec.structs.replace(
+            stands, position=row.position, hash=row.hash
+        )
+        return True
+
+    async def take_lease(
+        self, tenant: str, row: CheckpointRow, now_us: int
+    ) -> CheckpointRow | None:
+        """See `Engine`."""
+        key = (tenant, row.name, row.generation, row.partition)
+        stands = self._checkpoints.get(key)
+        if stands is None:
+            stands = msgspec.structs.replace(row, holder=None, lease_until_us=0, fencing_token=0)
+        own = stands.holder == row.holder and stands.fencing_token == row.fencing_token
+        if own and stands.lease_until_us > now_us:
+            stands = msgspec.structs.replace(stands, lease_until_us=row.lease_until_us)
+        elif stands.holder is None or stands.lease_until_us <= now_us:
+            stands = msgspec.structs.replace(
+                stands,
+                holder=row.holder,
+                lease_until_us=row.lease_until_us,
+                fencing_token=stands.fencing_token + 1,
+            )
+        else:
+            return None
+        self._checkpoints[key] = stands
+        return stands
+
+    async def end_lease(self, tenant: str, row: CheckpointRow) -> None:
+        """See `Engine`."""
+        key = (tenant, row.name, row.generation, row.partition)
+        stands = self._checkpoints.get(key)
+        if stands is not None and stands.fencing_token == row.fencing_token:
+            self._checkpoints[key] = msgspec.structs.replace(stands, holder=None, lease_until_us=0)
+
+    async def tenants_beyond(
+        self, name: str, generation: int, limit: int
+    ) -> list[tuple[str, int, int]]:
+        """See `Engine`."""
+        found = []
+        for tenant in await self.tenants():
+            head = self._ledger.head_position(tenant)
+            places = [
+                row.position
+                for (owner, reader, build, _), row in self._checkpoints.items()
+                if (owner, reader, build) == (tenant, name, generation)
+            ]
+            place = min(places, default=0)
+            if head > place:
+                found.append((tenant, head, place))
+        return found[:limit]
+
+    async def save_snapshot(
+        self, tenant: str, stream: str, reducer: str, fingerprint: str, row: SnapshotRow
+    ) -> None:
+        """See `Engine`."""
+        rows = self._snapshots.setdefault((tenant, stream), [])
+        rows[:] = [r for r in rows if (r[0], r[1], r[2].version) != (reducer, fingerprint, row.version)]
+        rows.append((reducer, fingerprint, row))
+        mine = sorted(r[2].version for r in rows if r[:2] == (reducer, fingerprint))
+        too_old = set(mine[:-SNAPSHOTS_KEPT])
+        rows[:] = [
+            r for r in rows if r[:2] != (reducer, fingerprint) or r[2].version not in too_old
+        ]
+
+    async def find_snapshot(
+        self, tenant: str, stream: str, reducer: str, fingerprint: str, until: int
+    ) -> SnapshotRow | None:
+        """See `Engine`."""
+        rows = [
+            row
+            for name, print_, row in self._snapshots.get((tenant, stream), ())
+            if (name, print_) == (reducer, fingerprint) and row.version <= until
+        ]
+        return max(rows, key=lambda row: row.version, default=None)
+
+    async def list_snapshots(self, tenant: str, stream: str) -> list[tuple[str, str, SnapshotRow]]:
+        """See `Engine`."""
+        return sorted(
+            self._snapshots.get((tenant, stream), ()), key=lambda r: (r[0], r[1], r[2].version)
+        )
+
+    async def drop_snapshots(self, tenant: str, stream: str | None) -> int:
+        """See `Engine`."""
+        dropped = 0
+        for owner, name in list(self._snapshots):
+            if owner == tenant and stream in (None, name):
+                dropped += len(self._snapshots.pop((owner, name)))
+        return dropped
+
+    async def tenants(self) -> list[str]:
+        """See `Engine`."""
+        return sorted(self._ledger.tenants, key=str.encode)
+
+    async def check_integrity(self, tenant: str) -> list[str]:
+        """See `Engine`. Memory has no pages and no indexes that could be damaged."""
+        return []
+
+    def describe(self) -> dict[str, Any]:
+        """See `Engine`."""
+        return {"engine": "memory", "durable": False}
+
+    async def close(self) -> None:
+        """See `Engine`."""
+        self._closed = True
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)

@@ -1,0 +1,187 @@
+"""What the store asks of an engine. Each engine is a folder beside this file.
+
+An engine owns durability, order and its own threads and connections. It takes checked calls and
+answers with outcomes; it knows nothing of classes, reducers or command lines. Every coroutine may
+be cancelled: a commit that was handed over goes on, a read leaves nothing open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from ..calls import Call, Outcome, Prepared
+from ..events import RecordedEvent
+from ..judge import StoredKey
+from ..query import Query
+
+
+class Head(msgspec.Struct, frozen=True):
+    """The end of a tenant's log: last position, its hash (32 bytes), its recorded_at in us."""
+
+    position: int
+    hash: bytes
+    recorded_us: int
+
+
+class StreamRow(msgspec.Struct, frozen=True):
+    """A stream as listings need it; times in microseconds."""
+
+    name: str
+    version: int
+    first_us: int
+    last_us: int
+
+
+class LogPage(msgspec.Struct):
+    """A page of the log. `scanned_to`: every position up to here was looked at."""
+
+    events: list[RecordedEvent]
+    scanned_to: int
+
+
+class CheckpointRow(msgspec.Struct, frozen=True):
+    """A reader's durable position, and the lease that guards it; times in microseconds."""
+
+    name: str
+    generation: int
+    partition: int
+    position: int
+    hash: bytes
+    holder: str | None
+    fencing_token: int
+    lease_until_us: int
+
+
+class SnapshotRow(msgspec.Struct, frozen=True):
+    """A stored state. It is a cache: losing it costs time, never truth."""
+
+    version: int
+    position: int
+    state: bytes
+    state_hash: bytes
+
+
+class Engine(Protocol):
+    """One open log."""
+
+    url: str
+
+    async def commit(self, call: Call) -> Outcome:
+        """Writes the call, or says why not. Raises `Busy`, `StorageFailed`, `StoreClosed`,
+        `OutcomeUnknown`. If cancelled, the commit goes on."""
+
+    async def stream_page(
+        self, tenant: str, stream: str, after: int, limit: int, backwards: bool
+    ) -> list[RecordedEvent]:
+        """Events after (backwards: before) version `after`, at most `limit`, in that order."""
+
+    async def log_page(
+        self, tenant: str, after: int, until: int, queries: Sequence[Query], limit: int
+    ) -> LogPage:
+        """Events after position `after` up to `until`, at most `limit` rows scanned."""
+
+    async def head(self, tenant: str) -> Head:
+        """The end of the log."""
+
+    async def hash_at(self, tenant: str, position: int) -> bytes | None:
+        """The hash of the event at a position; None where there is none."""
+
+    async def stream_version(self, tenant: str, stream: str) -> int:
+        """The stream's head version; 0 where there is none."""
+
+    async def streams_page(
+        self, tenant: str, prefix: str, after: str, limit: int
+    ) -> list[StreamRow]:
+        """Streams whose name begins with `prefix` and comes after `after`, ordered by bytes."""
+
+    async def find_key(self, tenant: str, stream: str, key: str) -> StoredKey | None:
+        """What a key of this stream was first used for."""
+
+    async def find_by_cause(
+        self, tenant: str, event_id: str, after: int, limit: int
+    ) -> list[RecordedEvent]:
+        """Events after position `after` that name this id as causation id or derived_from."""
+
+    async def find_by_id(self, tenant: str, event_id: str) -> RecordedEvent | None:
+        """The event with this id."""
+
+    async def wait(self, tenant: str, after: int) -> None:
+        """Returns when the head may be beyond `after`. It may wake without cause, never miss."""
+
+    async def load_checkpoint(
+        self, tenant: str, name: str, generation: int, partition: int
+    ) -> CheckpointRow | None:
+        """The checkpoint as it stands."""
+
+    async def save_checkpoint(self, tenant: str, row: CheckpointRow) -> bool:
+        """Stores position and hash where the fencing token is still the row's; else False.
+        A row with token 0 is stored only where no lease was ever taken."""
+
+    async def take_lease(
+        self, tenant: str, row: CheckpointRow, now_us: int
+    ) -> CheckpointRow | None:
+        """Extends the lease to `row.lease_until_us` where `row.fencing_token` still holds it;
+        else gives it to `row.holder`, with the next token, where it is free or has run out by
+        `now_us`. Answers the row as it stands then, or None when another one holds it."""
+
+    async def end_lease(self, tenant: str, row: CheckpointRow) -> None:
+        """Frees the lease if the fencing token is still the row's."""
+
+    async def tenants_beyond(
+        self, name: str, generation: int, limit: int
+    ) -> list[tuple[str, int, int]]:
+        """(tenant, head, checkpoint) of tenants whose head is beyond the reader's checkpoint."""
+
+    async def save_snapshot(
+        self, tenant: str, stream: str, reducer: str, fingerprint: str, row: SnapshotRow
+    ) -> None:
+        """Keeps a state, and only the newest few of this reducer and fingerprint."""
+
+    async def find_snapshot(
+        self, tenant: str, stream: str, reducer: str, fingerprint: str, until: int
+    ) -> SnapshotRow | None:
+        """The newest state at or below version `until`."""
+
+    async def list_snapshots(self, tenant: str, stream: str) -> list[tuple[str, str, SnapshotRow]]:
+        """(reducer, fingerprint, row) of a stream's snapshots, without regard to the reducer."""
+
+    async def drop_snapshots(self, tenant: str, stream: str | None) -> int:
+        """Forgets the snapshots of a stream (None: of the tenant); how many there were."""
+
+    async def tenants(self) -> list[str]:
+        """The names of all tenants, ordered by bytes."""
+
+    async def check_integrity(self, tenant: str) -> list[str]:
+        """What the engine's own checker and its indexes say: one line for each damage."""
+
+    def describe(self) -> dict[str, Any]:
+        """Engine, versions and settings for `doctor`, without a password."""
+
+    async def close(self) -> None:
+        """Refuses new work, finishes what was accepted, frees everything."""
+
+
+def recorded(
+    stream: str, event: Prepared, version: int, position: int, recorded_us: int
+) -> RecordedEvent:
+    """The recorded form of a prepared event."""
+    return RecordedEvent(
+        position,
+        stream,
+        version,
+        event.id,
+        event.type,
+        event.schema_version,
+        event.payload,
+        recorded_us,
+        event.occurred_us,
+        event.actor,
+        event.causation_id,
+        event.correlation_id,
+        event.derived_from,
+        event.tags,
+        event.context_json,
+    )

@@ -1,0 +1,77 @@
+"""Stored states, as bytes: a cache that load may use and that may be dropped at any time.
+
+What a state is, and when one is worth keeping, is the business of `reducers`.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from .engines.port import Engine, SnapshotRow
+from .limits import SNAPSHOT_BYTES_MAX
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """The state of a stream after event `version` (at `position`), encoded by its reducer."""
+
+    version: int
+    position: int
+    state: bytes
+    state_hash: bytes
+
+
+class SnapshotInfo(msgspec.Struct, frozen=True):
+    """A stored snapshot in a listing; `state_bytes` is its size."""
+
+    stream: str
+    reducer: str
+    fingerprint: str
+    version: int
+    position: int
+    state_bytes: int
+    state_hash: bytes
+
+
+class Snapshots:
+    """One tenant's snapshots; `store.snapshots` is this. Fingerprints live side by side."""
+
+    def __init__(self, engine: Engine, tenant: str) -> None:
+        self._engine = engine
+        self._tenant = tenant
+
+    async def save(
+        self, stream: str, reducer: str, fingerprint: str, snapshot: Snapshot
+    ) -> bool:
+        """Keeps a state; False when it is larger than 64 MiB and was not kept.
+        If cancelled, it may or may not be kept."""
+        if len(snapshot.state) > SNAPSHOT_BYTES_MAX:
+            return False
+        row = SnapshotRow(
+            snapshot.version, snapshot.position, snapshot.state, snapshot.state_hash
+        )
+        await self._engine.save_snapshot(self._tenant, stream, reducer, fingerprint, row)
+        return True
+
+    async def find(
+        self, stream: str, reducer: str, fingerprint: str, *, until: int = 2**62
+    ) -> Snapshot | None:
+        """The newest state at or below version `until`, or None. If cancelled, nothing is left
+        open."""
+        row = await self._engine.find_snapshot(self._tenant, stream, reducer, fingerprint, until)
+        if row is None:
+            return None
+        return Snapshot(row.version, row.position, row.state, row.state_hash)
+
+    async def list(self, stream: str) -> list[SnapshotInfo]:
+        """All snapshots of a stream, of every reducer. If cancelled, nothing is left open."""
+        return [
+            SnapshotInfo(
+                stream, name, mark, row.version, row.position, len(row.state), row.state_hash
+            )
+            for name, mark, row in await self._engine.list_snapshots(self._tenant, stream)
+        ]
+
+    async def drop(self, stream: str | None = None) -> int:
+        """Forgets a stream's snapshots (None: all of the tenant); returns how many.
+        If cancelled, they may or may not be gone."""
+        return await self._engine.drop_snapshots(self._tenant, stream)
