@@ -1,0 +1,1 @@
+"""What agents do, as events and as state: the stock vocabulary and its reducers."""
