@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from .calls import Call, Outcome, Refused, StreamAppend, Written
 from .engines.port import Engine, recorded
-from .errors import ConditionFailed, Conflict, IdempotencyMismatch, InvalidEvent
+from .errors import ConditionFailed, Conflict, Corrupt, IdempotencyMismatch, InvalidEvent
 from .events import AppendResult, RecordedEvent
 from .limits import CONFLICT_EVENTS_MAX, PAGE_ROWS_MAX
 from .points import Expected
@@ -37,9 +37,17 @@ async def first_answer(
         events: list[RecordedEvent] = []
         while len(events) < count:
             want = min(count - len(events), PAGE_ROWS_MAX)
-            events += await engine.stream_page(
+            page = await engine.stream_page(
                 tenant, stream, version - 1 + len(events), want, False
             )
+            if not page:
+                raise Corrupt(
+                    f"stream {stream!r}: an event that was answered before is not there",
+                    kind="gap",
+                    stream=stream,
+                    version=version + len(events),
+                )
+            events += page
         last = events[-1]
         results.append(AppendResult(last.version, last.position, tuple(events), True))
     return results

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -30,6 +30,7 @@ from .points import Expected, check_expected, to_microseconds
 from .query import AppendCondition, Query, as_queries
 from .registry import registry
 
+T = TypeVar("T")
 _encode = msgspec.json.Encoder().encode
 CALL_SCOPE = ""
 """Where the key of an `append_many` belongs: to the call, not to one of its streams."""
@@ -187,14 +188,14 @@ def _prepare_stream(
         if not isinstance(condition, AppendCondition):
             raise InvalidEvent(f"condition: an AppendCondition, not {type(condition).__name__}")
         queries, after = as_queries(condition.query), condition.after
-    actor = append.actor or defaults.actor
-    correlation = append.correlation_id or defaults.correlation_id
     shared = _Shared(
         stream,
-        None if actor is None else check_name("actor", actor),
-        None if correlation is None else check_name("correlation id", correlation),
-        check_optional_name("causation id", append.causation_id or defaults.causation_id),
-        _context(append.context if append.context is not None else defaults.context),
+        check_optional_name("actor", _first(append.actor, defaults.actor)),
+        check_optional_name(
+            "correlation id", _first(append.correlation_id, defaults.correlation_id)
+        ),
+        check_optional_name("causation id", _first(append.causation_id, defaults.causation_id)),
+        _context(_first(append.context, defaults.context)),
     )
     given: list[str] = []
     events = [
@@ -202,6 +203,11 @@ def _prepare_stream(
         for index, event in enumerate(as_events(append.events))
     ]
     return StreamAppend(stream, expected, events, queries, after, condition), given
+
+
+def _first(own: T | None, default: T | None) -> T | None:
+    # Not `or`: an empty name is a mistake to be told, not an absent one.
+    return default if own is None else own
 
 
 class _Shared(msgspec.Struct, gc=False):
@@ -322,10 +328,11 @@ def _content_hash(parts: list[StreamAppend], given: set[str]) -> bytes:
     digest = sha256()
     for part in parts:
         digest.update(_encode((part.stream, len(part.events))))
+        id_at = len(_encode(part.stream)) + 1
         for event in part.events:
             tail = event.tail
             if event.id not in given:
-                tail = tail.replace(_encode(event.id), b"", 1)
+                tail = tail[:id_at] + tail[id_at + len(_encode(event.id)) :]
             digest.update(b"%d,%d:" % (len(tail), len(event.payload)))
             digest.update(tail)
             digest.update(event.payload)

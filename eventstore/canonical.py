@@ -67,7 +67,7 @@ def decode_mutable(payload: bytes) -> Any:
 def _check(value: Any, depth: int, path: str) -> bool:
     """Refuses what JSON would lose; True when an odd type is left for the round-trip check."""
     odd = False
-    if depth > PAYLOAD_DEPTH_MAX:
+    if depth >= PAYLOAD_DEPTH_MAX and isinstance(value, (dict, list)):
         raise InvalidEvent(f"{_root(path)}: deeper than {PAYLOAD_DEPTH_MAX} levels")
     if isinstance(value, dict):
         for key, item in value.items():
@@ -121,11 +121,11 @@ def _refuse_surrogate(value: Any, path: str) -> NoReturn:
     stack = [(value, path)]
     while stack:
         item, at = stack.pop()
-        if isinstance(item, str) and not _encodable(item):
+        if isinstance(item, str) and not encodable(item):
             _refuse("lone surrogate", at)
         if isinstance(item, dict):
             for key, child in item.items():
-                if not _encodable(key):
+                if not encodable(key):
                     _refuse("lone surrogate in a key", at)
                 stack.append((child, f"{at}.{_show(key)}"))
         elif isinstance(item, list):
@@ -133,7 +133,8 @@ def _refuse_surrogate(value: Any, path: str) -> NoReturn:
     _refuse("lone surrogate", path)
 
 
-def _encodable(text: str) -> bool:
+def encodable(text: str) -> bool:
+    """Whether `text` has UTF-8 bytes: a lone surrogate has none."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -16,7 +16,7 @@ import msgspec
 from .engines.port import CheckpointRow, Engine
 from .envelope import GENESIS
 from .errors import InvalidEvent, LeaseLost, LogDiverged
-from .limits import LEASE_SECONDS_MAX
+from .limits import INTEGER_MAX, LEASE_SECONDS_MAX
 from .names import check_name
 from .points import from_microseconds
 
@@ -93,12 +93,22 @@ class Checkpoints:
         taken before; `LogDiverged` for a position beyond the log. If cancelled, it may or may not
         have moved; load it to know.
         """
+        check_name("checkpoint", name)
+        _check_place(name, generation, partition)
+        if not isinstance(position, int) or isinstance(position, bool) or position < 0:
+            raise InvalidEvent(f"checkpoint {name!r}: position is an int from 0 on")
+        if lease is not None and (lease.name, lease.generation, lease.partition) != (
+            name,
+            generation,
+            partition,
+        ):
+            raise InvalidEvent(f"checkpoint {name!r}: the lease is for another checkpoint")
         digest = GENESIS if position == 0 else await self._engine.hash_at(self._tenant, position)
         if digest is None:
             raise LogDiverged(f"checkpoint {name!r}: no event at position {position}")
         token = 0 if lease is None else lease.fencing_token
         row = CheckpointRow(
-            check_name("checkpoint", name), generation, partition, position, digest, None, token, 0
+            name, generation, partition, position, digest, None, token, 0
         )
         if not await self._engine.save_checkpoint(self._tenant, row):
             raise LeaseLost(f"checkpoint {name!r}: fencing token {token} is not the newest")
@@ -149,6 +159,7 @@ class Checkpoints:
         self, name: str, generation: int, partition: int, holder: str, seconds: float, token: int
     ) -> Lease | None:
         check_name("lease", name)
+        _check_place(name, generation, partition)
         check_name("lease holder", holder)
         if not 0 < seconds <= LEASE_SECONDS_MAX:
             raise InvalidEvent(f"lease {name!r}: {seconds} s, at most {LEASE_SECONDS_MAX:g}")
@@ -164,3 +175,9 @@ class Checkpoints:
             name, generation, partition, holder, row.fencing_token,
             from_microseconds(row.lease_until_us), row.position,
         )
+
+
+def _check_place(name: str, generation: object, partition: object) -> None:
+    for what, value in (("generation", generation), ("partition", partition)):
+        if type(value) is not int or not 0 <= value <= INTEGER_MAX:
+            raise InvalidEvent(f"checkpoint {name!r}: {what} is an int from 0 on")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from . import canonical
+from .limits import APPEND_EVENTS_MAX
 from .points import Expected, from_microseconds
 from .registry import registry
 
@@ -103,7 +105,6 @@ class RecordedEvent(msgspec.Struct, frozen=True, eq=False, gc=False):
 
     def untyped(self) -> RecordedEvent:
         """The same event with `data` as read-only dicts, whatever class is registered for it."""
-        data = self._data
         if self.type not in registry.by_name:
             return self
         data = registry.decode_dict(self.type, self.schema_version, self.payload)
@@ -164,5 +165,6 @@ def as_events(events: object) -> Iterable[Any]:
     if isinstance(events, NewEvent) or type(events) in registry.by_class:
         return (events,)
     if isinstance(events, Iterable) and not isinstance(events, (str, bytes, dict)):
-        return list(events)
+        # One more than is allowed is enough to be refused; a generator may never end.
+        return list(islice(events, APPEND_EVENTS_MAX + 1))
     return (events,)

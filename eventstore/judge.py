@@ -67,7 +67,7 @@ def judge(call: Call, ledger: Ledger) -> Outcome:
     if call.given_ids:
         known = ledger.find_events(call.tenant, call.given_ids)
         if known:
-            return _judge_known(call, known)
+            return _judge_known(call, known, ledger)
     for index, part in enumerate(call.appends):
         if part.expected is not Expected.ANY:
             actual = ledger.version(call.tenant, part.stream)
@@ -95,7 +95,7 @@ def _judge_key(call: Call, stored: StoredKey) -> Outcome:
     return Refused("mismatch", first=stored.written, first_streams=stored.streams)
 
 
-def _judge_known(call: Call, known: dict[str, StoredEvent]) -> Outcome:
+def _judge_known(call: Call, known: dict[str, StoredEvent], ledger: Ledger) -> Outcome:
     """All of the call's events stand, as they are sent now: it was written. Anything else is
     refused, because an id belongs to one event for ever."""
     rows: list[tuple[int, int, int]] = []
@@ -112,7 +112,10 @@ def _judge_known(call: Call, known: dict[str, StoredEvent]) -> Outcome:
             if stands.payload != event.payload:
                 return Refused("id", index, detail=event.id)
             recorded_us = stands.recorded_us
-        rows.append((first.version, first.position, len(part.events)) if first else (0, 0, 0))
+        if first is None:
+            rows.append(_check_row(call, part, ledger))
+        else:
+            rows.append((first.version, first.position, len(part.events)))
     return Written(rows, recorded_us, duplicate=True)
 
 
@@ -121,6 +124,9 @@ def _same(part: StreamAppend, stands: StoredEvent, first: StoredEvent, offset: i
 
 
 def _checked(call: Call, ledger: Ledger) -> Written:
-    head = ledger.head_position(call.tenant)
-    rows = [(ledger.version(call.tenant, part.stream), head, 0) for part in call.appends]
-    return Written(rows, 0)
+    return Written([_check_row(call, part, ledger) for part in call.appends], 0)
+
+
+def _check_row(call: Call, part: StreamAppend, ledger: Ledger) -> tuple[int, int, int]:
+    """An append without events answers the version and the head that it was checked against."""
+    return ledger.version(call.tenant, part.stream), ledger.head_position(call.tenant), 0

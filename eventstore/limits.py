@@ -28,6 +28,10 @@ APPEND_STREAMS_MAX: Final = 1_000
 TAGS_MAX: Final = 100
 """Tags on one event: each is an index row."""
 
+QUERIES_MAX: Final = 50
+"""Queries or-ed in one list: with 100 types and 100 tags each they stay under SQLite's 32,766
+bound values and its depth of 1,000 for one expression."""
+
 CAUSES_MAX: Final = 1_000
 """Events that one event may be derived from: each is an index row."""
 

@@ -41,4 +41,5 @@ def _check_slowly(kind: str, value: object) -> str:
         raise InvalidEvent(f"{kind}: not in Unicode normal form C")
     if value.startswith("$"):
         raise InvalidEvent(f"{kind}: a leading '$' is the store's own")
-    return str(value)
+    # Not str(): a str-mixed enum's str() is its member's name.
+    return str.__str__(value)

@@ -53,6 +53,9 @@ class Occurred:
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECONDS_MIN = -62_135_596_800_000_000
+_MICROSECONDS_MAX = 253_402_300_799_999_999
+"""Years 1 to 9999 in UTC: what a datetime can give back. A time zone can lie beyond them."""
 
 
 def to_microseconds(moment: datetime, where: str) -> int:
@@ -62,7 +65,10 @@ def to_microseconds(moment: datetime, where: str) -> int:
     if moment.tzinfo is None or moment.utcoffset() is None:
         raise InvalidEvent(f"{where}: naive datetime; give it a time zone")
     delta = moment - _EPOCH
-    return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
+    microseconds = (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
+    if not _MICROSECONDS_MIN <= microseconds <= _MICROSECONDS_MAX:
+        raise InvalidEvent(f"{where}: lies outside the years 1 to 9999 in UTC")
+    return microseconds
 
 
 def from_microseconds(microseconds: int) -> datetime:

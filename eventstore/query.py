@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from .errors import InvalidEvent
-from .limits import TAGS_MAX
+from .limits import QUERIES_MAX, TAGS_MAX
 from .names import check_name
 
 
@@ -52,10 +52,14 @@ def as_queries(query: Query | Sequence[Query] | None) -> tuple[Query, ...]:
         return ()
     if isinstance(query, Query):
         return (query,)
+    if not isinstance(query, Iterable):
+        raise InvalidEvent(f"query: a Query or a list of them, not {type(query).__name__}")
     queries = tuple(query)
     for item in queries:
         if not isinstance(item, Query):
             raise InvalidEvent(f"query: a Query or a list of them, not {type(item).__name__}")
+    if len(queries) > QUERIES_MAX:
+        raise InvalidEvent(f"query: {len(queries)} queries in one list, at most {QUERIES_MAX}")
     if not queries:
         raise InvalidEvent("query: an empty list matches nothing; leave it out to match all")
     return queries

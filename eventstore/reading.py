@@ -28,23 +28,36 @@ class Events:
     so an iterator may be abandoned or cancelled at any point and leaves nothing open.
     """
 
-    def __init__(self, start: Callable[[], AsyncIterator[list[RecordedEvent]]]) -> None:
+    def __init__(
+        self,
+        check: Callable[[], None],
+        start: Callable[[], AsyncIterator[list[RecordedEvent]]],
+    ) -> None:
+        self._check = check
         self._start = start
 
     async def __aiter__(self) -> AsyncIterator[RecordedEvent]:
-        async for page in self._start():
+        async for page in self._pages():
             for event in page:
                 yield event
 
     async def pages(self) -> AsyncIterator[list[RecordedEvent]]:
         """The same events in lists of at most 1,000: the cheap way through a long log."""
-        async for page in self._start():
+        async for page in self._pages():
             if page:
                 yield page
 
     async def list(self) -> list[RecordedEvent]:
         """All of them, in order. If cancelled, nothing is left open."""
-        return [event async for page in self._start() for event in page]
+        return [event async for page in self._pages() for event in page]
+
+    async def _pages(self) -> AsyncIterator[list[RecordedEvent]]:
+        # Checked here and not only where the read was asked for: an iterator outlives that call,
+        # and may be carried to another loop or beyond the closing of the store.
+        self._check()
+        async for page in self._start():
+            yield page
+            self._check()
 
 
 async def stream_pages(

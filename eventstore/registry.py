@@ -6,18 +6,23 @@ it: a name without a class is a dict, and the payload's bytes stay what was appe
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import msgspec
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from . import canonical
 from .errors import InvalidEvent, SchemaTooNew
 from .names import check_name
 
 T = TypeVar("T")
+_MSGSPEC_PLAIN = re.compile(
+    r"(Expected `[^`]*`, got `[^`]*`|Object missing required field `[^`]*`)( - at `\$[^`]*`)?"
+)
+_MSGSPEC_PLACE = re.compile(r" - at `(\$[^`]*)`$")
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 TagsOf = Callable[[Any], Iterable[str]]
 
@@ -35,9 +40,9 @@ class EventType(msgspec.Struct, frozen=True):
         """Canonical bytes of an instance. Raises `InvalidEvent` when they do not decode to an
         equal instance."""
         if self.decoder is None:
-            payload = canonical.encode(_dump(instance, where), where)
+            payload = canonical.encode(_dump(instance, where), f"{where} $")
         else:
-            payload = canonical.encode_typed(instance, where)
+            payload = canonical.encode_typed(instance, f"{where} $")
         if self._decode(payload, where) != instance:
             raise InvalidEvent(f"{where}: this {self.cls.__name__} would not come back equal")
         return payload
@@ -52,9 +57,7 @@ class EventType(msgspec.Struct, frozen=True):
                 return self.decoder.decode(payload)
             return self.cls.model_validate_json(payload)  # type: ignore[attr-defined]  # pydantic
         except ValueError as exc:
-            # msgspec's message names the path and the expected type; pydantic's holds the input.
-            detail = str(exc) if isinstance(exc, msgspec.ValidationError) else type(exc).__name__
-            raise InvalidEvent(f"{where}: does not fit {self.cls.__name__}: {detail}") from None
+            raise InvalidEvent(f"{where}: does not fit {self.cls.__name__}{_why(exc)}") from None
 
 
 class Registry:
@@ -132,7 +135,9 @@ class Registry:
                 f" this program knows up to {entry.version}"
             )
         if schema_version < entry.version:
-            payload = canonical.encode(self._upcast(name, schema_version, payload), where)
+            payload = canonical.encode(
+                self._upcast(name, schema_version, payload), f"{where} ({name}) $"
+            )
         return entry.from_payload(payload, where)
 
     def _is_old(self, name: str, schema_version: int) -> bool:
@@ -209,6 +214,22 @@ def _dump(instance: Any, where: str) -> Any:
         return instance.model_dump(mode="json")
     except ValueError as exc:
         raise InvalidEvent(f"{where}: cannot be stored as JSON ({type(exc).__name__})") from None
+
+
+def _why(exc: ValueError) -> str:
+    """What of a decoder's error may be shown: where and which types, never the value.
+
+    "Invalid enum value", a class's own `__post_init__` and pydantic's messages quote the input.
+    """
+    if isinstance(exc, ValidationError):
+        errors = exc.errors(include_input=False)
+        places = dict.fromkeys(".".join(map(str, error["loc"])) for error in errors)
+        return "".join(f", at $.{place}" for place in list(places)[:3])
+    found = _MSGSPEC_PLAIN.fullmatch(str(exc))
+    if found:
+        return f": {exc}"
+    place = _MSGSPEC_PLACE.search(str(exc))
+    return f", at {place[1]}" if place else ""
 
 
 def _check_version(name: str, version: object) -> None:

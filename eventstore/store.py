@@ -11,14 +11,13 @@ from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from types import TracebackType
 from typing import Any
 
-import msgspec
-
+from . import canonical
 from .answers import answer, first_answer
 from .calls import Call, Defaults, prepare_many, prepare_one
 from .checkpoints import Checkpoint, Checkpoints
 from .clock import Clock, system_clock
 from .engines.port import Engine
-from .errors import EventStoreError, InvalidEvent, Misuse, StoreClosed
+from .errors import InvalidEvent, Misuse, StoreClosed
 from .events import Append, AppendResult, RecordedEvent, StreamInfo
 from .limits import BUSY_TIMEOUT_SECONDS, PAGE_ROWS_MAX, QUEUE_APPENDS_MAX, QUEUE_BYTES_MAX
 from .names import check_name
@@ -139,7 +138,10 @@ class EventStore:
         _check_stream_name(stream)
         _check_bounds(after, limit)
         engine, tenant = self._core.engine, self._tenant
-        return Events(lambda: stream_pages(engine, tenant, stream, after, limit, backwards))
+        return Events(
+            self._core.check,
+            lambda: stream_pages(engine, tenant, stream, after, limit, backwards),
+        )
 
     def read_all(
         self,
@@ -155,11 +157,13 @@ class EventStore:
         `types` (any of) and `tags` (all of) filter, or `query`. Raises `LogDiverged` when `after`
         lies beyond the log, `Corrupt` for damage. Nothing is held between pages."""
         self._core.check()
-        if isinstance(after, int):
-            _check_bounds(after, limit)
+        _check_bounds(0, limit)
+        _check_after(after)
         queries = _queries(types, tags, query)
         engine, tenant = self._core.engine, self._tenant
-        return Events(lambda: log_pages(engine, tenant, after, queries, limit))
+        return Events(
+            self._core.check, lambda: log_pages(engine, tenant, after, queries, limit)
+        )
 
     def subscribe(
         self,
@@ -173,12 +177,13 @@ class EventStore:
         It ends only by an error (`StoreClosed`, `LogDiverged`, `Corrupt`) or with its consumer;
         if cancelled or abandoned it leaves nothing open."""
         self._core.check()
+        _check_after(after)
         queries = as_queries(query)
-        engine, tenant = self._core.engine, self._tenant
+        check, engine, tenant = self._core.check, self._core.engine, self._tenant
         if stream is None:
-            return Events(lambda: live_pages(engine, tenant, after, queries))
+            return Events(check, lambda: live_pages(engine, tenant, after, queries))
         name = _check_stream_name(stream)
-        return Events(lambda: live_stream_pages(engine, tenant, name, after, queries))
+        return Events(check, lambda: live_stream_pages(engine, tenant, name, after, queries))
 
     async def head(self) -> int:
         """The tenant's last position, 0 for an empty log. If cancelled, nothing is left open."""
@@ -210,7 +215,7 @@ class EventStore:
         """Streams whose name begins with `prefix`, ordered by the bytes of their names.
         Nothing is held between pages."""
         self._core.check()
-        after = ""
+        prefix, after = _check_prefix(prefix), ""
         while page := await self._core.engine.streams_page(
             self._tenant, prefix, after, PAGE_ROWS_MAX
         ):
@@ -380,7 +385,7 @@ def _queries(
         return as_queries(query)
     if query is not None:
         raise InvalidEvent("read_all: give types and tags, or a query, not both")
-    return (Query(types=tuple(types), tags=tuple(tags)),)
+    return (Query(types=types, tags=tags),)  # type: ignore[arg-type]  # made tuples, or refused
 
 
 def _check_bounds(after: object, limit: object) -> None:
@@ -388,6 +393,18 @@ def _check_bounds(after: object, limit: object) -> None:
         raise InvalidEvent("after: an int from 0 on")
     if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 0):
         raise InvalidEvent("limit: an int from 0 on, or None")
+
+
+def _check_after(after: object) -> None:
+    if not isinstance(after, Checkpoint):
+        _check_bounds(after, None)
+
+
+def _check_prefix(prefix: object) -> str:
+    # Not a name: it may be empty, and may end anywhere within one.
+    if not isinstance(prefix, str) or not canonical.encodable(prefix):
+        raise InvalidEvent("streams: the prefix is a str without lone surrogates")
+    return prefix
 
 
 def _check_stream_name(stream: object) -> str:

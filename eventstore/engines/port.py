@@ -109,7 +109,8 @@ class Engine(Protocol):
         """The event with this id."""
 
     async def wait(self, tenant: str, after: int) -> None:
-        """Returns when the head may be beyond `after`. It may wake without cause, never miss."""
+        """Returns when the head may be beyond `after`. It may wake without cause, never miss.
+        Raises `StoreClosed` once the engine is closed, so that a subscription ends."""
 
     async def load_checkpoint(
         self, tenant: str, name: str, generation: int, partition: int

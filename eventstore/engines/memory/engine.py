@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Any
 
@@ -58,8 +58,8 @@ class MemoryEngine:
         """See `Engine`."""
         events = self._ledger.log(tenant).streams.get(stream, [])
         if backwards:
-            return events[: max(after - 1, 0)][::-1][:limit]
-        return events[after : after + limit]
+            return _fresh(events[: max(after - 1, 0)][::-1][:limit])
+        return _fresh(events[after : after + limit])
 
     async def log_page(
         self, tenant: str, after: int, until: int, queries: Sequence[Query], limit: int
@@ -69,7 +69,7 @@ class MemoryEngine:
         rows = self._ledger.log(tenant).events[after:stop]
         if queries:
             rows = [row for row in rows if any(q.matches(row.type, row.tags) for q in queries)]
-        return LogPage(rows, stop)
+        return LogPage(_fresh(rows), stop)
 
     async def head(self, tenant: str) -> Head:
         """See `Engine`."""
@@ -113,17 +113,19 @@ class MemoryEngine:
         """See `Engine`."""
         log = self._ledger.log(tenant)
         positions = (p for p in log.caused.get(event_id, ()) if p > after)
-        return [log.events[position - 1] for position in islice(positions, limit)]
+        return _fresh(log.events[position - 1] for position in islice(positions, limit))
 
     async def find_by_id(self, tenant: str, event_id: str) -> RecordedEvent | None:
         """See `Engine`."""
         log = self._ledger.log(tenant)
         position = log.ids.get(event_id)
-        return None if position is None else log.events[position - 1]
+        return None if position is None else _fresh([log.events[position - 1]])[0]
 
     async def wait(self, tenant: str, after: int) -> None:
         """See `Engine`. Cancelled, it leaves no waiter behind."""
-        if self._closed or self._ledger.head_position(tenant) > after:
+        if self._closed:
+            raise StoreClosed("memory store: closed")
+        if self._ledger.head_position(tenant) > after:
             return
         waiter = asyncio.get_running_loop().create_future()
         self._waiters.add(waiter)
@@ -257,3 +259,9 @@ class MemoryEngine:
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)
+
+
+def _fresh(events: Iterable[RecordedEvent]) -> list[RecordedEvent]:
+    """Events of the reader's own: an instance of a registered class may hold lists that a reader
+    could change, and what is decoded is kept on the event."""
+    return [msgspec.structs.replace(event, _data=msgspec.UNSET) for event in events]
