@@ -1,0 +1,190 @@
+"""Opening the file: settings asked for, read back, and refused when they are weaker."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from ...errors import InvalidEvent, SchemaTooNew, StorageFailed
+from ...limits import CHECKPOINT_WAL_PAGES, PAGE_BYTES_MAX, WAL_BYTES_MAX
+from .errors import translate
+from .statements import PAYLOAD_COLUMN
+
+SYNCHRONOUS = {"NORMAL": 1, "FULL": 2, "EXTRA": 3}
+
+WRITER_CACHE_KIB = 64 * 1024
+"""Page cache of the owner's connection: the inner pages and recent leaves of the indexes of a few
+million events. SQLite's default of 2 MiB reads most of a random key's path from the file."""
+
+READER_CACHE_KIB = 8 * 1024
+
+FIRST_SAFE_VERSION = (3, 51, 3)
+"""SQLite's WAL-reset defect (https://sqlite.org/wal.html#walresetbug) is in 3.7.0 to 3.51.2: with
+several processes, a checkpoint that meets a write at the wrong instant can lose committed pages."""
+
+
+def connect_writer(path: str, synchronous: str, busy_timeout_seconds: float) -> sqlite3.Connection:
+    """The connection of the file's owner in this process, for use in one other thread.
+
+    Raises `StorageFailed` where a setting that was asked for is not in force.
+    """
+    wanted = synchronous.upper()
+    if wanted not in SYNCHRONOUS:
+        raise InvalidEvent(f"synchronous: one of {', '.join(SYNCHRONOUS)}")
+    try:
+        connection = sqlite3.connect(
+            path,
+            timeout=busy_timeout_seconds,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=256,
+        )
+    except sqlite3.Error as exc:
+        raise translate(exc, path) from exc
+    try:
+        _set_wal(connection, path, busy_timeout_seconds)
+        run = connection.execute
+        run(f"PRAGMA synchronous = {wanted}")
+        run(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_WAL_PAGES}")
+        run(f"PRAGMA journal_size_limit = {WAL_BYTES_MAX}")
+        run(f"PRAGMA cache_size = -{WRITER_CACHE_KIB}")
+        run("PRAGMA temp_store = MEMORY")
+        _read_back(connection, path, SYNCHRONOUS[wanted])
+    except sqlite3.Error as exc:
+        connection.close()
+        raise translate(exc, path) from exc
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def settings_of(connection: sqlite3.Connection) -> dict[str, Any]:
+    """The settings in force on a connection, read back from SQLite."""
+    names = ("journal_mode", "synchronous", "wal_autocheckpoint", "journal_size_limit",
+             "page_size", "cache_size", "busy_timeout")
+    return {name: connection.execute(f"PRAGMA {name}").fetchone()[0] for name in names}
+
+
+class BoundedCursor(sqlite3.Cursor):
+    """A cursor whose `fetchall` stops when the payloads fetched exceed the bytes of a page."""
+
+    def fetchall(self) -> list[Any]:
+        """Rows up to the page's bound (and one beyond it); the statement is finished then."""
+        if self.description is None or len(self.description) <= PAYLOAD_COLUMN:
+            return super().fetchall()
+        rows: list[Any] = []
+        size = 0
+        for row in self:
+            rows.append(row)
+            payload = row[PAYLOAD_COLUMN]
+            size += len(payload) if isinstance(payload, bytes) else 0
+            if size > PAGE_BYTES_MAX:
+                break
+        self.close()
+        return rows
+
+
+class ReadConnection(sqlite3.Connection):
+    """A connection for pages; see `BoundedCursor`."""
+
+    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+        """As `sqlite3.Connection.execute`, with a cursor that bounds its pages."""
+        return self.cursor(BoundedCursor).execute(sql, parameters)
+
+
+def read_uri(path: str) -> str:
+    """The URI that opens the file for reading only."""
+    return f"file:{quote(str(Path(path).absolute()))}?mode=ro"
+
+
+def migrate(path: str, connection: sqlite3.Connection) -> None:
+    """Makes or updates the schema, in one transaction that excludes other processes.
+
+    Raises `SchemaTooNew` for a file that a newer version of this code has written.
+    """
+    from ...schema import NEWEST, known_revisions
+
+    found = _revision(connection)
+    if found == NEWEST:
+        return
+    if found is not None and found not in known_revisions():
+        raise SchemaTooNew(
+            f"{path}: schema revision {found!r} is newer than {NEWEST!r}, which this program knows"
+        )
+    if found is None:
+        taken = connection.execute(
+            "SELECT name FROM sqlite_master WHERE name IN ('events', 'streams', 'heads')"
+        ).fetchone()
+        if taken is not None:
+            raise StorageFailed(f"{path}: has a table {taken[0]!r} that is not an event store's")
+    _upgrade(connection)
+
+
+def _upgrade(connection: sqlite3.Connection) -> None:
+    import sqlalchemy
+    from sqlalchemy.pool import StaticPool
+
+    from ...schema import NEWEST, upgrade
+
+    engine = sqlalchemy.create_engine(
+        "sqlite://", creator=lambda: connection, poolclass=StaticPool, pool_reset_on_return=None
+    )
+    with engine.connect() as wrapped:
+        # The driver's own BEGIN is off (isolation_level=None); this one excludes other processes.
+        wrapped.exec_driver_sql("BEGIN IMMEDIATE")
+        if _revision(connection) != NEWEST:  # another process may have been first
+            upgrade(wrapped)
+            _name_store(connection)
+        wrapped.commit()
+
+
+def _name_store(connection: sqlite3.Connection) -> None:
+    from ...ids import UuidSevens
+
+    connection.execute(
+        "INSERT INTO store_info (only, store_id) VALUES (1, ?) ON CONFLICT DO NOTHING",
+        (UuidSevens()(),),
+    )
+
+
+def _revision(connection: sqlite3.Connection) -> str | None:
+    table = connection.execute(
+        "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'alembic_version'"
+    ).fetchone()
+    if table is None:
+        return None
+    row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    return None if row is None else str(row[0])
+
+
+def _set_wal(connection: sqlite3.Connection, path: str, timeout_seconds: float) -> None:
+    """Switches to WAL. SQLite does not wait for a lock here, so we do: two processes may open a
+    new file at once."""
+    deadline = time.monotonic() + timeout_seconds
+    while True:
+        try:
+            (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        except sqlite3.OperationalError as exc:
+            busy = getattr(exc, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+            if not busy or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+            continue
+        if mode != "wal":
+            raise StorageFailed(f"{path}: SQLite gives journal mode {mode!r} where WAL is needed")
+        return
+
+
+def _read_back(connection: sqlite3.Connection, path: str, synchronous: int) -> None:
+    found = settings_of(connection)
+    if found["journal_mode"] != "wal" or found["synchronous"] < synchronous:
+        raise StorageFailed(
+            f"{path}: asked for WAL and synchronous {synchronous},"
+            f" SQLite runs {found['journal_mode']} and {found['synchronous']}"
+        )
+
+

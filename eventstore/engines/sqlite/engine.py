@@ -1,0 +1,305 @@
+"""The SQLite engine: a writer, readers, and a look-out for other processes' appends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ...calls import Call, Outcome
+from ...envelope import GENESIS
+from ...errors import StoreClosed
+from ...events import RecordedEvent
+from ...judge import StoredKey
+from ...limits import POLL_SECONDS, SNAPSHOTS_KEPT
+from ...query import Query
+from ..port import CheckpointRow, Head, LogPage, SnapshotRow, StreamRow
+from . import statements as sql
+from .ledger import stored_key
+from .reader import Reader
+from .writer import Writer
+
+_log = logging.getLogger("eventstore")
+
+
+class SqliteEngine:
+    """One open file. See `Engine` for what each method promises."""
+
+    def __init__(
+        self,
+        path: str,
+        connection: sqlite3.Connection,
+        reader: Reader,
+        settings: dict[str, Any],
+        clock: Callable[[], int],
+        appends_max: int,
+        bytes_max: int,
+    ) -> None:
+        self.url = f"sqlite:///{path}"
+        self._settings = settings
+        self._reader = reader
+        self._waiters: set[asyncio.Future[None]] = set()
+        self._poller: asyncio.Task[None] | None = None
+        self._closing = False
+        self._writer = Writer(connection, path, clock, appends_max, bytes_max, self._wake)
+
+    async def commit(self, call: Call) -> Outcome:
+        """See `Engine`."""
+        return await self._writer.commit(call)
+
+    async def stream_page(
+        self, tenant: str, stream: str, after: int, limit: int, backwards: bool
+    ) -> list[RecordedEvent]:
+        """See `Engine`."""
+        return await self._reader.stream_page(tenant, stream, after, limit, backwards)
+
+    async def log_page(
+        self, tenant: str, after: int, until: int, queries: Sequence[Query], limit: int
+    ) -> LogPage:
+        """See `Engine`."""
+        return await self._reader.log_page(tenant, after, until, queries, limit)
+
+    async def head(self, tenant: str) -> Head:
+        """See `Engine`."""
+        tenant_id = await self._reader.find_tenant(tenant)
+        if tenant_id is None:
+            return Head(0, GENESIS, 0)
+        rows = await self._reader.fetch(sql.FIND_HEAD, (tenant_id,))
+        return Head(*rows[0]) if rows else Head(0, GENESIS, 0)
+
+    async def hash_at(self, tenant: str, position: int) -> bytes | None:
+        """See `Engine`."""
+        tenant_id = await self._reader.find_tenant(tenant)
+        rows = await self._reader.fetch(sql.HASH_AT, (tenant_id, position))
+        return rows[0][0] if rows else None
+
+    async def stream_version(self, tenant: str, stream: str) -> int:
+        """See `Engine`."""
+        found = await self._reader.find_stream(tenant, stream)
+        return 0 if found is None else found[1]
+
+    async def streams_page(
+        self, tenant: str, prefix: str, after: str, limit: int
+    ) -> list[StreamRow]:
+        """See `Engine`."""
+        tenant_id = await self._reader.find_tenant(tenant)
+        end = _prefix_end(prefix)
+        args = (tenant_id, after, prefix, end, end, limit)
+        return [StreamRow(*row) for row in await self._reader.fetch(sql.LIST_STREAMS, args)]
+
+    async def find_key(self, tenant: str, stream: str, key: str) -> StoredKey | None:
+        """See `Engine`."""
+        tenant_id = await self._reader.find_tenant(tenant)
+        found = await self._reader.find_stream(tenant, stream)
+        if tenant_id is None or found is None:
+            return None
+        rows = await self._reader.fetch(sql.FIND_KEY, (tenant_id, found[0], key))
+        if not rows:
+            return None
+        first = await self._reader.fetch(sql.FIND_FIRST_OF_KEY, (tenant_id, rows[0][1]))
+        return stored_key(stream, *rows[0], *first[0])
+
+    async def find_by_cause(
+        self, tenant: str, event_id: str, after: int, limit: int
+    ) -> list[RecordedEvent]:
+        """See `Engine`."""
+        tenant_id = await self._reader.find_tenant(tenant)
+        return await self._reader.events(sql.READ_CAUSED, (tenant_id, event_id, after, limit))
+
+    async def find_by_id(self, tenant: str, event_id: str) -> RecordedEvent | None:
+        """See `Engine`."""
+        tenant_id = await self._reader.find_tenant(tenant)
+        events = await self._reader.events(sql.FIND_EVENT_BY_ID, (tenant_id, event_id))
+        return events[0] if events else None
+
+    async def wait(self, tenant: str, after: int) -> None:
+        """See `Engine`. Cancelled, it leaves no waiter behind."""
+        if self._closing:
+            raise StoreClosed(f"{self.url}: closed")
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.add(waiter)
+        try:
+            if self._poller is None or self._poller.done():
+                self._poller = asyncio.get_running_loop().create_task(self._poll())
+            # It may have come between the caller's look and our place among the waiters.
+            if (await self.head(tenant)).position <= after:
+                await waiter
+        finally:
+            self._waiters.discard(waiter)
+        if self._closing:
+            raise StoreClosed(f"{self.url}: closed")
+
+    async def load_checkpoint(
+        self, tenant: str, name: str, generation: int, partition: int
+    ) -> CheckpointRow | None:
+        """See `Engine`."""
+        tenant_id = await self._reader.find_tenant(tenant)
+        args = (tenant_id, name, generation, partition)
+        rows = await self._reader.fetch(sql.LOAD_CHECKPOINT, args)
+        return CheckpointRow(name, generation, partition, *rows[0]) if rows else None
+
+    async def save_checkpoint(self, tenant: str, row: CheckpointRow) -> bool:
+        """See `Engine`."""
+
+        def job(connection: sqlite3.Connection) -> bool:
+            args = {**_place(connection, tenant, row), "position": row.position,
+                    "hash": row.hash, "token": row.fencing_token}
+            return connection.execute(sql.SAVE_CHECKPOINT, args).rowcount == 1
+
+        return bool(await self._writer.run(job))
+
+    async def take_lease(
+        self, tenant: str, row: CheckpointRow, now_us: int
+    ) -> CheckpointRow | None:
+        """See `Engine`."""
+
+        def job(connection: sqlite3.Connection) -> CheckpointRow | None:
+            place = _place(connection, tenant, row)
+            args = {**place, "hash": row.hash, "holder": row.holder, "now": now_us,
+                    "token": row.fencing_token, "until": row.lease_until_us}
+            if connection.execute(sql.TAKE_LEASE, args).rowcount != 1:
+                return None
+            found = connection.execute(sql.LOAD_CHECKPOINT, tuple(place.values())).fetchone()
+            return CheckpointRow(row.name, row.generation, row.partition, *found)
+
+        taken: CheckpointRow | None = await self._writer.run(job)
+        return taken
+
+    async def end_lease(self, tenant: str, row: CheckpointRow) -> None:
+        """See `Engine`."""
+
+        def job(connection: sqlite3.Connection) -> None:
+            place = _place(connection, tenant, row)
+            connection.execute(sql.END_LEASE, (*place.values(), row.fencing_token))
+
+        await self._writer.run(job)
+
+    async def tenants_beyond(
+        self, name: str, generation: int, limit: int
+    ) -> list[tuple[str, int, int]]:
+        """See `Engine`."""
+        rows = await self._reader.fetch(sql.TENANTS_BEYOND, (name, generation, limit))
+        return [(row[0], row[1], row[2]) for row in rows]
+
+    async def save_snapshot(
+        self, tenant: str, stream: str, reducer: str, fingerprint: str, row: SnapshotRow
+    ) -> None:
+        """See `Engine`."""
+        found = await self._reader.find_stream(tenant, stream)
+        if found is None:
+            return
+
+        def job(connection: sqlite3.Connection) -> None:
+            connection.execute(
+                sql.SAVE_SNAPSHOT,
+                (found[0], reducer, fingerprint, row.version, row.position, row.state,
+                 row.state_hash),
+            )
+            connection.execute(
+                sql.PRUNE_SNAPSHOTS,
+                {"stream": found[0], "reducer": reducer, "fingerprint": fingerprint,
+                 "kept": SNAPSHOTS_KEPT},
+            )
+
+        await self._writer.run(job)
+
+    async def find_snapshot(
+        self, tenant: str, stream: str, reducer: str, fingerprint: str, until: int
+    ) -> SnapshotRow | None:
+        """See `Engine`."""
+        found = await self._reader.find_stream(tenant, stream)
+        if found is None:
+            return None
+        args = (found[0], reducer, fingerprint, until)
+        rows = await self._reader.fetch(sql.FIND_SNAPSHOT, args)
+        return SnapshotRow(*rows[0]) if rows else None
+
+    async def list_snapshots(self, tenant: str, stream: str) -> list[tuple[str, str, SnapshotRow]]:
+        """See `Engine`."""
+        found = await self._reader.find_stream(tenant, stream)
+        rows = [] if found is None else await self._reader.fetch(sql.LIST_SNAPSHOTS, (found[0],))
+        return [(row[0], row[1], SnapshotRow(*row[2:])) for row in rows]
+
+    async def drop_snapshots(self, tenant: str, stream: str | None) -> int:
+        """See `Engine`."""
+        tenant_id = await self._reader.find_tenant(tenant)
+
+        def job(connection: sqlite3.Connection) -> int:
+            return connection.execute(sql.DROP_SNAPSHOTS, (tenant_id, stream, stream)).rowcount
+
+        return int(await self._writer.run(job))
+
+    async def tenants(self) -> list[str]:
+        """See `Engine`."""
+        return [row[0] for row in await self._reader.fetch(sql.LIST_TENANTS)]
+
+    async def check_integrity(self, tenant: str) -> list[str]:
+        """See `Engine`."""
+        tenant_id = await self._reader.find_tenant(tenant)
+        lines = [str(row[0]) for row in await self._reader.fetch(sql.CHECK_PAGES)]
+        damages = [] if lines == ["ok"] else lines
+        if not damages:
+            rows = await self._reader.fetch(sql.COUNT_INDEXES, {"tenant": tenant_id})  # type: ignore[arg-type]
+            said, indexed = rows[0]
+            if said != indexed:
+                damages.append(f"events bear {said} tags, the index has {indexed}")
+        return damages
+
+    def describe(self) -> dict[str, Any]:
+        """See `Engine`."""
+        return {
+            "engine": "sqlite",
+            "durable": True,
+            "sqlite_version": sqlite3.sqlite_version,
+            **self._settings,
+        }
+
+    async def close(self) -> None:
+        """See `Engine`."""
+        self._closing = True
+        if self._poller is not None:
+            self._poller.cancel()
+        await self._writer.close()
+        self._wake()
+        await self._reader.close()
+
+    def _wake(self) -> None:
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def _poll(self) -> None:
+        """Wakes the waiters when another process has committed; runs while someone waits."""
+        seen = None
+        while self._waiters:
+            (version,) = (await self._reader.fetch(sql.DATA_VERSION))[0]
+            if seen is not None and version != seen:
+                self._wake()
+            seen = version
+            await asyncio.sleep(POLL_SECONDS)
+
+
+def _place(connection: sqlite3.Connection, tenant: str, row: CheckpointRow) -> dict[str, Any]:
+    """Tenant, name, generation and partition; the tenant is made where it is new."""
+    found = connection.execute(sql.FIND_TENANT, (tenant,)).fetchone()
+    if found is None:
+        tenant_id = connection.execute(sql.INSERT_TENANT, (tenant,)).lastrowid
+    else:
+        (tenant_id,) = found
+    return {"tenant": tenant_id, "name": row.name, "generation": row.generation,
+            "partition": row.partition}
+
+
+def _prefix_end(prefix: str) -> str | None:
+    """The first text, by bytes, behind all that begin with `prefix`; None where there is none.
+
+    UTF-8 sorts as code points do, so the last character that can be raised is raised.
+    """
+    for index in range(len(prefix) - 1, -1, -1):
+        code = ord(prefix[index])
+        if code < 0x10FFFF:
+            after = 0xE000 if code + 1 == 0xD800 else code + 1
+            return prefix[:index] + chr(after)
+    return None

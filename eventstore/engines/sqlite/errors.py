@@ -1,0 +1,40 @@
+"""SQLite's errors become the store's, in one table."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from ...errors import Busy, Corrupt, EventStoreError, InvalidEvent, StorageFailed
+
+_BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_FAILED = {
+    sqlite3.SQLITE_FULL: "the disk or the file's page limit is full",
+    sqlite3.SQLITE_IOERR: "I/O error",
+    sqlite3.SQLITE_READONLY: "the file is read-only",
+    sqlite3.SQLITE_CANTOPEN: "the file cannot be opened",
+    sqlite3.SQLITE_NOMEM: "out of memory",
+    sqlite3.SQLITE_PERM: "no permission",
+    sqlite3.SQLITE_TOOBIG: "a row is larger than SQLite's limit",
+}
+
+
+def translate(error: sqlite3.Error, where: str) -> EventStoreError:
+    """The store's error for what SQLite raised; `where` names the file.
+
+    SQLite's own text is kept only for codes whose text cannot hold data.
+    """
+    code = getattr(error, "sqlite_errorcode", None)
+    primary = None if code is None else code & 0xFF
+    if primary in _BUSY:
+        return Busy(f"{where}: another process held the write lock for too long; try again")
+    if primary in _DAMAGED:
+        return Corrupt(f"{where}: SQLite reports a damaged file", kind="page")
+    if primary in _FAILED:
+        return StorageFailed(f"{where}: {_FAILED[primary]}; nothing was written")
+    if primary == sqlite3.SQLITE_CONSTRAINT:
+        return InvalidEvent(f"{where}: an id that the id factory made stands already")
+    if code is None and isinstance(error, sqlite3.OperationalError):
+        return Corrupt(f"{where}: a stored text is not UTF-8", kind="page")
+    name = getattr(error, "sqlite_errorname", type(error).__name__)
+    return StorageFailed(f"{where}: SQLite refused ({name}); nothing was written")

@@ -1,0 +1,365 @@
+"""The log as the owner of the write connection sees it: judged against, then written in bulk.
+
+It runs in the owner's thread, inside a transaction that holds the write lock. Accepted calls are
+buffered as rows and written with one `executemany` a table; whatever has to ask the database
+first writes what is buffered. What it remembers between batches (heads, stream versions, ids of
+names) is dropped when another connection has written, or when a batch is rolled back.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from ...calls import CALL_SCOPE, Call, Prepared, StreamAppend, Written
+from ...envelope import GENESIS, chain
+from ...judge import StoredEvent, StoredKey
+from ...query import Query
+from . import statements as sql
+from .rows import envelope_of, prefetch_names
+
+_encode = msgspec.json.Encoder().encode
+_decode_call = msgspec.json.Decoder(tuple[list[str], list[tuple[int, int, int]]]).decode
+
+_REMEMBERED_MAX = 100_000
+"""Streams and tags remembered between batches: about 20 MB; beyond it all are forgotten at once."""
+
+CONTENT_HASH_BYTES = 16
+"""Kept of a key's SHA-256: 128 bits tell contents apart, and a key's index row stays small."""
+
+
+class _Tenant(msgspec.Struct, gc=False):
+    id: int
+    position: int
+    hash: bytes
+    recorded_us: int
+
+
+class _Stream(msgspec.Struct, gc=False):
+    id: int
+    version: int
+    stored: bool
+
+
+class SqliteLedger:
+    """See the module; `Ledger` says what each question means."""
+
+    def __init__(self, connection: sqlite3.Connection, clock: Callable[[], int]) -> None:
+        self._run = connection.execute
+        self._run_many = connection.executemany
+        self._clock = clock
+        self._data_version = -1
+        self.written_elsewhere = False
+        self._forget()
+        self._clear_buffers()
+
+    def begin(self) -> None:
+        """Called first in every transaction: drops what another connection has made stale."""
+        (version,) = self._run(sql.DATA_VERSION).fetchone()
+        if version != self._data_version:
+            self.written_elsewhere = self._data_version != -1
+            self._data_version = version
+            self._forget()
+        elif len(self._streams) + len(self._tags) > _REMEMBERED_MAX:
+            self._forget()
+
+    def flush(self) -> None:
+        """Writes what is buffered. The transaction stays open."""
+        if not self._events:
+            return
+        created, moved, recorded = [], [], self._recorded_us
+        for tenant_id, name, stream in self._touched.values():
+            if stream.stored:
+                moved.append((stream.version, recorded, stream.id))
+            else:
+                created.append((stream.id, tenant_id, name, stream.version, recorded, recorded))
+                stream.stored = True
+        if created:
+            self._run_many(sql.INSERT_STREAM, created)
+        if moved:
+            self._run_many(sql.UPDATE_STREAM, moved)
+        self._run_many(sql.INSERT_EVENT, self._events)
+        if self._event_tags:
+            self._run_many(sql.INSERT_EVENT_TAG, self._event_tags)
+        if self._event_causes:
+            self._run_many(sql.INSERT_EVENT_CAUSE, self._event_causes)
+        if self._keys:
+            self._run_many(sql.INSERT_KEY, self._keys.values())
+        heads = [(t.id, t.position, t.hash, t.recorded_us) for t in self._moved_tenants.values()]
+        self._run_many(sql.UPSERT_HEAD, heads)
+        self._clear_buffers()
+
+    def rolled_back(self) -> None:
+        """Called after a rollback: nothing that was accepted or remembered holds."""
+        self._forget()
+        self._clear_buffers()
+
+    def version(self, tenant: str, stream: str) -> int:
+        """See `Ledger`."""
+        found = self._tenant(tenant)
+        if found is None:
+            return 0
+        known = self._stream(found.id, stream)
+        return 0 if known is None else known.version
+
+    def head_position(self, tenant: str) -> int:
+        """See `Ledger`."""
+        found = self._tenant(tenant)
+        return 0 if found is None else found.position
+
+    def find_key(self, tenant: str, scope: str, key: str) -> StoredKey | None:
+        """See `Ledger`."""
+        found = self._tenant(tenant)
+        if found is None:
+            return None
+        stream_id = 0
+        if scope != CALL_SCOPE:
+            stream = self._stream(found.id, scope)
+            if stream is None:
+                return None
+            stream_id = stream.id
+        if (found.id, stream_id, key) in self._keys:
+            self.flush()
+        return find_key(self._run, found.id, stream_id, scope, key)
+
+    def find_events(self, tenant: str, ids: Sequence[str]) -> dict[str, StoredEvent]:
+        """See `Ledger`."""
+        self.flush()
+        owner = self._tenant(tenant)
+        found: dict[str, StoredEvent] = {}
+        if owner is None:
+            return found
+        streams: dict[int, str] = {}
+        types: dict[int, str] = {}
+        for event_id in ids:
+            row = self._run(sql.FIND_EVENT_BY_ID, (owner.id, event_id)).fetchone()
+            if row is not None:
+                prefetch_names(lambda query, args: self._run(query, args).fetchall(), [row], streams, types)
+                stream = streams[row[1]]
+                tail = envelope_of(row, stream, types[row[4]])
+                found[event_id] = StoredEvent(stream, row[2], row[0], row[6], tail, row[16])
+        return found
+
+    def any_after(self, tenant: str, queries: Sequence[Query], after: int) -> bool:
+        """See `Ledger`."""
+        self.flush()
+        owner = self._tenant(tenant)
+        if owner is None or owner.position <= after:
+            return False
+        return any(self._matches_after(owner, query, after) for query in queries)
+
+    def write(self, call: Call) -> Written:
+        """See `Ledger`."""
+        tenant = self._tenant(call.tenant) or self._add_tenant(call.tenant)
+        recorded_us = max(tenant.recorded_us, self._clock())
+        rows = []
+        for part in call.appends:
+            if part.events:
+                rows.append(self._write_part(tenant, part, recorded_us))
+            else:
+                rows.append((self.version(call.tenant, part.stream), tenant.position, 0))
+        tenant.recorded_us = self._recorded_us = recorded_us
+        self._moved_tenants[tenant.id] = tenant
+        written = Written(rows, recorded_us)
+        if call.key is not None:
+            self._write_key(tenant.id, call, written)
+        return written
+
+    def _write_part(
+        self, tenant: _Tenant, part: StreamAppend, recorded_us: int
+    ) -> tuple[int, int, int]:
+        stream = self._stream(tenant.id, part.stream) or self._add_stream(tenant.id, part.stream)
+        self._touched[stream.id] = (tenant.id, part.stream, stream)
+        position, version, previous = tenant.position, stream.version, tenant.hash
+        first = (version + 1, position + 1, len(part.events))
+        tenant_id, stream_id, add = tenant.id, stream.id, self._events.append
+        types = self._types
+        for event in part.events:
+            position += 1
+            version += 1
+            previous = chain(previous, position, version, recorded_us, event.tail, event.payload)
+            type_id = types.get(event.type) or self._type_id(event.type)
+            add(
+                (
+                    tenant_id,
+                    position,
+                    stream_id,
+                    version,
+                    event.id,
+                    type_id,
+                    event.schema_version,
+                    recorded_us,
+                    event.occurred_us,
+                    event.actor,
+                    event.causation_id,
+                    event.correlation_id,
+                    event.derived_json,
+                    event.tags_json,
+                    event.context_json,
+                    event.payload,
+                    previous,
+                )
+            )
+            if event.tags:
+                for tag in event.tags:
+                    self._event_tags.append((self._tag_id(tenant_id, tag), position))
+            if event.causation_id is not None or event.derived_from:
+                self._write_causes(tenant_id, event, position)
+        tenant.position, tenant.hash, stream.version = position, previous, version
+        return first
+
+    def _write_causes(self, tenant_id: int, event: Prepared, position: int) -> None:
+        causes = set(event.derived_from)
+        if event.causation_id is not None:
+            causes.add(event.causation_id)
+        for cause in sorted(causes):
+            self._event_causes.append((tenant_id, cause, position))
+
+    def _write_key(self, tenant_id: int, call: Call, written: Written) -> None:
+        assert call.key is not None
+        assert call.content_hash is not None
+        stream_id, detail = 0, None
+        if call.key_scope == CALL_SCOPE:
+            streams = [part.stream for part in call.appends]
+            detail = _encode((streams, written.rows)).decode()
+        else:
+            stream = self._stream(tenant_id, call.key_scope)
+            assert stream is not None
+            stream_id = stream.id
+        first = next(row[1] for row in written.rows if row[2])
+        self._keys[tenant_id, stream_id, call.key] = (
+            tenant_id,
+            stream_id,
+            call.key,
+            call.content_hash[:CONTENT_HASH_BYTES],
+            first,
+            call.event_count,
+            detail,
+        )
+
+    def _matches_after(self, tenant: _Tenant, query: Query, after: int) -> bool:
+        tags = [self._known_tag(tenant.id, tag) for tag in query.tags]
+        types = [self._known_type(name) for name in query.types]
+        if None in tags or (types and not any(types)):
+            return False
+        # One type at a time: each is a single seek in its index.
+        for type_id in [t for t in types if t is not None] or [None]:
+            chosen = [] if type_id is None else [type_id]
+            statement = sql.positions_of(len(tags), len(chosen))
+            args = (*tags, *chosen, tenant.id, after, tenant.position, 1)
+            if self._run(statement, args).fetchone() is not None:
+                return True
+        return False
+
+    def _tenant(self, name: str) -> _Tenant | None:
+        found = self._tenants.get(name)
+        if found is None:
+            row = self._run(sql.FIND_TENANT, (name,)).fetchone()
+            if row is None:
+                return None
+            head = self._run(sql.FIND_HEAD, row).fetchone() or (0, GENESIS, 0)
+            found = self._tenants[name] = _Tenant(row[0], *head)
+        return found
+
+    def _add_tenant(self, name: str) -> _Tenant:
+        tenant_id = self._run(sql.INSERT_TENANT, (name,)).lastrowid
+        assert tenant_id is not None
+        found = self._tenants[name] = _Tenant(tenant_id, 0, GENESIS, 0)
+        return found
+
+    def _stream(self, tenant_id: int, name: str) -> _Stream | None:
+        found = self._streams.get((tenant_id, name))
+        if found is None:
+            row = self._run(sql.FIND_STREAM, (tenant_id, name)).fetchone()
+            if row is None:
+                return None
+            found = self._streams[tenant_id, name] = _Stream(row[0], row[1], True)
+        return found
+
+    def _add_stream(self, tenant_id: int, name: str) -> _Stream:
+        if self._last_stream_id < 0:
+            (self._last_stream_id,) = self._run(sql.LAST_STREAM_ID).fetchone()
+        self._last_stream_id += 1
+        found = self._streams[tenant_id, name] = _Stream(self._last_stream_id, 0, False)
+        return found
+
+    def _known_type(self, name: str) -> int | None:
+        type_id = self._types.get(name)
+        if type_id is None:
+            row = self._run(sql.FIND_TYPE, (name,)).fetchone()
+            if row is not None:
+                type_id = self._types[name] = row[0]
+        return type_id
+
+    def _type_id(self, name: str) -> int:
+        type_id = self._known_type(name)
+        if type_id is None:
+            type_id = self._types[name] = _row_id(self._run(sql.INSERT_TYPE, (name,)))
+        return type_id
+
+    def _known_tag(self, tenant_id: int, name: str) -> int | None:
+        tag_id = self._tags.get((tenant_id, name))
+        if tag_id is None:
+            row = self._run(sql.FIND_TAG, (tenant_id, name)).fetchone()
+            if row is not None:
+                tag_id = self._tags[tenant_id, name] = row[0]
+        return tag_id
+
+    def _tag_id(self, tenant_id: int, name: str) -> int:
+        tag_id = self._known_tag(tenant_id, name)
+        if tag_id is None:
+            tag_id = _row_id(self._run(sql.INSERT_TAG, (tenant_id, name)))
+            self._tags[tenant_id, name] = tag_id
+        return tag_id
+
+    def _forget(self) -> None:
+        self._tenants: dict[str, _Tenant] = {}
+        self._streams: dict[tuple[int, str], _Stream] = {}
+        self._types: dict[str, int] = {}
+        self._tags: dict[tuple[int, str], int] = {}
+        self._last_stream_id = -1
+
+    def _clear_buffers(self) -> None:
+        self._events: list[tuple[Any, ...]] = []
+        self._event_tags: list[tuple[int, int]] = []
+        self._event_causes: list[tuple[int, str, int]] = []
+        self._keys: dict[tuple[int, int, str], tuple[Any, ...]] = {}
+        self._touched: dict[int, tuple[int, str, _Stream]] = {}
+        self._moved_tenants: dict[int, _Tenant] = {}
+        self._recorded_us = 0
+
+
+def find_key(
+    run: Callable[..., sqlite3.Cursor], tenant_id: int, stream_id: int, scope: str, key: str
+) -> StoredKey | None:
+    """A key's first use, read with `run`, which executes a statement."""
+    row = run(sql.FIND_KEY, (tenant_id, stream_id, key)).fetchone()
+    if row is None:
+        return None
+    content, first, count, detail = row
+    version, recorded_us = run(sql.FIND_FIRST_OF_KEY, (tenant_id, first)).fetchone()
+    return stored_key(scope, content, first, count, detail, version, recorded_us)
+
+
+def stored_key(
+    scope: str,
+    content: bytes,
+    first: int,
+    count: int,
+    detail: str | None,
+    version: int,
+    recorded_us: int,
+) -> StoredKey:
+    """A key's row and its first event's, as the judge takes them."""
+    if detail is None:
+        return StoredKey(content, Written([(version, first, count)], recorded_us), (scope,))
+    streams, rows = _decode_call(detail)
+    return StoredKey(content, Written(rows, recorded_us), tuple(streams))
+
+
+def _row_id(cursor: sqlite3.Cursor) -> int:
+    assert cursor.lastrowid is not None
+    return cursor.lastrowid

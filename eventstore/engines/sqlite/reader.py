@@ -1,0 +1,251 @@
+"""Reads: a few connections of aiosqlite, each page one short transaction.
+
+A connection is borrowed for one query and given back; an iterator holds none between pages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiosqlite
+import msgspec
+
+from ...envelope import GENESIS
+from ...errors import Corrupt, StoreClosed
+from ...events import RecordedEvent
+from ...query import Query
+from ..port import LogPage
+from . import statements as sql
+from .connection import READER_CACHE_KIB, ReadConnection, read_uri
+from .errors import translate
+from .rows import Row, check_consecutive, check_versions, prefetch_names, to_events
+
+_CONNECTIONS = 2
+"""One for long scans and one for short questions on a machine with two cores; more contend for
+the interpreter's lock."""
+
+_SCAN_POSITIONS = 20_000
+"""Positions that one filtered page looks through at most (about 1 ms in the index)."""
+
+_NAMES_MAX = 100_000
+"""Stream names remembered by id; beyond it all are forgotten at once."""
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Reader:
+    """All reads of one file. Every method may be cancelled and leaves nothing open."""
+
+    def __init__(self, path: str, connections: list[aiosqlite.Connection]) -> None:
+        self._path = path
+        self._connections = connections
+        self._free: asyncio.Queue[aiosqlite.Connection] = asyncio.Queue()
+        for connection in connections:
+            self._free.put_nowait(connection)
+        self._tenants: dict[str, int] = {}
+        self._streams: dict[int, str] = {}
+        self._types: dict[int, str] = {}
+        self._hash_at: tuple[int, int, bytes] = (0, 0, GENESIS)
+        self._closed = False
+
+    @classmethod
+    async def open(cls, path: str, busy_timeout_seconds: float) -> Reader:
+        """Opens the connections. If cancelled or failing, none stays open."""
+        opened: list[aiosqlite.Connection] = []
+        try:
+            for _ in range(_CONNECTIONS):
+                connection = await aiosqlite.connect(
+                    read_uri(path),
+                    uri=True,
+                    isolation_level=None,
+                    timeout=busy_timeout_seconds,
+                    factory=ReadConnection,
+                )
+                opened.append(connection)
+                await connection.execute_fetchall("PRAGMA query_only = ON")
+                await connection.execute_fetchall(f"PRAGMA cache_size = -{READER_CACHE_KIB}")
+        except BaseException as exc:
+            for connection in opened:
+                await connection.close()
+            if isinstance(exc, sqlite3.Error):
+                raise translate(exc, path) from exc
+            raise
+        return cls(path, opened)
+
+    async def close(self) -> None:
+        """Waits for the queries that run, then frees all connections."""
+        self._closed = True
+        for _ in self._connections:
+            connection = await self._free.get()
+            await connection.close()
+
+    async def fetch(self, statement: str, args: Sequence[Any] = ()) -> list[Row]:
+        """The rows of one query, which is one short transaction."""
+        async with self._borrow() as connection:
+            return await self._fetch(connection, statement, args)
+
+    async def stream_page(
+        self, tenant: str, stream: str, after: int, limit: int, backwards: bool
+    ) -> list[RecordedEvent]:
+        """See `Engine`."""
+        found = await self.find_stream(tenant, stream)
+        if found is None:
+            return []
+        statement = sql.READ_STREAM_BACKWARDS if backwards else sql.READ_STREAM
+        async with self._borrow() as connection:
+            rows = await self._fetch(connection, statement, (found[0], after, limit))
+            await self._learn_names(connection, rows)
+        if rows:
+            if backwards:
+                check_versions(rows, stream, min(after - 1, rows[0][2]), -1)
+            else:
+                check_versions(rows, stream, after + 1, 1)
+        return to_events(rows, self._streams, self._types, None)
+
+    async def log_page(
+        self, tenant: str, after: int, until: int, queries: Sequence[Query], limit: int
+    ) -> LogPage:
+        """See `Engine`."""
+        tenant_id = await self.find_tenant(tenant)
+        if tenant_id is None or until <= after:
+            return LogPage([], until)
+        if queries:
+            return await self._filtered_page(tenant_id, after, until, queries, limit)
+        async with self._borrow() as connection:
+            previous = await self._previous_hash(connection, tenant_id, after)
+            rows = await self._fetch(connection, sql.READ_LOG, (tenant_id, after, until, limit))
+            await self._learn_names(connection, rows)
+        # A page ends early when it is full; what it holds must be without holes all the same.
+        last = rows[-1][0] if rows else min(until, after + limit)
+        check_consecutive(rows, after, last)
+        events = to_events(rows, self._streams, self._types, previous)
+        self._hash_at = (tenant_id, last, rows[-1][17])
+        return LogPage(events, last)
+
+    async def events(self, statement: str, args: Sequence[Any]) -> list[RecordedEvent]:
+        """The events of a query whose rows end with the hash before each."""
+        async with self._borrow() as connection:
+            rows = await self._fetch(connection, statement, args)
+            await self._learn_names(connection, rows)
+        return to_events(rows, self._streams, self._types, None)
+
+    async def find_tenant(self, tenant: str) -> int | None:
+        """The tenant's id, or None where it has no events."""
+        tenant_id = self._tenants.get(tenant)
+        if tenant_id is None:
+            rows = await self.fetch(sql.FIND_TENANT, (tenant,))
+            if rows:
+                tenant_id = self._tenants[tenant] = rows[0][0]
+        return tenant_id
+
+    async def find_stream(self, tenant: str, stream: str) -> tuple[int, int] | None:
+        """(id, version) of a stream, or None."""
+        tenant_id = await self.find_tenant(tenant)
+        if tenant_id is None:
+            return None
+        rows = await self.fetch(sql.FIND_STREAM, (tenant_id, stream))
+        return (rows[0][0], rows[0][1]) if rows else None
+
+    async def _filtered_page(
+        self, tenant_id: int, after: int, until: int, queries: Sequence[Query], limit: int
+    ) -> LogPage:
+        scanned_to = min(until, after + _SCAN_POSITIONS)
+        found: set[int] = set()
+        async with self._borrow() as connection:
+            for query in queries:
+                positions = await self._positions(
+                    connection, tenant_id, query, after, scanned_to, limit
+                )
+                if len(positions) == limit:
+                    scanned_to = min(scanned_to, positions[-1])
+                found.update(positions)
+            wanted = sorted(position for position in found if position <= scanned_to)
+            if not wanted:
+                return LogPage([], scanned_to)
+            args = (tenant_id, _encode(wanted).decode())
+            rows = await self._fetch(connection, sql.READ_POSITIONS, args)
+            await self._learn_names(connection, rows)
+        if len(rows) < len(wanted):
+            if rows and rows[-1][0] == wanted[len(rows) - 1]:
+                scanned_to = rows[-1][0]  # the page is full by its bytes
+            else:
+                raise Corrupt("an index names events that are not in the log", kind="index")
+        return LogPage(to_events(rows, self._streams, self._types, None), scanned_to)
+
+    async def _positions(
+        self,
+        connection: aiosqlite.Connection,
+        tenant_id: int,
+        query: Query,
+        after: int,
+        until: int,
+        limit: int,
+    ) -> list[int]:
+        ids: list[int] = []
+        for tag in query.tags:
+            row = await self._fetch(connection, sql.FIND_TAG, (tenant_id, tag))
+            if not row:
+                return []
+            ids.append(row[0][0])
+        types = [
+            row[0][0]
+            for name in query.types
+            if (row := await self._fetch(connection, sql.FIND_TYPE, (name,)))
+        ]
+        if query.types and not types:
+            return []
+        statement = sql.positions_of(len(ids), len(types))
+        args = (*ids, *types, tenant_id, after, until, limit)
+        return [row[0] for row in await self._fetch(connection, statement, args)]
+
+    async def _previous_hash(
+        self, connection: aiosqlite.Connection, tenant_id: int, after: int
+    ) -> bytes:
+        if after == 0:
+            return GENESIS
+        if self._hash_at[:2] == (tenant_id, after):
+            return self._hash_at[2]
+        rows = await self._fetch(connection, sql.HASH_AT, (tenant_id, after))
+        if not rows:
+            raise Corrupt(f"position {after} is missing from the log", kind="gap", position=after)
+        return bytes(rows[0][0])
+
+    async def _learn_names(self, connection: aiosqlite.Connection, rows: Sequence[Row]) -> None:
+        wanted: list[tuple[str, tuple[str]]] = []
+
+        def note(statement: str, args: tuple[str]) -> list[Row]:
+            wanted.append((statement, args))
+            return []
+
+        if len(self._streams) > _NAMES_MAX:
+            self._streams.clear()
+        prefetch_names(note, rows, self._streams, self._types)
+        for statement, args in wanted:
+            known = self._streams if statement is sql.NAMES_OF_STREAMS else self._types
+            known.update(await self._fetch(connection, statement, args))  # type: ignore[arg-type]
+
+    @asynccontextmanager
+    async def _borrow(self) -> AsyncIterator[aiosqlite.Connection]:
+        if self._closed:
+            raise StoreClosed(f"{self._path}: closed")
+        connection = await self._free.get()
+        try:
+            yield connection
+        finally:
+            self._free.put_nowait(connection)
+
+    async def _fetch(
+        self, connection: aiosqlite.Connection, statement: str, args: Sequence[Any]
+    ) -> list[Row]:
+        # A cancelled query runs to its end in its thread; the connection serves the next query
+        # behind it, because aiosqlite keeps them in order.
+        try:
+            return await connection.execute_fetchall(statement, args)  # type: ignore[return-value]
+        except sqlite3.Error as exc:
+            raise translate(exc, self._path) from exc
+
+

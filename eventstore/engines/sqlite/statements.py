@@ -1,0 +1,181 @@
+"""Every SQL statement of the SQLite engine, named by its verb."""
+
+EVENT_COLUMNS = (
+    "e.position, e.stream_id, e.version, e.event_id, e.type_id, e.schema_version, e.recorded_at,"
+    " e.occurred_at, e.actor, e.causation_id, e.correlation_id, e.derived_from, e.tags, e.context,"
+    " e.payload_format, e.subject_key_id, e.payload, e.hash"
+)
+PAYLOAD_COLUMN = 16
+"""Where the payload stands in a row of `EVENT_COLUMNS`; its size bounds a page."""
+
+_PREVIOUS = (
+    ", (SELECT p.hash FROM events p WHERE p.tenant_id = e.tenant_id AND p.position = e.position - 1)"
+)
+
+# --- judging and writing, on the owner's connection
+
+BEGIN = "BEGIN IMMEDIATE"
+FIND_TENANT = "SELECT tenant_id FROM tenants WHERE name = ?"
+INSERT_TENANT = "INSERT INTO tenants (name) VALUES (?)"
+FIND_HEAD = "SELECT position, hash, recorded_at FROM heads WHERE tenant_id = ?"
+UPSERT_HEAD = (
+    "INSERT INTO heads (tenant_id, position, hash, recorded_at) VALUES (?, ?, ?, ?)"
+    " ON CONFLICT (tenant_id) DO UPDATE SET position = excluded.position, hash = excluded.hash,"
+    " recorded_at = excluded.recorded_at"
+)
+FIND_STREAM = "SELECT stream_id, version FROM streams WHERE tenant_id = ? AND name = ?"
+LAST_STREAM_ID = "SELECT coalesce(max(stream_id), 0) FROM streams"
+INSERT_STREAM = (
+    "INSERT INTO streams (stream_id, tenant_id, name, version, first_recorded_at, recorded_at)"
+    " VALUES (?, ?, ?, ?, ?, ?)"
+)
+UPDATE_STREAM = "UPDATE streams SET version = ?, recorded_at = ? WHERE stream_id = ?"
+FIND_TYPE = "SELECT type_id FROM event_types WHERE name = ?"
+INSERT_TYPE = "INSERT INTO event_types (name) VALUES (?)"
+FIND_TAG = "SELECT tag_id FROM tags WHERE tenant_id = ? AND name = ?"
+INSERT_TAG = "INSERT INTO tags (tenant_id, name) VALUES (?, ?)"
+INSERT_EVENT = (
+    "INSERT INTO events (tenant_id, position, stream_id, version, event_id, type_id,"
+    " schema_version, recorded_at, occurred_at, actor, causation_id, correlation_id, derived_from,"
+    " tags, context, payload, hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+INSERT_EVENT_TAG = "INSERT INTO event_tags (tag_id, position) VALUES (?, ?)"
+INSERT_EVENT_CAUSE = "INSERT INTO event_causes (tenant_id, cause_id, position) VALUES (?, ?, ?)"
+INSERT_KEY = (
+    "INSERT INTO idempotency_keys (tenant_id, stream_id, key, content_hash, first_position,"
+    " event_count, call) VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
+FIND_KEY = (
+    "SELECT content_hash, first_position, event_count, call FROM idempotency_keys"
+    " WHERE tenant_id = ? AND stream_id = ? AND key = ?"
+)
+FIND_FIRST_OF_KEY = "SELECT version, recorded_at FROM events WHERE tenant_id = ? AND position = ?"
+
+# --- reading
+
+FIND_EVENT_BY_ID = (
+    f"SELECT {EVENT_COLUMNS}{_PREVIOUS} FROM events e WHERE e.tenant_id = ? AND e.event_id = ?"
+)
+READ_STREAM = (
+    f"SELECT {EVENT_COLUMNS}{_PREVIOUS} FROM events e"
+    " WHERE e.stream_id = ? AND e.version > ? ORDER BY e.version LIMIT ?"
+)
+READ_STREAM_BACKWARDS = (
+    f"SELECT {EVENT_COLUMNS}{_PREVIOUS} FROM events e"
+    " WHERE e.stream_id = ? AND e.version < ? ORDER BY e.version DESC LIMIT ?"
+)
+READ_LOG = (
+    f"SELECT {EVENT_COLUMNS} FROM events e"
+    " WHERE e.tenant_id = ? AND e.position > ? AND e.position <= ? ORDER BY e.position LIMIT ?"
+)
+READ_POSITIONS = (
+    f"SELECT {EVENT_COLUMNS}{_PREVIOUS} FROM events e WHERE e.tenant_id = ?"
+    " AND e.position IN (SELECT value FROM json_each(?)) ORDER BY e.position"
+)
+READ_CAUSED = (
+    f"SELECT {EVENT_COLUMNS}{_PREVIOUS} FROM event_causes c"
+    " JOIN events e ON e.tenant_id = c.tenant_id AND e.position = c.position"
+    " WHERE c.tenant_id = ? AND c.cause_id = ? AND c.position > ? ORDER BY c.position LIMIT ?"
+)
+HASH_AT = "SELECT hash FROM events WHERE tenant_id = ? AND position = ?"
+NAMES_OF_STREAMS = "SELECT stream_id, name FROM streams WHERE stream_id IN (SELECT value FROM json_each(?))"
+NAMES_OF_TYPES = "SELECT type_id, name FROM event_types WHERE type_id IN (SELECT value FROM json_each(?))"
+LIST_STREAMS = (
+    "SELECT name, version, first_recorded_at, recorded_at FROM streams"
+    " WHERE tenant_id = ? AND name > ? AND name >= ? AND (? IS NULL OR name < ?) AND version > 0"
+    " ORDER BY name LIMIT ?"
+)
+LIST_TENANTS = "SELECT t.name FROM tenants t JOIN heads h USING (tenant_id) ORDER BY t.name"
+DATA_VERSION = "PRAGMA data_version"
+
+# --- readers' checkpoints, leases and snapshots
+
+LOAD_CHECKPOINT = (
+    "SELECT position, hash, holder, fencing_token, lease_until FROM checkpoints"
+    " WHERE tenant_id = ? AND name = ? AND generation = ? AND partition = ?"
+)
+SAVE_CHECKPOINT = (
+    "INSERT INTO checkpoints (tenant_id, name, generation, partition, position, hash)"
+    " SELECT :tenant, :name, :generation, :partition, :position, :hash WHERE :token = 0"
+    " OR EXISTS (SELECT 1 FROM checkpoints WHERE tenant_id = :tenant AND name = :name"
+    "  AND generation = :generation AND partition = :partition)"
+    " ON CONFLICT (tenant_id, name, generation, partition) DO UPDATE"
+    " SET position = excluded.position, hash = excluded.hash WHERE fencing_token = :token"
+)
+TAKE_LEASE = (
+    "INSERT INTO checkpoints (tenant_id, name, generation, partition, position, hash, holder,"
+    " fencing_token, lease_until)"
+    " VALUES (:tenant, :name, :generation, :partition, 0, :hash, :holder, 1, :until)"
+    " ON CONFLICT (tenant_id, name, generation, partition) DO UPDATE SET"
+    " fencing_token = fencing_token + NOT (fencing_token = :token AND holder = :holder"
+    "  AND lease_until > :now),"
+    " holder = :holder, lease_until = :until"
+    " WHERE holder IS NULL OR lease_until <= :now"
+    "  OR (fencing_token = :token AND holder = :holder)"
+)
+END_LEASE = (
+    "UPDATE checkpoints SET holder = NULL, lease_until = 0 WHERE tenant_id = ? AND name = ?"
+    " AND generation = ? AND partition = ? AND fencing_token = ?"
+)
+TENANTS_BEYOND = (
+    "SELECT t.name, h.position, coalesce(min(c.position), 0) FROM heads h"
+    " JOIN tenants t USING (tenant_id) LEFT JOIN checkpoints c"
+    " ON c.tenant_id = h.tenant_id AND c.name = ? AND c.generation = ?"
+    " GROUP BY t.name, h.position HAVING h.position > coalesce(min(c.position), 0)"
+    " ORDER BY t.name LIMIT ?"
+)
+SAVE_SNAPSHOT = (
+    "INSERT INTO snapshots (stream_id, reducer, fingerprint, version, position, state, state_hash)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET position = excluded.position,"
+    " state = excluded.state, state_hash = excluded.state_hash"
+)
+PRUNE_SNAPSHOTS = (
+    "DELETE FROM snapshots WHERE stream_id = :stream AND reducer = :reducer"
+    " AND fingerprint = :fingerprint AND version <= (SELECT version FROM snapshots"
+    " WHERE stream_id = :stream AND reducer = :reducer AND fingerprint = :fingerprint"
+    " ORDER BY version DESC LIMIT 1 OFFSET :kept)"
+)
+FIND_SNAPSHOT = (
+    "SELECT version, position, state, state_hash FROM snapshots WHERE stream_id = ?"
+    " AND reducer = ? AND fingerprint = ? AND version <= ? ORDER BY version DESC LIMIT 1"
+)
+LIST_SNAPSHOTS = (
+    "SELECT reducer, fingerprint, version, position, state, state_hash FROM snapshots"
+    " WHERE stream_id = ? ORDER BY reducer, fingerprint, version"
+)
+DROP_SNAPSHOTS = (
+    "DELETE FROM snapshots WHERE stream_id IN"
+    " (SELECT stream_id FROM streams WHERE tenant_id = ? AND (? IS NULL OR name = ?))"
+)
+
+# --- verifying
+
+CHECK_PAGES = "PRAGMA integrity_check(20)"
+COUNT_INDEXES = (
+    "SELECT (SELECT count(*) FROM events e, json_each(e.tags) WHERE e.tenant_id = :tenant),"
+    " (SELECT count(*) FROM event_tags JOIN tags USING (tag_id) WHERE tenant_id = :tenant)"
+)
+"""Tags said by events, and tags in the index: they must be as many."""
+
+
+def positions_of(tags: int, types: int) -> str:
+    """Positions of one query, ascending: (tag ids..., type ids..., tenant, after, until, limit)."""
+    if tags:
+        joins = "".join(
+            f" JOIN event_tags t{n} ON t{n}.tag_id = ?{n + 1} AND t{n}.position = t0.position"
+            for n in range(1, tags)
+        )
+        source = f"FROM event_tags t0{joins}"
+        where, position = "t0.tag_id = ?1", "t0.position"
+        if types:
+            source += f" JOIN events e ON e.tenant_id = ?{tags + types + 1} AND e.position = t0.position"
+    else:
+        source, where, position = "FROM events e", f"e.tenant_id = ?{types + 1}", "e.position"
+    if types:
+        slots = ", ".join(f"?{tags + n + 1}" for n in range(types))
+        where += f" AND e.type_id IN ({slots})"
+    base = tags + types + 1
+    return (
+        f"SELECT {position} {source} WHERE {where} AND {position} > ?{base + 1}"
+        f" AND {position} <= ?{base + 2} ORDER BY {position} LIMIT ?{base + 3}"
+    )

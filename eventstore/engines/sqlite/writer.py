@@ -1,0 +1,277 @@
+"""The owner of the write connection: one thread, one queue, one transaction for all that wait.
+
+Callers hand calls over from the event loop; the thread takes everything that waits (within
+bounds), judges and writes it under one write lock, commits, and only then are callers answered,
+all of one batch with one wake-up of their loop. Jobs (checkpoints, leases, snapshots) run behind
+the appends, each in a transaction of its own. Group commit is old: DeWitt et al., "Implementation
+Techniques for Main Memory Database Systems", SIGMOD 1984.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any
+
+import msgspec
+
+from ...calls import Call, Outcome
+from ...errors import EventStoreError, OutcomeUnknown, StoreClosed
+from ...judge import judge
+from ...limits import BATCH_BYTES_MAX, BATCH_EVENTS_MAX
+from . import statements as sql
+from .connection import FIRST_SAFE_VERSION
+from .errors import translate
+from .ledger import SqliteLedger
+
+_log = logging.getLogger("eventstore")
+
+Job = Callable[[sqlite3.Connection], Any]
+_Answer = tuple["_Waiting", Any]
+
+
+class _Waiting(msgspec.Struct, gc=False):
+    """A call or a job with the future that its caller awaits."""
+
+    work: Call | Job
+    future: asyncio.Future[Any]
+
+
+class Writer:
+    """Owns the write connection of one file in this process."""
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        path: str,
+        clock: Callable[[], int],
+        appends_max: int,
+        bytes_max: int,
+        committed: Callable[[], None],
+    ) -> None:
+        self._connection = connection
+        self._path = path
+        self._ledger = SqliteLedger(connection, clock)
+        self._loop = asyncio.get_running_loop()
+        self._queue: SimpleQueue[_Waiting | None] = SimpleQueue()
+        self._left: deque[_Waiting] = deque()
+        self._committed = committed
+        self._appends_max, self._bytes_max = appends_max, bytes_max
+        self._appends_waiting = self._bytes_waiting = 0
+        self._room: deque[asyncio.Future[None]] = deque()
+        self._closed = False
+        self._warned = False
+        self._thread = threading.Thread(target=self._work, name=f"eventstore {path}", daemon=True)
+        self._thread.start()
+
+    async def commit(self, call: Call) -> Outcome:
+        """Hands the call to the owner and waits for its outcome. Cancelled while it waits for
+        room, nothing is written; after that the commit goes on without its caller."""
+        size = call.payload_bytes
+        while self._is_full(size):
+            await self._wait_for_room()
+        if self._closed:
+            raise StoreClosed(f"{self._path}: closed")
+        self._appends_waiting += 1
+        self._bytes_waiting += size
+        future: asyncio.Future[Outcome] = self._loop.create_future()
+        self._queue.put(_Waiting(call, future))
+        return await future
+
+    async def run(self, job: Job) -> Any:
+        """Runs a job in a transaction of its own, behind the appends that wait.
+        If cancelled, the job is run all the same."""
+        if self._closed:
+            raise StoreClosed(f"{self._path}: closed")
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self._queue.put(_Waiting(job, future))
+        return await future
+
+    async def close(self) -> None:
+        """Refuses new work, finishes what was accepted, ends the thread."""
+        self._closed = True
+        self._wake_room()
+        self._queue.put(None)
+        await self._loop.run_in_executor(None, self._thread.join)
+
+    def _is_full(self, size: int) -> bool:
+        # A call larger than the whole bound goes through when it is alone.
+        return not self._closed and self._appends_waiting > 0 and (
+            self._appends_waiting >= self._appends_max
+            or self._bytes_waiting + size > self._bytes_max
+        )
+
+    async def _wait_for_room(self) -> None:
+        turn: asyncio.Future[None] = self._loop.create_future()
+        self._room.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._wake_room()
+            raise
+
+    def _wake_room(self) -> None:
+        while self._room:
+            turn = self._room.popleft()
+            if not turn.done():
+                turn.set_result(None)
+
+    # --- in the owner's thread
+
+    def _work(self) -> None:
+        while True:
+            batch, ending = self._take()
+            calls = [item for item in batch if isinstance(item.work, Call)]
+            if calls:
+                self._commit_batch(calls)
+            for item in batch:
+                if not isinstance(item.work, Call):
+                    self._answer([(item, self._run_job(item.work))])
+            if ending and not self._left:
+                self._connection.close()
+                return
+
+    def _take(self) -> tuple[list[_Waiting], bool]:
+        """What waits, within the bounds of a batch; blocks while nothing does."""
+        ending = False
+        left = self._left
+        if not left:
+            first = self._queue.get()
+            if first is None:
+                ending = True
+            else:
+                left.append(first)
+        while not self._queue.empty():
+            item = self._queue.get()
+            if item is None:
+                ending = True
+            else:
+                left.append(item)
+        if ending:
+            self._queue.put(None)
+        batch: list[_Waiting] = []
+        events = size = 0
+        while left:
+            work = left[0].work
+            if isinstance(work, Call):
+                events += work.event_count
+                size += work.payload_bytes
+                if batch and (events > BATCH_EVENTS_MAX or size > BATCH_BYTES_MAX):
+                    break
+            batch.append(left.popleft())
+        return batch, ending
+
+    def _commit_batch(self, calls: list[_Waiting]) -> None:
+        try:
+            outcomes = self._transact(calls)
+        except EventStoreError as exc:
+            self._answer([(item, exc) for item in calls])
+        except sqlite3.Error as exc:
+            if len(calls) == 1:
+                self._answer([(calls[0], translate(exc, self._path))])
+                return
+            # One of them is at fault: each alone, so that only the culprit fails.
+            for item in calls:
+                self._commit_batch([item])
+        except BaseException as exc:  # a defect of ours must not leave callers waiting
+            self._answer([(item, exc) for item in calls])
+            _log.exception("%s: the writer failed", self._path)
+        else:
+            self._answer(list(zip(calls, outcomes, strict=True)), committed=True)
+
+    def _transact(self, calls: list[_Waiting]) -> list[Outcome]:
+        """One transaction for all: judged in order, written in bulk, durable when this returns."""
+        ledger, run = self._ledger, self._connection.execute
+        try:
+            run(sql.BEGIN)
+        except sqlite3.Error as exc:
+            # Nothing began, so nobody is the culprit, and waiting again for each would be long.
+            raise translate(exc, self._path) from exc
+        try:
+            ledger.begin()
+            outcomes = [judge(item.work, ledger) for item in calls if isinstance(item.work, Call)]
+            ledger.flush()
+        except BaseException:
+            self._roll_back()
+            raise
+        self._commit()
+        if ledger.written_elsewhere and not self._warned:
+            self._warn_of_defect()
+        return outcomes
+
+    def _commit(self) -> None:
+        try:
+            self._connection.execute("COMMIT")
+        except sqlite3.Error as exc:
+            self._roll_back()
+            primary = getattr(exc, "sqlite_errorcode", 0) & 0xFF
+            if primary == sqlite3.SQLITE_IOERR:
+                # The frames may have reached the disk before the sync failed; a later recovery
+                # may find them. We cannot know, and say so.
+                raise OutcomeUnknown(
+                    f"{self._path}: I/O error while committing; it may be written"
+                ) from exc
+            raise
+
+    def _roll_back(self) -> None:
+        with contextlib.suppress(sqlite3.Error):
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+        self._ledger.rolled_back()
+
+    def _run_job(self, job: Job) -> Any:
+        connection = self._connection
+        try:
+            connection.execute(sql.BEGIN)
+            self._ledger.begin()
+            try:
+                result = job(connection)
+                connection.execute("COMMIT")
+            except BaseException:
+                self._roll_back()
+                raise
+        except sqlite3.Error as exc:
+            return translate(exc, self._path)
+        except Exception as exc:
+            return exc
+        return result
+
+    def _answer(self, answers: list[_Answer], committed: bool = False) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is gone, and its callers with it
+            self._loop.call_soon_threadsafe(self._deliver, answers, committed)
+
+    def _warn_of_defect(self) -> None:
+        self._warned = True
+        if (3, 7, 0) <= sqlite3.sqlite_version_info < FIRST_SAFE_VERSION:
+            _log.warning(
+                "%s: another connection writes to this file, and SQLite %s has the WAL-reset"
+                " defect (3.7.0 to 3.51.2): use SQLite %s or newer, or one process for each file",
+                self._path,
+                sqlite3.sqlite_version,
+                ".".join(map(str, FIRST_SAFE_VERSION)),
+            )
+
+    # --- in the event loop again
+
+    def _deliver(self, answers: list[_Answer], committed: bool) -> None:
+        for item, outcome in answers:
+            if isinstance(item.work, Call):
+                self._appends_waiting -= 1
+                self._bytes_waiting -= item.work.payload_bytes
+            future = item.future
+            if not future.done():
+                if isinstance(outcome, BaseException):
+                    future.set_exception(outcome)
+                else:
+                    future.set_result(outcome)
+        if self._room:
+            self._wake_room()
+        if committed:
+            self._committed()
