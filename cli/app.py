@@ -1,0 +1,116 @@
+"""The command line itself: which commands there are, and how each of them ends.
+
+A command's module is imported when it is called (or asked for its help), so that start-up costs
+what the one command needs.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from .exits import ExitCode, explain, traceback_wanted
+
+COMMANDS: dict[str, str] = {
+    "demo": "demo:demo_command",
+    "import": "import_:import_command",
+    "export": "export:export_command",
+    "append": "append:append_command",
+    "log": "log:log_command",
+    "streams": "streams:streams_command",
+    "state": "state:state_command",
+    "diff": "diff:diff_command",
+    "replay": "replay:replay_command",
+    "verify": "verify:verify_command",
+    "snapshot": "snapshot:snapshot_command",
+    "doctor": "doctor:doctor_command",
+}
+"""Name of a command -> the module in `cli.commands` and its function, in the order of --help."""
+
+
+class CommandGroup(TyperGroup):
+    """The commands of `COMMANDS`, each loaded when it is asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Their names, in the order in which a newcomer needs them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command, or None when there is none of this name."""
+        if cmd_name not in self.commands and cmd_name in COMMANDS:
+            self.commands[cmd_name] = _load(cmd_name)
+        return self.commands.get(cmd_name)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """As typer does; a mistyped name is compared with all names, loaded or not."""
+        if args and args[0] not in COMMANDS:
+            for name in COMMANDS:
+                self.get_command(ctx, name)
+        return super().resolve_command(ctx, args)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code (see `ExitCode`). Ends quietly when the user
+    interrupts it or the reader of its output is gone."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    # A user's reducers are found where the command is run, but never before anything installed.
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        # The interpreter flushes once more at its end, which must find an open descriptor.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.PIPE_CLOSED
+    except Exception as error:
+        if traceback_wanted():
+            raise
+        code, line = explain(error)
+        sys.stdout.flush()
+        print(line, file=sys.stderr)
+        return code
+
+
+def _run(arguments: list[str]) -> int:
+    app = typer.Typer(
+        cls=CommandGroup,
+        help="Append, read, replay and compare what agents did. State is computed from events.",
+        rich_markup_mode=_markup_mode(),
+    )
+    app.callback()(_root)
+    code = get_command(app)(arguments or ["--help"], prog_name="eventstore", standalone_mode=False)
+    if not arguments:
+        return ExitCode.USAGE
+    return code if isinstance(code, int) else ExitCode.DONE
+
+
+def _root() -> None:
+    """Nothing happens before a command is named."""
+
+
+def _load(name: str) -> Any:
+    module_name, function_name = COMMANDS[name].split(":")
+    module = importlib.import_module(f".commands.{module_name}", __package__)
+    function: Callable[..., Any] = getattr(module, function_name)
+    single = typer.Typer(add_completion=False, rich_markup_mode=_markup_mode())
+    single.command(name)(function)
+    return get_command(single)
+
+
+def _markup_mode() -> Any:
+    """Panels and colour for a person, plain help for a pipe."""
+    return "rich" if sys.stdout.isatty() else None

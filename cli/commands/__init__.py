@@ -1,0 +1,1 @@
+"""The commands, one module each, imported when one is called (`cli.app` has the list)."""

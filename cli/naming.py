@@ -1,0 +1,78 @@
+"""Finding a stream by what a person types: its name, or a beginning that no other stream shares."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+from eventstore import EventStore
+
+from .exits import Stop, wrong_usage
+
+SESSION_PREFIX = "session/"
+"""Sessions are found by their id alone: what importers and agents write stands under this."""
+
+CANDIDATES_SHOWN = 8
+"""Names listed for an ambiguous beginning: as many as one line holds."""
+
+COMPLETIONS_MAX = 100
+"""Names offered to the shell: more cannot be read."""
+
+
+async def find_stream(store: EventStore, typed: str) -> str:
+    """The name of the one stream that `typed` means.
+
+    An exact name goes first, then one that begins with it, then ``session/`` + it. A session that
+    has subagent streams below it is meant itself. Raises `Stop`: exit code 2 for an ambiguous
+    beginning, with the candidates, 1 when there is none. If cancelled, nothing is left open.
+    """
+    for name in (typed, SESSION_PREFIX + typed):
+        if await store.version(name):
+            return name
+    candidates: list[str] = []
+    for prefix in (typed, SESSION_PREFIX + typed):
+        candidates += await _names(store, prefix)
+        if candidates:
+            break
+    if not candidates:
+        raise Stop(f"no stream begins with {typed!r}", next_step="see eventstore streams")
+    parent = candidates[0]
+    if all(name.startswith(f"{parent}/") for name in candidates[1:]):
+        return parent
+    shown = ", ".join(candidates[:CANDIDATES_SHOWN])
+    more = ", ..." if len(candidates) > CANDIDATES_SHOWN else ""
+    raise wrong_usage(f"{typed!r} is ambiguous: {shown}{more}", "type more of the name")
+
+
+async def _names(store: EventStore, prefix: str) -> list[str]:
+    """Names below a prefix, as many as it takes to know whether one stands above the others."""
+    names: list[str] = []
+    async for info in store.streams(prefix):
+        names.append(info.name)
+        related = info.name == names[0] or info.name.startswith(f"{names[0]}/")
+        if not related and len(names) > CANDIDATES_SHOWN:
+            break
+    return names
+
+
+def complete_names(url: str | None, tenant: str | None, typed: str) -> Iterator[str]:
+    """Stream names for the shell's completion. Whatever goes wrong, it offers nothing: a shell
+    that completes is no place for errors."""
+    try:
+        yield from asyncio.run(_completions(url, tenant, typed))
+    except Exception:
+        return
+
+
+async def _completions(url: str | None, tenant: str | None, typed: str) -> list[str]:
+    import os
+
+    from .options import DEFAULT_URL, STORE_VARIABLE, open_store
+
+    found: list[str] = []
+    async with open_store(url or os.environ.get(STORE_VARIABLE) or DEFAULT_URL, tenant) as store:
+        async for info in store.streams(typed):
+            found.append(info.name)
+            if len(found) == COMPLETIONS_MAX:
+                break
+    return found

@@ -1,0 +1,121 @@
+"""What all commands share: the options --store, --tenant and --json, and opening the store.
+
+A command that only reads opens with `open_store(url, tenant)`, which refuses a file that is not
+there; one that writes says ``create=True``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import quote
+
+import typer
+
+from eventstore import EventStore, InvalidEvent
+from eventstore.opening import sqlite_path
+
+from .exits import Stop, wrong_usage
+
+DEFAULT_URL = "sqlite:///eventstore.db"
+STORE_VARIABLE = "EVENTSTORE_URL"
+SQLITE_HEADER = b"SQLite format 3\x00"
+"""The first 16 bytes of every SQLite database (sqlite.org/fileformat2.html, 1.3)."""
+
+StoreOption = Annotated[
+    str,
+    typer.Option(
+        "--store",
+        metavar="URL",
+        envvar=STORE_VARIABLE,
+        show_envvar=True,
+        help="The store: a URL, or the path of a SQLite file.",
+    ),
+]
+TenantOption = Annotated[
+    str | None,
+    typer.Option("--tenant", metavar="NAME", help="Work in this tenant's log."),
+]
+JsonOption = Annotated[
+    bool,
+    typer.Option("--json", help="Print JSON for machines; lists as JSON Lines."),
+]
+
+
+def complete_stream(context: typer.Context, incomplete: str) -> Iterator[str]:
+    """Stream names that begin as typed, for the shell's completion."""
+    from .naming import complete_names
+
+    yield from complete_names(context.params.get("store"), context.params.get("tenant"), incomplete)
+
+
+StreamArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="STREAM",
+        help="The stream's name, or a part of its beginning that no other stream shares.",
+        show_default=False,
+        autocompletion=complete_stream,
+    ),
+]
+
+
+def store_url(text: str) -> str:
+    """The URL that --store means: anything without a scheme is the path of a SQLite file."""
+    text = text or DEFAULT_URL
+    if text.startswith(("memory:", "sqlite:", "postgresql:")) or "://" in text:
+        return text
+    return f"sqlite:///{quote(text)}"
+
+
+@asynccontextmanager
+async def open_store(
+    url: str,
+    tenant: str | None = None,
+    *,
+    create: bool = False,
+    ids: Callable[[], str] | None = None,
+) -> AsyncIterator[EventStore]:
+    """The store of --store and --tenant, open inside the block.
+
+    Raises `Stop` for a URL that names no engine (exit code 2), and, unless `create`, for a file
+    that is not there or is no database (1). If cancelled, nothing stays open.
+    """
+    url = store_url(url)
+    if url.startswith("sqlite:"):
+        _check_file(_path_of(url), create)
+    elif not url.startswith(("memory:", "postgresql:")):
+        raise wrong_usage(
+            f"store URL: {url.split(':', 1)[0]!r} is no engine",
+            "use sqlite:///PATH, or just the path",
+        )
+    async with EventStore.open(url, ids=ids) as store:
+        yield store if tenant is None else store.tenant(tenant)
+
+
+def _path_of(url: str) -> Path:
+    try:
+        return Path(sqlite_path(url))
+    except InvalidEvent as exc:
+        raise wrong_usage(str(exc), "for example sqlite:///agent.db") from None
+
+
+def _check_file(path: Path, create: bool) -> None:
+    if not path.exists():
+        if create:
+            return
+        raise Stop(
+            f"no store at {str(path)!r}",
+            next_step="name one with --store, or make one with eventstore import or append",
+        )
+    if not path.is_file():
+        raise Stop(f"{str(path)!r} is not a file", next_step="name the store's file with --store")
+    with path.open("rb") as file:
+        header = file.read(len(SQLITE_HEADER))
+    if header != SQLITE_HEADER and not (create and header == b""):
+        raise Stop(
+            f"{str(path)!r} is no store: it is not a SQLite database",
+            next_step="name another file with --store",
+        )

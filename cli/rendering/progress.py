@@ -1,0 +1,40 @@
+"""Progress bars for long work: on a terminal's stderr only, so that no pipe ever sees one."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+Advance = Callable[[int, int], None]
+"""Told (done, in all) as the work goes on."""
+
+
+@contextmanager
+def progress(label: str) -> Iterator[Advance]:
+    """A bar under `label` inside the block, gone after it; nothing where stderr is no terminal."""
+    if not sys.stderr.isatty():
+        yield _silent
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task(label, total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)
+
+
+def _silent(done: int, total: int) -> None:
+    """Nobody is looking."""
