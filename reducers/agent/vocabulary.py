@@ -7,9 +7,9 @@ Field names are those of the OpenTelemetry semantic conventions for generative A
 where one exists: the attribute's name without `gen_ai.` and with dots as underscores
 (`gen_ai.tool.call.id` is `tool_call_id`), `gen_ai.usage.*` inside `usage`
 (`gen_ai.usage.cache_read.input_tokens` is `cache_read_input_tokens`), `error.type` as
-`error_type`, and message parts as in the JSON schema of `gen_ai.input.messages`. The conventions
-have no memory, task or approval that fits; those names are this project's.
-The `gen_ai.*` names are still in development there; these stay as they are.
+`error_type`, and message parts as in the JSON schema of `gen_ai.input.messages`. What the
+conventions do not describe as a fact that holds from then on (memory, tasks, approvals, shared
+state) has this project's names. The conventions are still in development; these names stay.
 
 The types are not registered with `@event_type`: the names are free for a program's own classes,
 and a reducer's `on("message.added")` is given a dict either way. Each builder leaves out what it
