@@ -55,7 +55,7 @@ def session_started(state: Session, event: RecordedEvent) -> Session:
     source = mapping(data.get("source"))
     if source is not None:
         changes["source"] = source
-    changes["attributes"] = {**state.attributes, **(mapping(data.get("attributes")) or {})}
+    changes["attributes"] = state.attributes.update(mapping(data.get("attributes")) or {})
     return replace(state, started=True, ended=False, end_reason=None, outcome={}, **changes)
 
 
