@@ -4,14 +4,34 @@ See `Reducer` for where to begin.
 """
 
 from .combining import combine
+from .decider import Decider, Decision
+from .diffs import Change, changes_to_patch, diff
 from .errors import ReducerError
+from .folding import fold
+from .json_form import state_hash, to_json
+from .loading import Loaded, take_snapshot
 from .persistent import PersistentList
-from .reducer import Reducer, fold
+from .proofs import SnapshotReport, verify_snapshots
+from .reducer import Reducer
+from .replaying import Step, replay
 
 __all__ = [
+    "Change",
+    "Decider",
+    "Decision",
+    "Loaded",
     "PersistentList",
     "Reducer",
     "ReducerError",
+    "SnapshotReport",
+    "Step",
+    "changes_to_patch",
     "combine",
+    "diff",
     "fold",
+    "replay",
+    "state_hash",
+    "take_snapshot",
+    "to_json",
+    "verify_snapshots",
 ]

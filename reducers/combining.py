@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from operator import attrgetter
 from typing import Any
 
 import msgspec
-from msgspec.structs import replace
+from msgspec.structs import force_setattr
 
+from .codecs import PartsCodec
 from .errors import ReducerError
-from .reducer import SNAPSHOT_EVERY, Reducer, Step, refuse_none
+from .folding import refuse_none
+from .reducer import SNAPSHOT_EVERY, Apply, Reducer
 
 
 class Combined(Reducer[Any]):
@@ -61,20 +64,26 @@ class Combined(Reducer[Any]):
             if event_type in part.steps()
         )
 
+    def _make_codec(self) -> PartsCodec:
+        return PartsCodec(
+            self.state_class, {field: part.codec() for field, part in self.parts.items()}
+        )
+
+    def _make_fingerprint(self) -> str:
+        digest = sha256(f"version {self.version}\n".encode())
+        for field, part in self.parts.items():
+            digest.update(f"{field} {part.fingerprint()}\n".encode())
+        return digest.hexdigest()[:32]
+
     def _handler_count(self) -> int:
         return sum(part._handler_count() for part in self.parts.values())
 
-    def _compile(self) -> dict[str, Step]:
-        takers: dict[str, list[tuple[str, Reducer[Any], Step]]] = {}
+    def _compile(self) -> dict[str, Apply]:
+        takers: dict[str, list[tuple[str, Reducer[Any], Apply]]] = {}
         for field, part in self.parts.items():
             for event_type, step in part.steps().items():
                 takers.setdefault(event_type, []).append((field, part, step))
-        return {
-            event_type: _one_part(event_type, *found[0])
-            if len(found) == 1
-            else _many_parts([_one_part(event_type, *each) for each in found])
-            for event_type, found in takers.items()
-        }
+        return {event_type: _apply(event_type, found) for event_type, found in takers.items()}
 
 
 def combine(
@@ -93,26 +102,25 @@ def combine(
     return Combined(name, parts, version, snapshot_every)
 
 
-def _one_part(event_type: str, field: str, part: Reducer[Any], step: Step) -> Step:
-    read = attrgetter(field)
-    none_allowed = part.none_allowed
+def _apply(event_type: str, takers: list[tuple[str, Reducer[Any], Apply]]) -> Apply:
+    """The step of an event type that these parts handle: one copy, and none if nothing changes."""
+    entries = [
+        (field, attrgetter(field), step, part.none_allowed, part) for field, part, step in takers
+    ]
 
     def apply(state: Any, event: Any) -> Any:
-        before = read(state)
-        after = step(before, event)
-        if after is before:
-            return state
-        if after is None and not none_allowed:
-            refuse_none(part, event_type)
-        return replace(state, **{field: after})
-
-    return apply
-
-
-def _many_parts(steps: list[Step]) -> Step:
-    def apply(state: Any, event: Any) -> Any:
-        for step in steps:
-            state = step(state, event)
-        return state
+        made = state
+        for field, read, step, none_allowed, part in entries:
+            before = read(state)
+            after = step(before, event)
+            if after is before:
+                continue
+            if after is None and not none_allowed:
+                refuse_none(part, event_type)
+            if made is state:
+                # Half the price of structs.replace; the copy is nobody else's yet.
+                made = state.__copy__()
+            force_setattr(made, field, after)
+        return made
 
     return apply

@@ -8,25 +8,31 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, get_args
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args
 
 import msgspec
 from pydantic import BaseModel
 
-from eventstore import EventStoreError
 from eventstore.events import RecordedEvent
 from eventstore.names import check_name
 from eventstore.registry import registry
 
+from .codecs import PartsCodec, StateCodec
 from .errors import ReducerError
+from .fingerprints import fingerprint
+from .folding import function_name, where
+from .loading import Loaded, Moment, load
+
+if TYPE_CHECKING:
+    from eventstore import EventStore
 
 if TYPE_CHECKING:
     pass
 
 S = TypeVar("S")
 H = TypeVar("H", bound=Callable[..., Any])
-Step = Callable[[Any, Any], Any]
+Apply = Callable[[Any, Any], Any]
 
 SNAPSHOT_EVERY = 500
 """Events between two snapshots when the reducer does not say. Folding costs about 5 us an event,
@@ -39,7 +45,7 @@ _MUTABLE = (dict, list, set, bytearray, BaseModel)
 class Handler(msgspec.Struct, frozen=True):
     """A registered function; `cls` is the typed event's class, None for `on("name")`."""
 
-    function: Step
+    function: Apply
     cls: type | None
 
 
@@ -73,8 +79,11 @@ class Reducer(Generic[S]):
         self.none_allowed = initial is None or type(None) in get_args(state_type)
         self.handlers: dict[str, Handler] = {}
         self._initial = initial
-        self._steps: dict[str, Step] = {}
-        self._compiled_for: tuple[object, int, int] = (None, 0, 0)
+        self._steps: dict[str, Apply] = {}
+        self._compiled_for: tuple[int, int, int] = (0, 0, 0)
+        self._compiled_with: object = None  # held, so that its id stays its own
+        self._codec: StateCodec | PartsCodec | None = None
+        self._fingerprint: tuple[tuple[object, ...], str] | None = None
         if isinstance(initial, msgspec.Struct) and not initial.__struct_config__.frozen:
             raise ReducerError(
                 f"reducer {name!r}: {type(initial).__name__} is not frozen;"
@@ -107,22 +116,57 @@ class Reducer(Generic[S]):
 
         return decorate
 
-    def steps(self) -> dict[str, Step]:
+    def steps(self) -> dict[str, Apply]:
         """For each event type the function that a fold calls. It is made anew when handlers or
         registered classes were added since."""
         names = registry.by_name
-        wanted = (names, len(names), self._handler_count())
-        now = self._compiled_for
-        if now[0] is not names or now[1:] != wanted[1:]:
+        wanted = (id(names), len(names), self._handler_count())
+        if self._compiled_for != wanted:
             self._steps = self._compile()
             self._compiled_for = wanted
+            self._compiled_with = names
         return self._steps
+
+    async def load(self, store: EventStore, stream: str, at: Moment | None = None) -> Loaded[S]:
+        """The state of a stream: `Loaded(state, version, position)` of the last event folded.
+
+        `at` is None for the head, `Version(n)`, `Position(n)`, an aware datetime (`recorded_at`
+        up to and with it), or `Occurred(datetime)`: every event whose `occurred_at` (where the
+        source gave none, `recorded_at`) is not later, in log order; its `version` is that of the
+        last such event, and no version to expect. A stream or moment without events gives the
+        initial state and 0, 0; a version beyond the end gives the end.
+        Uses snapshots and, at the head, keeps a new one where `snapshot_every` says so. Raises
+        `InvalidEvent` for a bare int or a naive datetime, `Corrupt` for damage, and as `fold`
+        does. If cancelled, nothing is left open; a snapshot may or may not have been kept.
+        """
+        return await load(self, store, stream, at)
+
+    def codec(self) -> StateCodec | PartsCodec:
+        """What encodes this reducer's states. Raises `ReducerError` for a state type that
+        cannot be decoded."""
+        if self._codec is None:
+            self._codec = self._make_codec()
+        return self._codec
+
+    def _make_codec(self) -> StateCodec | PartsCodec:
+        return StateCodec(self.state_type)
+
+    def fingerprint(self) -> str:
+        """What snapshots are kept under: see `fingerprints`."""
+        self.steps()
+        wanted = (*self._compiled_for, sum(len(steps) for steps in registry.upcasters.values()))
+        if self._fingerprint is None or self._fingerprint[0] != wanted:
+            self._fingerprint = wanted, self._make_fingerprint()
+        return self._fingerprint[1]
+
+    def _make_fingerprint(self) -> str:
+        return fingerprint(self)
 
     def _handler_count(self) -> int:
         return len(self.handlers)
 
-    def _compile(self) -> dict[str, Step]:
-        steps: dict[str, Step] = {}
+    def _compile(self) -> dict[str, Apply]:
+        steps: dict[str, Apply] = {}
         for name, handler in self.handlers.items():
             if handler.cls is not None:
                 steps[name] = _with_instance(handler.function, handler.cls)
@@ -134,63 +178,20 @@ class Reducer(Generic[S]):
 
     def handler_name(self, event_type: str) -> str:
         """The name of the function that handles a type, for messages."""
-        return _function_name(self.handlers[event_type].function)
+        return function_name(self.handlers[event_type].function)
 
     def __repr__(self) -> str:
         return f"<Reducer {self.name!r} version {self.version}: {', '.join(sorted(self.steps()))}>"
 
 
-UNSET: Any = msgspec.UNSET
-
-
-def fold(events: Iterable[RecordedEvent], reducer: Reducer[S], state: S = UNSET) -> S:
-    """The state after `events`, from the initial state or going on from `state`.
-
-    Folding in parts gives the same as folding at once. An event without a handler leaves the
-    state as it is, the same object. Raises what a handler raises, with a note that names the
-    event, and `ReducerError` for a handler that returns None by mistake.
-    """
-    if state is UNSET:
-        state = reducer.initial
-    find = reducer.steps().get
-    none_allowed = reducer.none_allowed
-    event: Any = None
-    try:
-        for event in events:
-            step = find(event.type)
-            if step is not None:
-                state = step(state, event)
-                if state is None and not none_allowed:
-                    refuse_none(reducer, event.type)
-    except Exception as exc:
-        if event is not None and not isinstance(exc, EventStoreError):
-            exc.add_note(f"reducer {reducer.name!r}, last event taken: {where(event)}")
-        raise
-    return state
-
-
-def where(event: Any) -> str:
-    """An event's place for messages: type, stream and version, never its data."""
-    stream, version = getattr(event, "stream", None), getattr(event, "version", None)
-    return f"{event.type!r} (stream {stream!r} version {version})"
-
-
-def refuse_none(reducer: Reducer[Any], event_type: str) -> NoReturn:
-    """Raises the error for a handler that gave no state back."""
-    raise ReducerError(
-        f"reducer {reducer.name!r}: handler {reducer.handler_name(event_type)} for {event_type!r}"
-        " returned None; return the state, also where nothing changes"
-    )
-
-
-def _with_dict(function: Step) -> Step:
+def _with_dict(function: Apply) -> Apply:
     def step(state: Any, event: Any) -> Any:
         return function(state, event.untyped())
 
     return step
 
 
-def _with_instance(function: Step, cls: type) -> Step:
+def _with_instance(function: Apply, cls: type) -> Apply:
     def step(state: Any, event: Any) -> Any:
         if event.data.__class__ is not cls:
             # Its data was decoded before the class was registered.
@@ -241,7 +242,3 @@ def _count(reducer: str, what: str, value: object) -> int:
     if type(value) is not int or value < 1:
         raise ReducerError(f"reducer {reducer!r}: {what} is an int from 1 on")
     return value
-
-
-def _function_name(function: Any) -> str:
-    return str(getattr(function, "__qualname__", type(function).__qualname__))

@@ -1,0 +1,252 @@
+"""What a snapshot depends on: the code that made it, as far as that code can be seen.
+
+A fingerprint covers the reducer's version, its initial state and state type, its handlers'
+source, the functions, classes and constants of the same package that they name (and those that
+these name), and the schema versions and upcasters of the handled types. Code reached in other
+ways (another package, a name looked up at run time) is not seen: raise `version` when it changes.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import linecache
+from collections.abc import Iterator
+from hashlib import sha256
+from types import CodeType, FunctionType, ModuleType
+from typing import TYPE_CHECKING, Any, get_args
+
+import msgspec
+from pydantic import BaseModel
+
+from eventstore.registry import registry
+
+from .errors import ReducerError
+from .json_form import state_hash
+
+if TYPE_CHECKING:
+    from .reducer import Reducer
+
+
+class _NoSource(Exception):
+    """A function without source: typed in, frozen, or made by exec."""
+
+
+def fingerprint(reducer: Reducer[Any]) -> str:
+    """32 hex digits for the reducer as it is now. Where the source of a handler cannot be had
+    (an interactive session, a frozen program), the version alone stands for the code."""
+    digest = sha256(f"version {reducer.version}\n".encode())
+    try:
+        lines = [*_initial(reducer), *_code(reducer), *_upcasts(reducer)]
+    except _NoSource:
+        lines = []
+    for line in lines:
+        digest.update(line.encode())
+        digest.update(b"\n")
+    return digest.hexdigest()[:32]
+
+
+def _initial(reducer: Reducer[Any]) -> Iterator[str]:
+    yield f"state {_schema(reducer.state_type)}"
+    try:
+        yield state_hash(reducer.initial)
+    except ReducerError:
+        # Such a state gets no snapshot either.
+        yield "no JSON form"
+
+
+def _code(reducer: Reducer[Any]) -> Iterator[str]:
+    reader = _Reader()
+    for name, handler in sorted(reducer.handlers.items()):
+        yield f"handler {name}"
+        yield from reader.read(handler.function)
+    yield from reader.read_type(reducer.state_type)
+
+
+def _upcasts(reducer: Reducer[Any]) -> Iterator[str]:
+    reader = _Reader()
+    for name, handler in sorted(reducer.handlers.items()):
+        yield f"event {name} version {registry.current_version(name)}"
+        if handler.cls is not None:
+            yield _schema(handler.cls)
+        for version, step in sorted(registry.upcasters.get(name, {}).items()):
+            yield f"upcast {version}"
+            yield from reader.read(step)
+
+
+class _Reader:
+    """Collects source, each function and class once, following the names that it uses."""
+
+    def __init__(self) -> None:
+        self._seen: set[int] = set()
+
+    def read(self, function: Any) -> Iterator[str]:
+        """The source of a callable and of what it names in its own package."""
+        function = inspect.unwrap(function)
+        if isinstance(function, functools.partial):
+            yield f"partial {_constant(function.args)} {_constant(function.keywords)}"
+            yield from self.read(function.func)
+            return
+        function = getattr(function, "__func__", function)
+        if not isinstance(function, FunctionType):
+            if isinstance(function, type) or not _has_source(type(function)):
+                raise _NoSource
+            yield from self.read_type(type(function))
+            return
+        if id(function) in self._seen:
+            return
+        self._seen.add(id(function))
+        yield _source(function)
+        yield _constant(function.__defaults__)
+        yield _constant(function.__kwdefaults__)
+        package = _package(function.__module__)
+        for name, value in _named(function):
+            yield from self._named_value(name, value, package)
+
+    def _named_value(self, name: str, value: Any, package: str) -> Iterator[str]:
+        if isinstance(value, type):
+            if _package(value.__module__) == package:
+                yield from self.read_type(value)
+        elif isinstance(value, (FunctionType, functools.partial)) or inspect.ismethod(value):
+            if _package(getattr(inspect.unwrap(value), "__module__", None)) == package:
+                yield from self.read(value)
+        elif not isinstance(value, ModuleType):
+            yield f"{name} = {_constant(value)}"
+
+    def read_type(self, cls: Any) -> Iterator[str]:
+        """A class's schema and its methods; for an annotation, those of the classes in it."""
+        for inner in get_args(cls):
+            yield from self.read_type(inner)
+        if not isinstance(cls, type) or id(cls) in self._seen or not _has_source(cls):
+            return
+        self._seen.add(id(cls))
+        yield f"class {cls.__qualname__} {_schema(cls)}"
+        for name, member in sorted(vars(cls).items()):
+            for function in _functions(member):
+                # Methods without source are generated from the fields, which stand above.
+                if function.__module__ == cls.__module__ and _lines(function):
+                    yield f"method {name}"
+                    yield from self.read(function)
+        for base in cls.__bases__:
+            if _package(base.__module__) == _package(cls.__module__):
+                yield from self.read_type(base)
+        for annotation in _field_types(cls):
+            yield from self.read_type(annotation)
+
+
+def _named(function: FunctionType) -> Iterator[tuple[str, Any]]:
+    """Global and captured values that a function's code names, modules' members included."""
+    names = sorted(set(_names(function.__code__)))
+    scope = dict(function.__globals__)
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            scope[name] = cell.cell_contents
+        except ValueError:  # not assigned yet
+            continue
+    package = _package(function.__module__)
+    for name in names:
+        if name not in scope:
+            continue
+        value = scope[name]
+        yield name, value
+        if isinstance(value, ModuleType) and _package(value.__name__) == package:
+            for member in names:
+                if hasattr(value, member):
+                    yield f"{name}.{member}", getattr(value, member)
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    yield from code.co_freevars
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names(constant)
+
+
+def _source(function: FunctionType) -> str:
+    """The lines of a function, and its byte code: the file may have been edited since it was
+    loaded, and then the lines are not what runs."""
+    lines = _lines(function)
+    if not lines:
+        raise _NoSource
+    return f"{''.join(lines)}{sha256(_byte_code(function.__code__)).hexdigest()}"
+
+
+def _lines(function: FunctionType) -> list[str]:
+    # From the code's own line numbers: inspect.getsource parses the file again for each function.
+    code = function.__code__
+    lines = linecache.getlines(code.co_filename, function.__globals__)
+    last = _last_line(code)
+    return lines[code.co_firstlineno - 1 : last] if len(lines) >= last else []
+
+
+def _last_line(code: CodeType) -> int:
+    ends = [end for _, end, _, _ in code.co_positions() if end is not None]
+    inner = [_last_line(each) for each in code.co_consts if isinstance(each, CodeType)]
+    return max([code.co_firstlineno, *ends, *inner])
+
+
+def _byte_code(code: CodeType) -> bytes:
+    inner = [_byte_code(each) for each in code.co_consts if isinstance(each, CodeType)]
+    return b"".join([code.co_code, *inner])
+
+
+def _functions(member: Any) -> list[FunctionType]:
+    if isinstance(member, property):
+        found = [member.fget, member.fset]
+    elif isinstance(member, (staticmethod, classmethod)):
+        found = [member.__func__]
+    else:
+        found = [member]
+    return [each for each in found if isinstance(each, FunctionType)]
+
+
+def _has_source(cls: type) -> bool:
+    return _package(cls.__module__) not in ("builtins", "immutables", "msgspec", "pydantic")
+
+
+def _field_types(cls: type) -> list[Any]:
+    if issubclass(cls, msgspec.Struct):
+        return [field.type for field in _struct_fields(cls)]
+    if issubclass(cls, BaseModel):
+        return [field.annotation for field in cls.__pydantic_fields__.values()]
+    return []
+
+
+def _struct_fields(cls: type[msgspec.Struct]) -> tuple[msgspec.structs.FieldInfo, ...]:
+    try:
+        return msgspec.structs.fields(cls)
+    except (NameError, TypeError):
+        # A class inside a function may name types that nobody can look up; it gets no snapshots.
+        return ()
+
+
+def _schema(cls: Any) -> str:
+    """Names, types and defaults of a class's fields."""
+    if isinstance(cls, type) and issubclass(cls, msgspec.Struct):
+        fields = _struct_fields(cls)
+        shown = [(f.name, f.encode_name, _shown(f.type), _constant(f.default)) for f in fields]
+        return f"{cls.__qualname__} {cls.__struct_fields__} {shown}"
+    if isinstance(cls, type) and issubclass(cls, BaseModel):
+        model = cls.__pydantic_fields__.items()
+        shown_model = [(name, _shown(f.annotation), _constant(f.default)) for name, f in model]
+        return f"{cls.__qualname__} {shown_model}"
+    return _shown(cls)
+
+
+def _shown(annotation: Any) -> str:
+    if isinstance(annotation, type) and not get_args(annotation):
+        return annotation.__qualname__
+    return repr(annotation)
+
+
+def _constant(value: Any) -> str:
+    """A value that code names, if it is plain data; only its kind otherwise."""
+    try:
+        return f"{type(value).__qualname__} {state_hash(value)}"
+    except ReducerError:
+        return type(value).__qualname__
+
+
+def _package(module: str | None) -> str:
+    return (module or "").partition(".")[0]
