@@ -62,6 +62,31 @@ StreamArgument = Annotated[
 ]
 
 
+ReducerOption = Annotated[
+    str,
+    typer.Option(
+        "--reducer",
+        metavar="NAME",
+        help="A stock reducer, or your own: path/to/file.py:name or package.module:name.",
+    ),
+]
+ByOption = Annotated[
+    str,
+    typer.Option(
+        "--by",
+        metavar="recorded|occurred",
+        help="Whose time a TIME is: the store's, or the source's own.",
+    ),
+]
+
+
+def is_by_occurred(by: str) -> bool:
+    """Whether --by asks for source time. Raises `Stop` (exit code 2) for another word."""
+    if by not in ("recorded", "occurred"):
+        raise wrong_usage(f"--by: {by!r} is no kind of time", "use recorded or occurred")
+    return by == "occurred"
+
+
 def store_url(text: str) -> str:
     """The URL that --store means: anything without a scheme is the path of a SQLite file."""
     text = text or DEFAULT_URL

@@ -90,6 +90,26 @@ def _memory(data: Data, width: int) -> str:
     return f"{_word(data, 'memory_id')}: {_value(data.get('content'), width)}"
 
 
+def _task(data: Data, width: int) -> str:
+    told = [str(data[name]) for name in ("title", "status") if name in data]
+    return f"{_word(data, 'task_id')}: {', '.join(told)}" if told else _word(data, "task_id")
+
+
+def _approval(data: Data, width: int) -> str:
+    told = data.get("subject", data.get("reason"))
+    name = _word(data, "approval_id")
+    return name if told is None else f"{name}: {_value(told, width)}"
+
+
+def _ended(data: Data, width: int) -> str:
+    told = [_value(data[name], width) for name in ("reason", "outcome") if data.get(name)]
+    return ", ".join(told)
+
+
+def _changed(data: Data, width: int) -> str:
+    return plain_summary(data.get("delta"), width)
+
+
 def _error(data: Data, width: int) -> str:
     return f"{_word(data, 'error_type')}: {_value(data.get('message'), width)}"
 
@@ -125,6 +145,14 @@ _SUMMARIES: dict[str, Callable[[Data, int], str]] = {
     vocabulary.TOOL_FAILED: _failed,
     vocabulary.MEMORY_REMEMBERED: _memory,
     vocabulary.MEMORY_CORRECTED: _memory,
+    vocabulary.SESSION_ENDED: _ended,
+    vocabulary.TASK_ADDED: _task,
+    vocabulary.TASK_CHANGED: _task,
+    vocabulary.TASK_REMOVED: _task,
+    vocabulary.APPROVAL_REQUESTED: _approval,
+    vocabulary.APPROVAL_GRANTED: _approval,
+    vocabulary.APPROVAL_DENIED: _approval,
+    vocabulary.CONTEXT_CHANGED: _changed,
     vocabulary.ERROR_RAISED: _error,
     vocabulary.SOURCE_RECORDED: _recorded,
     vocabulary.IMPORT_RAW: _raw,

@@ -1,0 +1,124 @@
+"""``eventstore doctor``: what runs here, whether it runs as it must, and what to do about it."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import typer
+
+from eventstore import EventStore
+from eventstore.schema import NEWEST
+
+from ..options import DEFAULT_URL, JsonOption, StoreOption, TenantOption, open_store
+from ..rendering.screen import Screen
+from ..rendering.values import count
+
+WAL_RESET_DEFECT = ((3, 7, 0), (3, 51, 2))
+"""Versions of SQLite, first and last, that can lose committed pages when several processes write
+and one of them checkpoints at the wrong instant (https://sqlite.org/wal.html#walresetbug)."""
+
+TENANTS_SHOWN = 20
+"""Tenants listed one by one; a store may have any number."""
+
+
+def doctor_command(
+    migrate: Annotated[
+        bool,
+        typer.Option("--migrate", help="Bring an older store to this program's schema."),
+    ] = False,
+    store: StoreOption = DEFAULT_URL,
+    tenant: TenantOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show versions, the settings in force, the schema, tenants and counts, with advice.
+
+    Opening a SQLite file of an older schema migrates it; --migrate says so in a script.
+
+    \b
+    Examples:
+      $ eventstore doctor
+      $ eventstore doctor --migrate --json
+    """
+    found = asyncio.run(_examine((store, tenant)))
+    screen = Screen()
+    if as_json:
+        screen.json(found)
+        return
+    _show(screen, found)
+    if migrate:
+        screen.line(f"the schema is at {found['schema']}, the newest that this program knows")
+
+
+async def _examine(where: tuple[str, str | None]) -> dict[str, Any]:
+    url, tenant = where
+    async with open_store(url) as store:
+        settings = store.describe()
+        names = await store.tenants() if tenant is None else [tenant]
+        tenants = [await _count(store.tenant(name)) for name in names[:TENANTS_SHOWN]]
+        found: dict[str, Any] = {
+            "program": version("agent-eventstore"),
+            "python": platform.python_version(),
+            "platform": f"{platform.system()} {platform.machine()}",
+            "store": store.url,
+            "schema": NEWEST,
+            "settings": settings,
+            "tenants": len(names),
+            "counts": tenants,
+        }
+    found["advice"] = _advice(settings)
+    return found
+
+
+async def _count(store: EventStore) -> dict[str, Any]:
+    streams = 0
+    async for _ in store.streams():
+        streams += 1
+    return {"tenant": store.tenant_name, "events": await store.head(), "streams": streams}
+
+
+def _advice(settings: dict[str, Any]) -> list[str]:
+    """What to do, one sentence each; empty when all is as it should be."""
+    advice = []
+    sqlite = settings.get("sqlite_version")
+    if sqlite is not None:
+        first, last = WAL_RESET_DEFECT
+        if first <= tuple(int(part) for part in str(sqlite).split(".")) <= last:
+            advice.append(
+                f"SQLite {sqlite} has the WAL-reset defect (3.7.0 to 3.51.2): let only one"
+                " process write to the file, or run a Python with SQLite 3.51.3 or newer"
+            )
+        # PRAGMA synchronous: 1 is NORMAL, 2 FULL, 3 EXTRA.
+        if settings.get("synchronous") == 1:
+            advice.append(
+                "synchronous is NORMAL: a power failure may undo the last commits;"
+                " FULL is the default"
+            )
+    if not settings.get("durable", True):
+        advice.append("this engine keeps nothing: use sqlite:///PATH for what shall stay")
+    return advice
+
+
+def _show(screen: Screen, found: dict[str, Any]) -> None:
+    rows = [
+        ("program", f"agent-eventstore {found['program']}"),
+        ("python", f"{found['python']} on {found['platform']}"),
+        ("store", found["store"]),
+        ("schema", found["schema"]),
+        *((name, str(value)) for name, value in found["settings"].items()),
+        ("tenants", str(found["tenants"])),
+    ]
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        screen.line((f"{name:<{width}}", "bold"), f"  {value}")
+    for counts in found["counts"]:
+        screen.line(
+            f"{'':<{width}}  {counts['tenant']}: {count(counts['events'], 'event')}"
+            f" in {count(counts['streams'], 'stream')}"
+        )
+    for sentence in found["advice"]:
+        screen.text(("advice", "yellow"), f"  {sentence}")
+    if not found["advice"]:
+        screen.line(("well", "green"), "  nothing to do")

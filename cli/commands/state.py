@@ -1,0 +1,113 @@
+"""``eventstore state``: what a stream amounts to, now or at any earlier point."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any
+
+import typer
+
+from reducers import Loaded, to_json
+
+from ..loading import DEFAULT_REDUCER, find_reducer
+from ..moments import check_point, parse_point
+from ..naming import find_stream
+from ..options import (
+    DEFAULT_URL,
+    ByOption,
+    JsonOption,
+    ReducerOption,
+    StoreOption,
+    StreamArgument,
+    TenantOption,
+    is_by_occurred,
+    open_store,
+)
+from ..pointers import resolve
+from ..rendering.screen import Screen
+
+
+def state_command(
+    stream: StreamArgument,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            "--at",
+            metavar="POINT",
+            help="At this version (12), @position, or ISO time, which is inclusive.",
+            show_default="now",
+        ),
+    ] = None,
+    by: ByOption = "recorded",
+    reducer: ReducerOption = DEFAULT_REDUCER,
+    path: Annotated[
+        str | None,
+        typer.Option(
+            "--path",
+            metavar="POINTER",
+            help="Only what stands there, whole; a JSON pointer like /tasks/tasks.",
+            show_default=False,
+        ),
+    ] = None,
+    store: StoreOption = DEFAULT_URL,
+    tenant: TenantOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a stream's state, computed from its events by a reducer.
+
+    \b
+    Examples:
+      $ eventstore state board/7
+      $ eventstore state board/7 --at 1 --json
+      $ eventstore state board/7 --reducer tasks --path /tasks/1/title
+    """
+    point = None if at is None else parse_point(at, occurred=is_by_occurred(by))
+    folding = find_reducer(reducer)
+
+    async def load() -> tuple[str, Loaded[Any]]:
+        async with open_store(store, tenant) as opened:
+            name = await find_stream(opened, stream)
+            await check_point(opened, name, point)
+            return name, await folding.load(opened, name, at=point)
+
+    name, loaded = asyncio.run(load())
+    _show(Screen(), name, reducer, loaded, path, as_json)
+
+
+def _show(
+    screen: Screen, name: str, reducer: str, loaded: Loaded[Any], path: str | None, as_json: bool
+) -> None:
+    if as_json:
+        value = to_json(loaded.state)
+        screen.json(
+            {
+                "stream": name,
+                "version": loaded.version,
+                "position": loaded.position,
+                "reducer": reducer,
+                "state": value if path is None else resolve(value, path),
+            }
+        )
+        return
+    if path is not None:
+        from ..rendering.values import indented
+
+        screen.text(indented(resolve(to_json(loaded.state), path)))
+        return
+    screen.line(
+        (name, "bold cyan"),
+        (f"  version {loaded.version}, position {loaded.position}, reducer {reducer}", "dim"),
+    )
+    for line in _lines(reducer, loaded.state, screen.width):
+        screen.line(*line)
+
+
+def _lines(reducer: str, state: Any, width: int) -> Any:
+    """The stock state has an overview of its own; any other is an outline."""
+    if reducer == DEFAULT_REDUCER:
+        from ..rendering.agent_state import overview
+
+        return overview(state, width)
+    from ..rendering.trees import outline
+
+    return outline(to_json(state), width)

@@ -1,0 +1,112 @@
+"""Finding a reducer by what a person types: a stock name, ``file.py:name`` or ``module:name``."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from reducers import Reducer
+
+from .exits import Stop, traceback_wanted, wrong_usage
+
+DEFAULT_REDUCER = "agent"
+
+STOCK = (
+    "agent",
+    "session",
+    "conversation",
+    "tool_calls",
+    "memory",
+    "usage",
+    "tasks",
+    "approvals",
+    "errors",
+)
+"""The reducers of `reducers.agent`, by the names they are exported under."""
+
+
+def find_reducer(typed: str) -> Reducer[Any]:
+    """The reducer that `typed` names; code of the user's own is imported, and so run.
+
+    Raises `Stop`: exit code 2 when there is none of this name, 1 when the code does not import.
+    """
+    place, separator, name = typed.rpartition(":")
+    if not separator:
+        if not typed.endswith(".py"):
+            return _stock(typed)
+        place, name = typed, ""
+    module = _file(Path(place)) if place.endswith(".py") else _module(place)
+    return _pick(module, place, name)
+
+
+def _stock(name: str) -> Reducer[Any]:
+    if name not in STOCK:
+        raise wrong_usage(
+            f"no reducer {name!r}",
+            f"use one of {', '.join(STOCK)}, or file.py:name, or package.module:name",
+        )
+    from reducers import agent
+
+    reducer: Reducer[Any] = getattr(agent, name)
+    return reducer
+
+
+def _file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise wrong_usage(f"no file {str(path)!r}", "give --reducer path/to/file.py:name")
+    # A name of its own: a user's reducers.py must not take the place of an installed module.
+    name = f"eventstore_user_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise wrong_usage(f"{str(path)!r} is no Python file", "give path/to/file.py:name")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise _import_failed(str(path), error) from error
+    return module
+
+
+def _module(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        # The module itself is missing, not one that it imports.
+        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+            raise wrong_usage(
+                f"no module {name!r}", "give package.module:name, seen from this folder"
+            ) from None
+        raise _import_failed(name, error) from error
+    except Exception as error:
+        raise _import_failed(name, error) from error
+
+
+def _pick(module: ModuleType, place: str, name: str) -> Reducer[Any]:
+    found = {key: value for key, value in vars(module).items() if isinstance(value, Reducer)}
+    if name in found:
+        return found[name]
+    if not name and len(found) == 1:
+        return next(iter(found.values()))
+    known = f"use one of {', '.join(found)}" if found else "it holds no Reducer"
+    raise wrong_usage(
+        f"no reducer {name!r} in {place!r}" if name else f"{place!r}: which one", known
+    )
+
+
+def _import_failed(place: str, error: Exception) -> Stop:
+    if traceback_wanted():
+        raise error
+    frames = traceback.extract_tb(error.__traceback__)
+    line = f", line {frames[-1].lineno} of {frames[-1].filename}" if frames else ""
+    # Messages of import and syntax errors name modules and code; others may hold anything.
+    detail = f": {error}" if isinstance(error, ImportError | SyntaxError) else ""
+    return Stop(
+        f"{place!r} does not import: {type(error).__name__}{detail}{line}",
+        next_step="mend the file; EVENTSTORE_TRACEBACK=1 shows the traceback",
+    )

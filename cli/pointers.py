@@ -1,0 +1,41 @@
+"""RFC 6901 pointers into a state's JSON form, as `--path` takes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .exits import Stop, wrong_usage
+
+NAMES_SHOWN = 8
+"""Members named when a pointer leads nowhere: enough to see a typing error."""
+
+
+def resolve(state: Any, pointer: str) -> Any:
+    """What stands at `pointer` in a JSON value; the empty pointer is the whole.
+
+    Raises `Stop`: exit code 2 for what is no pointer, 1 when nothing stands there, with the
+    names that do.
+    """
+    if pointer and not pointer.startswith("/"):
+        raise wrong_usage(f"{pointer!r} is no path", "begin it with /, for example /tasks/tasks")
+    value, done = state, ""
+    for token in pointer.split("/")[1:]:
+        name = token.replace("~1", "/").replace("~0", "~")
+        if isinstance(value, dict) and name in value:
+            value = value[name]
+        elif isinstance(value, list) and name.isdigit() and int(name) < len(value):
+            value = value[int(name)]
+        else:
+            raise Stop(f"nothing at {pointer!r}", next_step=_there(value, done))
+        done += f"/{token}"
+    return value
+
+
+def _there(value: Any, place: str) -> str:
+    where = place or "the top"
+    if isinstance(value, dict):
+        names = ", ".join(list(value)[:NAMES_SHOWN]) or "nothing"
+        return f"{where} holds {names}" + (", ..." if len(value) > NAMES_SHOWN else "")
+    if isinstance(value, list):
+        return f"{where} is a list of {len(value)}"
+    return f"{where} is no object"
