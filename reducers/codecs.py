@@ -1,64 +1,68 @@
 """How a state becomes the bytes of a snapshot and comes back the same, whatever it is made of.
 
-MessagePack. What it has no kind for goes into extensions, so that it survives in untyped places
-too: maps, persistent lists, pydantic models, and, in states without a declared type, tuples and
-sets. The declared type then makes the classes. Nothing here can run code that is in the bytes.
+MessagePack, in one of two ways. *Typed*: msgspec reads the declared type, which is fast, but
+turns what the annotation does not say (a tuple under `Any`) or says otherwise (an int in a float
+field) into something else. *Exact*: every object is written with its own kind, and classes by
+their number among those that the declared type names. A state is written typed where that gives
+it back unchanged, else exactly, else not at all. Nothing in the bytes can make code run.
 """
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable
 from typing import Any, get_args, get_origin
 
 import msgspec
 from immutables import Map
+from msgspec.msgpack import Ext
 from pydantic import BaseModel
 
 from .errors import ReducerError
 from .json_form import state_hash
 from .persistent import PersistentList
+from .schemas import classes_in
 
-_MAP, _LIST, _MODEL, _TUPLE, _SET, _FROZENSET = range(1, 7)
+_MAP, _LIST, _MODEL, _TUPLE, _SET, _FROZENSET, _OBJECT = range(1, 8)
+_TYPED, _EXACT = b"t", b"x"
 
-_UNTYPED = (dict, list, tuple, set, frozenset, Map, PersistentList, str, bytes, int, float, object)
-"""Kinds of which the type alone does not say what is inside."""
+_UNREADABLE = (TypeError, ValueError, OverflowError, RecursionError, LookupError)
 
 
 class StateCodec:
-    """Encodes and decodes the states of one reducer.
-
-    `state_type` is a Struct, a pydantic model, an annotation such as `Map[str, Card]`, or a plain
-    kind, whose contents are then written with their own kinds.
-    """
+    """Encodes and decodes the states of one reducer: a class, an annotation such as
+    `Map[str, Card]`, or a plain kind, of which the type does not say what is inside."""
 
     def __init__(self, state_type: Any) -> None:
-        self._typed = state_type not in (*_UNTYPED, type(None), bool)
-        if self._typed:
-            self._decode = _decoder(state_type)
-        else:
-            self._decode = _decode_any
+        self._exact = _ExactCodec(classes_in(state_type))
+        self._decode_typed = _typed_decoder(state_type)
 
     def encode(self, state: Any) -> bytes:
         """The snapshot bytes. Raises `ReducerError`, saying why, for a state that would not come
-        back equal, or equal with another JSON form (1 for 1.0)."""
+        back equal, or equal with another JSON form."""
+        if self._decode_typed is not None:
+            encoded = _encode_or_none(state)
+            if encoded is not None and _gives_back(self._decode_typed, encoded, state):
+                return _TYPED + encoded
         try:
-            encoded = _encode(state if self._typed else _marked(state))
-            back = self._decode(encoded)
-            equal = bool(back == state)
-        except (TypeError, ValueError, OverflowError, RecursionError) as exc:
-            raise ReducerError(f"it cannot be encoded ({type(exc).__name__})") from None
-        if not equal:
+            encoded = self._exact.encode(state)
+        except _UNREADABLE as exc:
+            raise ReducerError(f"it cannot be encoded ({_reason(exc)})") from None
+        if not _gives_back(self._exact.decode, encoded, state):
             raise ReducerError("it would not come back equal")
-        if state_hash(back) != state_hash(state):
-            raise ReducerError("a number in it would come back as another type")
-        return encoded
+        return _EXACT + encoded
 
     def decode(self, encoded: bytes) -> Any:
         """The state. Raises `ReducerError` for bytes of another shape."""
+        way, body = encoded[:1], memoryview(encoded)[1:]
         try:
-            return self._decode(encoded)
-        except (TypeError, ValueError) as exc:
-            raise ReducerError(f"a snapshot that does not decode ({type(exc).__name__})") from None
+            if way == _TYPED and self._decode_typed is not None:
+                return self._decode_typed(body)
+            if way == _EXACT:
+                return self._exact.decode(body)
+        except _UNREADABLE as exc:
+            raise ReducerError(f"it does not decode ({type(exc).__name__})") from None
+        raise ReducerError("it does not decode (unknown format)")
 
 
 class PartsCodec:
@@ -83,62 +87,100 @@ class PartsCodec:
         try:
             parts = _decode_parts(encoded)
         except ValueError as exc:
-            raise ReducerError(f"a snapshot that does not decode ({type(exc).__name__})") from None
+            raise ReducerError(f"it does not decode ({type(exc).__name__})") from None
         if parts.keys() != self._parts.keys():
-            raise ReducerError("a snapshot of other parts")
+            raise ReducerError("it has other parts")
         return self._state_class(
             **{field: codec.decode(parts[field]) for field, codec in self._parts.items()}
         )
 
 
+class _ExactCodec:
+    """Everything with its own kind; only the classes that it was given can come out."""
+
+    def __init__(self, classes: list[type]) -> None:
+        self._classes = classes
+        self._numbers = {cls: number for number, cls in enumerate(classes)}
+        self.decode = msgspec.msgpack.Decoder(ext_hook=self._read).decode
+
+    def encode(self, state: Any) -> bytes:
+        return _encode(self._marked(state))
+
+    def _marked(self, value: Any) -> Any:
+        kind = type(value)
+        if kind in self._numbers:
+            return Ext(_OBJECT, _encode((self._numbers[kind], self._content(value))))
+        if isinstance(value, (msgspec.Struct, BaseModel)):
+            raise TypeError(f"the state's type does not name {kind.__name__}; give state_type")
+        if isinstance(value, dict):
+            return {key: self._marked(item) for key, item in value.items()}
+        if kind is Map:
+            return Ext(_MAP, _encode({key: self._marked(item) for key, item in value.items()}))
+        if isinstance(value, list):
+            return [self._marked(item) for item in value]
+        code = _CODES.get(kind)
+        if code is not None:
+            return Ext(code, _encode([self._marked(item) for item in value]))
+        return value
+
+    def _content(self, value: Any) -> Any:
+        if isinstance(value, msgspec.Struct):
+            return [self._marked(getattr(value, field)) for field in value.__struct_fields__]
+        return value.value if isinstance(value, enum.Enum) else _dump(value)
+
+    def _read(self, code: int, data: memoryview) -> Any:
+        if code != _OBJECT:
+            return _MAKERS[code](self.decode(data))
+        number, content = self.decode(data)
+        cls = self._classes[number]
+        if issubclass(cls, msgspec.Struct):
+            return cls(**dict(zip(cls.__struct_fields__, content, strict=True)))
+        if issubclass(cls, BaseModel):
+            return cls.model_validate_json(content)
+        return cls(content)
+
+
+def _gives_back(decode: Callable[[bytes], Any], encoded: bytes, state: Any) -> bool:
+    try:
+        back = decode(encoded)
+        return bool(back == state) and state_hash(back) == state_hash(state)
+    except (*_UNREADABLE, ReducerError):
+        return False
+
+
+def _encode_or_none(state: Any) -> bytes | None:
+    try:
+        return _encode(state)
+    except _UNREADABLE:
+        return None
+
+
 def _hook(value: Any) -> Any:
-    """What msgspec cannot write itself."""
+    """What msgspec cannot write itself, for the typed way."""
     if isinstance(value, Map):
-        return _extension(_MAP, dict(value))
+        return Ext(_MAP, _encode(dict(value)))
     if isinstance(value, PersistentList):
-        return _extension(_LIST, list(value))
+        return Ext(_LIST, _encode(list(value)))
     if isinstance(value, BaseModel):
-        dumped = value.model_dump_json(by_alias=True, round_trip=True)
-        return msgspec.msgpack.Ext(_MODEL, dumped.encode())
+        return Ext(_MODEL, _dump(value))
     raise TypeError(f"an object of type {type(value).__name__}")
 
 
-def _extension(code: int, value: Any) -> msgspec.msgpack.Ext:
-    return msgspec.msgpack.Ext(code, _encode(value))
+def _dump(model: BaseModel) -> bytes:
+    return model.model_dump_json(by_alias=True, round_trip=True).encode()
+
+
+def _typed_decoder(state_type: Any) -> Callable[[Any], Any] | None:
+    try:
+        decoder = msgspec.msgpack.Decoder(state_type, dec_hook=_typed, ext_hook=_read_extension)
+    except (NameError, TypeError):
+        # Such as a class inside a function whose annotations cannot be looked up.
+        return None
+    return decoder.decode
 
 
 def _read_extension(code: int, data: memoryview) -> Any:
-    make = _MAKERS.get(code)
-    if make is None:
-        raise ValueError(f"unknown extension {code}")
-    return bytes(data) if code == _MODEL else make(_decode_any(data))
-
-
-def _marked(value: Any) -> Any:
-    """The same with everything marked that would lose its kind where no type is declared."""
-    kind = type(value)
-    if isinstance(value, dict):
-        return {key: _marked(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_marked(item) for item in value]
-    if kind is tuple:
-        return _extension(_TUPLE, [_marked(item) for item in value])
-    if kind is set or kind is frozenset:
-        code = _SET if kind is set else _FROZENSET
-        return _extension(code, [_marked(item) for item in value])
-    if kind is Map:
-        return _extension(_MAP, {key: _marked(item) for key, item in value.items()})
-    if kind is PersistentList:
-        return _extension(_LIST, [_marked(item) for item in value])
-    return value
-
-
-def _decoder(state_type: Any) -> Callable[[bytes], Any]:
-    try:
-        return msgspec.msgpack.Decoder(state_type, dec_hook=_typed, ext_hook=_read_extension).decode
-    except (NameError, TypeError) as exc:
-        shown = getattr(state_type, "__name__", "this annotation")
-        raise ReducerError(f"{shown} cannot be decoded ({type(exc).__name__})") from None
+    return bytes(data) if code == _MODEL else _MAKERS[code](_decode_any(data))
 
 
 def _typed(wanted: Any, value: Any) -> Any:
@@ -148,25 +190,33 @@ def _typed(wanted: Any, value: Any) -> Any:
     if kind is Map and isinstance(value, Map):
         return Map(_convert(dict(value), dict.__class_getitem__(of))) if of else value
     if kind is PersistentList and isinstance(value, PersistentList):
-        return PersistentList(_convert(list(value), list.__class_getitem__(of[0]))) if of else value
-    if isinstance(kind, type) and issubclass(kind, BaseModel) and isinstance(value, bytes):
+        return PersistentList(_convert(list(value), list.__class_getitem__(of))) if of else value
+    if issubclass(kind, BaseModel) and isinstance(value, bytes):
         return kind.model_validate_json(value)
-    if isinstance(kind, type) and isinstance(value, kind):
-        return value
-    raise TypeError(f"{getattr(kind, '__name__', kind)} from {type(value).__name__}")
+    raise TypeError(f"{kind.__name__} from {type(value).__name__}")
 
 
 def _convert(value: Any, wanted: Any) -> Any:
     return msgspec.convert(value, wanted, dec_hook=_typed)
 
 
+def _reason(exc: BaseException) -> str:
+    # These messages name types and limits; those of other errors may hold values.
+    return str(exc) if type(exc) in (TypeError, OverflowError) else type(exc).__name__
+
+
 _MAKERS: dict[int, Callable[[Any], Any]] = {
     _MAP: Map,
     _LIST: PersistentList,
-    _MODEL: bytes,
     _TUPLE: tuple,
     _SET: set,
     _FROZENSET: frozenset,
+}
+_CODES: dict[type, int] = {
+    PersistentList: _LIST,
+    tuple: _TUPLE,
+    set: _SET,
+    frozenset: _FROZENSET,
 }
 
 _encode = msgspec.msgpack.Encoder(enc_hook=_hook).encode

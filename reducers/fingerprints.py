@@ -16,13 +16,11 @@ from hashlib import sha256
 from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, get_args
 
-import msgspec
-from pydantic import BaseModel
-
 from eventstore.registry import registry
 
 from .errors import ReducerError
 from .json_form import state_hash
+from .schemas import constant_text, field_types, schema_text
 
 if TYPE_CHECKING:
     from .reducer import Reducer
@@ -47,7 +45,7 @@ def fingerprint(reducer: Reducer[Any]) -> str:
 
 
 def _initial(reducer: Reducer[Any]) -> Iterator[str]:
-    yield f"state {_schema(reducer.state_type)}"
+    yield f"state {schema_text(reducer.state_type)}"
     try:
         yield state_hash(reducer.initial)
     except ReducerError:
@@ -68,7 +66,7 @@ def _upcasts(reducer: Reducer[Any]) -> Iterator[str]:
     for name, handler in sorted(reducer.handlers.items()):
         yield f"event {name} version {registry.current_version(name)}"
         if handler.cls is not None:
-            yield _schema(handler.cls)
+            yield schema_text(handler.cls)
         for version, step in sorted(registry.upcasters.get(name, {}).items()):
             yield f"upcast {version}"
             yield from reader.read(step)
@@ -84,7 +82,7 @@ class _Reader:
         """The source of a callable and of what it names in its own package."""
         function = inspect.unwrap(function)
         if isinstance(function, functools.partial):
-            yield f"partial {_constant(function.args)} {_constant(function.keywords)}"
+            yield f"partial {constant_text(function.args)} {constant_text(function.keywords)}"
             yield from self.read(function.func)
             return
         function = getattr(function, "__func__", function)
@@ -97,8 +95,8 @@ class _Reader:
             return
         self._seen.add(id(function))
         yield _source(function)
-        yield _constant(function.__defaults__)
-        yield _constant(function.__kwdefaults__)
+        yield constant_text(function.__defaults__)
+        yield constant_text(function.__kwdefaults__)
         package = _package(function.__module__)
         for name, value in _named(function):
             yield from self._named_value(name, value, package)
@@ -111,7 +109,7 @@ class _Reader:
             if _package(getattr(inspect.unwrap(value), "__module__", None)) == package:
                 yield from self.read(value)
         elif not isinstance(value, ModuleType):
-            yield f"{name} = {_constant(value)}"
+            yield f"{name} = {constant_text(value)}"
 
     def read_type(self, cls: Any) -> Iterator[str]:
         """A class's schema and its methods; for an annotation, those of the classes in it."""
@@ -120,7 +118,7 @@ class _Reader:
         if not isinstance(cls, type) or id(cls) in self._seen or not _has_source(cls):
             return
         self._seen.add(id(cls))
-        yield f"class {cls.__qualname__} {_schema(cls)}"
+        yield f"class {cls.__qualname__} {schema_text(cls)}"
         for name, member in sorted(vars(cls).items()):
             for function in _functions(member):
                 # Methods without source are generated from the fields, which stand above.
@@ -130,7 +128,7 @@ class _Reader:
         for base in cls.__bases__:
             if _package(base.__module__) == _package(cls.__module__):
                 yield from self.read_type(base)
-        for annotation in _field_types(cls):
+        for annotation in field_types(cls):
             yield from self.read_type(annotation)
 
 
@@ -203,49 +201,6 @@ def _functions(member: Any) -> list[FunctionType]:
 
 def _has_source(cls: type) -> bool:
     return _package(cls.__module__) not in ("builtins", "immutables", "msgspec", "pydantic")
-
-
-def _field_types(cls: type) -> list[Any]:
-    if issubclass(cls, msgspec.Struct):
-        return [field.type for field in _struct_fields(cls)]
-    if issubclass(cls, BaseModel):
-        return [field.annotation for field in cls.__pydantic_fields__.values()]
-    return []
-
-
-def _struct_fields(cls: type[msgspec.Struct]) -> tuple[msgspec.structs.FieldInfo, ...]:
-    try:
-        return msgspec.structs.fields(cls)
-    except (NameError, TypeError):
-        # A class inside a function may name types that nobody can look up; it gets no snapshots.
-        return ()
-
-
-def _schema(cls: Any) -> str:
-    """Names, types and defaults of a class's fields."""
-    if isinstance(cls, type) and issubclass(cls, msgspec.Struct):
-        fields = _struct_fields(cls)
-        shown = [(f.name, f.encode_name, _shown(f.type), _constant(f.default)) for f in fields]
-        return f"{cls.__qualname__} {cls.__struct_fields__} {shown}"
-    if isinstance(cls, type) and issubclass(cls, BaseModel):
-        model = cls.__pydantic_fields__.items()
-        shown_model = [(name, _shown(f.annotation), _constant(f.default)) for name, f in model]
-        return f"{cls.__qualname__} {shown_model}"
-    return _shown(cls)
-
-
-def _shown(annotation: Any) -> str:
-    if isinstance(annotation, type) and not get_args(annotation):
-        return annotation.__qualname__
-    return repr(annotation)
-
-
-def _constant(value: Any) -> str:
-    """A value that code names, if it is plain data; only its kind otherwise."""
-    try:
-        return f"{type(value).__qualname__} {state_hash(value)}"
-    except ReducerError:
-        return type(value).__qualname__
 
 
 def _package(module: str | None) -> str:

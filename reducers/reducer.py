@@ -23,12 +23,10 @@ from .errors import ReducerError
 from .fingerprints import fingerprint
 from .folding import function_name, where
 from .loading import Loaded, Moment, load
+from .schemas import classes_in
 
 if TYPE_CHECKING:
     from eventstore import EventStore
-
-if TYPE_CHECKING:
-    pass
 
 S = TypeVar("S")
 H = TypeVar("H", bound=Callable[..., Any])
@@ -84,11 +82,7 @@ class Reducer(Generic[S]):
         self._compiled_with: object = None  # held, so that its id stays its own
         self._codec: StateCodec | PartsCodec | None = None
         self._fingerprint: tuple[tuple[object, ...], str] | None = None
-        if isinstance(initial, msgspec.Struct) and not initial.__struct_config__.frozen:
-            raise ReducerError(
-                f"reducer {name!r}: {type(initial).__name__} is not frozen;"
-                " declare it with frozen=True"
-            )
+        _check_state(name, initial, self.state_type)
 
     @property
     def initial(self) -> S:
@@ -222,6 +216,20 @@ def _name_and_class(reducer: str, event: object) -> tuple[str, type | None]:
     raise ReducerError(
         f"reducer {reducer!r}: on() takes an event's name or class, not {type(event).__name__}"
     )
+
+
+def _check_state(reducer: str, initial: Any, state_type: Any) -> None:
+    if isinstance(initial, msgspec.Struct) and not initial.__struct_config__.frozen:
+        raise ReducerError(
+            f"reducer {reducer!r}: {type(initial).__name__} is not frozen;"
+            " declare it with frozen=True"
+        )
+    for cls in classes_in(state_type):
+        if issubclass(cls, msgspec.Struct) and cls.__struct_config__.omit_defaults:
+            raise ReducerError(
+                f"reducer {reducer!r}: {cls.__name__} has omit_defaults, so that equal states"
+                " may have different JSON forms; declare it without"
+            )
 
 
 def _check_handler(reducer: str, event_type: str, function: Any) -> None:
