@@ -69,7 +69,8 @@ class Usage(Totals, frozen=True):
 
 usage: Reducer[Usage] = Reducer("usage", initial=Usage(), version=1)
 
-_NO_RESPONSE = Response()
+_NOTHING = Response()
+_NO_TOTALS = Totals()
 _TOKEN_FIELDS = (
     "input_tokens",
     "output_tokens",
@@ -84,21 +85,22 @@ def model_called(state: Usage, event: RecordedEvent) -> Usage:
     """Counts a response, or replaces what one has contributed so far."""
     data = fields(event)
     response_id = identifier(data.get("response_id"))
-    former = None if response_id is None else state.responses.get(response_id)
-    response = _response(data, former or _NO_RESPONSE)
-    by_model = state.by_model
-    if former is not None and former.model != response.model:
-        left = _add(by_model[former.model], None, former)
-        by_model = by_model.set(former.model, left) if left.calls else by_model.delete(former.model)
+    known = None if response_id is None else state.responses.get(response_id)
+    former = known or _NOTHING
+    response = _response(data, former)
+    by_model, responses = state.by_model, state.responses
+    if known is not None and known.model != response.model:
+        left = _add(by_model[known.model], -1, _NOTHING, known)
+        by_model = by_model.set(known.model, left) if left.calls else by_model.delete(known.model)
         in_model = None
     else:
-        in_model = former
-    totals = _add(by_model.get(response.model, Totals()), response, in_model)
-    responses = state.responses
+        in_model = known
+    totals = by_model.get(response.model, _NO_TOTALS)
+    totals = _add(totals, in_model is None, response, in_model or _NOTHING)
     if response_id is not None:
         responses = responses.set(response_id, response)
     return replace(
-        _add(state, response, former),
+        _add(state, known is None, response, former),
         by_model=by_model.set(response.model, totals),
         responses=responses,
     )
@@ -106,35 +108,42 @@ def model_called(state: Usage, event: RecordedEvent) -> Usage:
 
 def _response(data: Mapping[str, Any], former: Response) -> Response:
     """`former` with every figure and model that the event states."""
-    tokens = mapping(data.get("usage")) or {}
-    stated = {name: count(tokens.get(name)) for name in _TOKEN_FIELDS}
+    tokens = mapping(data.get("usage"))
+    stated: dict[str, Any] = {}
+    if tokens:
+        for name in _TOKEN_FIELDS:
+            figure = count(tokens.get(name))
+            if figure is not None:
+                stated[name] = figure
     cost = dollars(data.get("cost"))
+    if cost is not None:
+        stated["cost"] = cost
     model = text(data.get("response_model")) or text(data.get("request_model"))
-    return replace(
-        former,
-        model=model or former.model,
-        cost=former.cost if cost is None else cost,
-        **{name: value for name, value in stated.items() if value is not None},
-    )
+    if model:
+        stated["model"] = model
+    return replace(former, **stated)
 
 
-def _add(totals: T, new: Response | None, old: Response | None) -> T:
-    """The totals with `new` counted and `old` no longer counted."""
-    changes: dict[str, Any] = {
-        name: getattr(totals, name) + _figure(new, name) - _figure(old, name)
-        for name in _TOKEN_FIELDS
-    }
-    changes["calls"] = totals.calls + (new is not None) - (old is not None)
-    gained, lost = _figure(new, "cost"), _figure(old, "cost")
+def _add(totals: T, calls: int, new: Response, old: Response) -> T:
+    """The totals with `new` counted, `old` no longer counted, and `calls` more calls."""
+    cost, cost_rest = totals.cost, totals.cost_rest
+    gained, lost = new.cost or 0.0, old.cost or 0.0
     if gained != lost:
-        changes["cost"], changes["cost_rest"] = _exact_sum(
-            (totals.cost, *totals.cost_rest, gained, -lost)
-        )
-    return replace(totals, **changes)
-
-
-def _figure(response: Response | None, name: str) -> Any:
-    return 0 if response is None else getattr(response, name) or 0
+        cost, cost_rest = _exact_sum((cost, *cost_rest, gained, -lost))
+    return replace(
+        totals,
+        calls=totals.calls + calls,
+        input_tokens=totals.input_tokens + (new.input_tokens or 0) - (old.input_tokens or 0),
+        output_tokens=totals.output_tokens + (new.output_tokens or 0) - (old.output_tokens or 0),
+        cache_read_input_tokens=totals.cache_read_input_tokens
+        + (new.cache_read_input_tokens or 0)
+        - (old.cache_read_input_tokens or 0),
+        cache_creation_input_tokens=totals.cache_creation_input_tokens
+        + (new.cache_creation_input_tokens or 0)
+        - (old.cache_creation_input_tokens or 0),
+        cost=cost,
+        cost_rest=cost_rest,
+    )
 
 
 def _exact_sum(numbers: tuple[float, ...]) -> tuple[float, tuple[float, ...]]:

@@ -7,12 +7,13 @@ import tracemalloc
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import jsonpatch
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eventstore import NewEvent, RecordedEvent
-from reducers import Reducer, fold
+from eventstore import EventStore, NewEvent, RecordedEvent
+from reducers import Reducer, changes_to_patch, diff, fold, replay, state_hash, to_json
 from reducers.agent import (
     agent,
     approvals,
@@ -26,7 +27,6 @@ from reducers.agent import (
     usage,
 )
 from reducers.agent import vocabulary as v
-from reducers.json_form import state_hash
 
 Record = Callable[..., list[RecordedEvent]]
 
@@ -138,6 +138,63 @@ def test_any_events_are_folded_then_totals_are_the_sums_over_models(
     for name in ("calls", "input_tokens", "output_tokens", "cache_read_input_tokens"):
         assert getattr(state, name) == sum(getattr(m, name) for m in state.by_model.values())
     assert state.cost == pytest.approx(sum(m.cost for m in state.by_model.values()), abs=1e-9)
+
+
+@given(EVENTS, EVENTS)
+@settings(max_examples=75)
+def test_any_state_is_kept_as_a_snapshot_then_it_comes_back_and_goes_on_the_same(
+    record: Record, events: list[NewEvent], more: list[NewEvent]
+) -> None:
+    """A snapshot is as good as the events before it."""
+    state = fold(record(*events), agent)
+    back = agent.codec().decode(agent.codec().encode(state))
+    assert back == state
+    assert state_hash(back) == state_hash(state)
+    later = record(*events, *more)[len(events) :]
+    assert state_hash(fold(later, agent, back)) == state_hash(fold(later, agent, state))
+
+
+@given(EVENTS, EVENTS)
+@settings(max_examples=75)
+def test_any_two_states_are_compared_then_their_patch_leads_from_one_to_the_other(
+    record: Record, one: list[NewEvent], other: list[NewEvent]
+) -> None:
+    """States of the same and of different sessions can be told apart, wholly."""
+    before, after = fold(record(*one), agent), fold(record(*other), agent)
+    patch = changes_to_patch(diff(before, after))
+    assert jsonpatch.apply_patch(to_json(before), patch) == to_json(after)
+
+
+@given(EVENTS)
+@settings(max_examples=75)
+def test_any_events_are_replayed_then_no_handler_has_changed_its_input(
+    record: Record, events: list[NewEvent]
+) -> None:
+    """The stock handlers are pure: replay, which watches for it, names none of them."""
+    recorded = record(*events)
+    steps = list(replay(recorded, agent))
+    assert [step.event for step in steps] == recorded
+    assert not steps or steps[-1].after == fold(recorded, agent)
+
+
+async def test_a_long_session_is_loaded_again_then_from_a_snapshot_and_equal(
+    record: Record, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The agent's state is one that a load may keep, without a warning, and find again."""
+    async with EventStore.open("memory://") as store:
+        events = [
+            event for pair in zip(_calls(400), _responses(400), strict=False) for event in pair
+        ]
+        await store.append("session/1", events)
+        first = await agent.load(store, "session/1")
+        (kept,) = await store.snapshots.list("session/1")
+        assert (kept.reducer, kept.version) == ("agent", len(events))
+        await store.append("session/1", [v.message_added(role="user", content="more")])
+        second = await agent.load(store, "session/1")
+        whole = fold(await store.read("session/1").list(), agent)
+    assert second.state == whole != first.state
+    assert state_hash(second.state) == state_hash(whole)
+    assert caplog.records == []
 
 
 def _conversation(n: int) -> Iterable[NewEvent]:
