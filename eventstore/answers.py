@@ -13,16 +13,22 @@ from .limits import CONFLICT_EVENTS_MAX, PAGE_ROWS_MAX
 from .points import Expected
 
 
+def written(call: Call, outcome: Outcome) -> list[AppendResult] | None:
+    """One result for each append of the call where it was written now; else None."""
+    if type(outcome) is not Written or outcome.duplicate:
+        return None
+    recorded_us = outcome.recorded_us
+    pairs = zip(call.appends, outcome.rows, strict=True)
+    return [_result(part, row, recorded_us) for part, row in pairs]
+
+
 async def answer(engine: Engine, call: Call, outcome: Outcome) -> list[AppendResult]:
-    """One result for each append of the call, in order. Raises what the refusal stands for."""
+    """The first answer again for a call that stood before. Raises what a refusal stands for."""
     if isinstance(outcome, Refused):
         await refuse(engine, call, outcome)
-    elif outcome.duplicate:
-        streams = tuple(part.stream for part in call.appends)
-        return await first_answer(engine, call.tenant, outcome, streams)
-    else:
-        return [_result(part, row, outcome) for part, row in zip(call.appends, outcome.rows)]
-    raise AssertionError("a refusal always raises")
+        raise AssertionError("a refusal always raises")
+    streams = tuple(part.stream for part in call.appends)
+    return await first_answer(engine, call.tenant, outcome, streams)
 
 
 async def first_answer(
@@ -125,11 +131,15 @@ async def _missed(
     return events
 
 
-def _result(part: StreamAppend, row: tuple[int, int, int], written: Written) -> AppendResult:
+def _result(part: StreamAppend, row: tuple[int, int, int], recorded_us: int) -> AppendResult:
     version, position, count = row
     if count == 0:
         return AppendResult(version, position)
-    stream, recorded_us = part.stream, written.recorded_us
+    stream = part.stream
+    if count == 1:
+        return AppendResult(
+            version, position, (recorded(stream, part.events[0], version, position, recorded_us),)
+        )
     events = tuple(
         [
             recorded(stream, event, version + offset, position + offset, recorded_us)

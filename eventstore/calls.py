@@ -170,7 +170,7 @@ def _call(
     content = None
     if key is not None:
         check_name("idempotency key", key)
-        content = _content_hash(parts, set(given))
+        content = _content_hash(parts, given)
     return Call(tenant, parts, key, scope, content, tuple(given), count, size)
 
 
@@ -237,15 +237,18 @@ def _prepare_event(
     context = shared.context_json if event.context is None else _context(event.context)
     occurred = event.occurred_at
     occurred_us = None if occurred is None else to_microseconds(occurred, "occurred_at")
-    tags, derived = event.tags, event.derived_from
+    tags = event.tags
+    tags_json = derived_json = None
     if tags or type_tags:
         tags = _name_list("tag", (*_iterable("tag", tags), *type_tags), TAGS_MAX)
-    derived = _name_list("derived_from", derived, CAUSES_MAX) if derived else ()
-    tags_json = _encode(tags).decode() if tags else None
-    derived_json = _encode(derived).decode() if derived else None
+        tags_json = _encode(tags).decode()
+    derived = event.derived_from
+    if derived:
+        derived = _name_list("derived_from", derived, CAUSES_MAX)
+        derived_json = _encode(derived).decode()
     tail = envelope_tail(
-        shared.stream,
         event_id,
+        shared.stream,
         name,
         version,
         occurred_us,
@@ -291,10 +294,13 @@ def _encode_data(
             f" not {type(data).__name__}"
         )
     check_name("type", name)
-    payload = canonical.encode(data, f"event {index} ({name}) $")
+    try:
+        payload = canonical.encode(data, "$")
+    except InvalidEvent as exc:
+        raise InvalidEvent(f"event {index} ({name}) {exc}") from None
     entry = registry.by_name.get(name)
     if entry is None:
-        return name, registry.current_version(name), payload, ()
+        return name, registry.current_version(name) if registry.upcasters else 1, payload, ()
     instance = entry.from_payload(payload, f"event {index} ({name})")
     return name, entry.version, payload, entry.tags(instance) if entry.tags else ()
 
@@ -320,20 +326,19 @@ def _iterable(kind: str, names: object) -> Iterable[object]:
     return names
 
 
-def _content_hash(parts: list[StreamAppend], given: set[str]) -> bytes:
+def _content_hash(parts: list[StreamAppend], given: Sequence[str]) -> bytes:
     """What "same content" means for a key: everything the caller gave but the expectations.
 
-    Ids that the store made are left out, because a retry is given new ones.
+    Ids that the store made are left out, because a retry is given new ones: they stand first in
+    an envelope's tail, and are cut off there.
     """
-    digest = sha256()
+    said: list[bytes] = []
+    kept = frozenset(given)
     for part in parts:
-        digest.update(_encode((part.stream, len(part.events))))
-        id_at = len(_encode(part.stream)) + 1
+        said.append(_encode((part.stream, len(part.events))))
         for event in part.events:
             tail = event.tail
-            if event.id not in given:
-                tail = tail[:id_at] + tail[id_at + len(_encode(event.id)) :]
-            digest.update(b"%d,%d:" % (len(tail), len(event.payload)))
-            digest.update(tail)
-            digest.update(event.payload)
-    return digest.digest()
+            if event.id not in kept:
+                tail = tail[len(_encode(event.id)) :]
+            said += (b"%d,%d:" % (len(tail), len(event.payload)), tail, event.payload)
+    return sha256(b"".join(said)).digest()

@@ -54,7 +54,7 @@ class Behind(msgspec.Struct, frozen=True):
 class Checkpoints:
     """One tenant's checkpoints and leases; `store.checkpoints` is this."""
 
-    def __init__(self, engine: Engine, tenant: str, clock: Callable[[], int]) -> None:
+    def __init__(self, engine: Callable[[], Engine], tenant: str, clock: Callable[[], int]) -> None:
         self._engine = engine
         self._tenant = tenant
         self._clock = clock
@@ -64,13 +64,13 @@ class Checkpoints:
     ) -> Checkpoint | None:
         """The checkpoint, or None. Raises `LogDiverged` when it does not lie in this log.
         If cancelled, nothing is left open."""
-        row = await self._engine.load_checkpoint(
+        row = await self._engine().load_checkpoint(
             self._tenant, check_name("checkpoint", name), generation, partition
         )
         if row is None or (row.position == 0 and row.fencing_token == 0):
             return None
         if row.position:
-            found = await self._engine.hash_at(self._tenant, row.position)
+            found = await self._engine().hash_at(self._tenant, row.position)
             if found != row.hash:
                 what = "is beyond the log's end" if found is None else "holds another event"
                 raise LogDiverged(
@@ -103,14 +103,14 @@ class Checkpoints:
             partition,
         ):
             raise InvalidEvent(f"checkpoint {name!r}: the lease is for another checkpoint")
-        digest = GENESIS if position == 0 else await self._engine.hash_at(self._tenant, position)
+        digest = GENESIS if position == 0 else await self._engine().hash_at(self._tenant, position)
         if digest is None:
             raise LogDiverged(f"checkpoint {name!r}: no event at position {position}")
         token = 0 if lease is None else lease.fencing_token
         row = CheckpointRow(
             name, generation, partition, position, digest, None, token, 0
         )
-        if not await self._engine.save_checkpoint(self._tenant, row):
+        if not await self._engine().save_checkpoint(self._tenant, row):
             raise LeaseLost(f"checkpoint {name!r}: fencing token {token} is not the newest")
         return Checkpoint(name, position, digest, generation, partition)
 
@@ -145,14 +145,14 @@ class Checkpoints:
             lease.name, lease.generation, lease.partition, 0, GENESIS, lease.holder,
             lease.fencing_token, 0,
         )
-        await self._engine.end_lease(self._tenant, row)
+        await self._engine().end_lease(self._tenant, row)
 
     async def tenants_behind(
         self, name: str, *, generation: int = 1, limit: int = 1_000
     ) -> list[Behind]:
         """Tenants of the whole store that have something new for this reader: one query.
         If cancelled, nothing is left open."""
-        rows = await self._engine.tenants_beyond(name, generation, limit)
+        rows = await self._engine().tenants_beyond(name, generation, limit)
         return [Behind(*row) for row in rows]
 
     async def _take(
@@ -168,7 +168,7 @@ class Checkpoints:
         wanted = CheckpointRow(
             name, generation, partition, 0, GENESIS, holder, token, until
         )
-        row = await self._engine.take_lease(self._tenant, wanted, now)
+        row = await self._engine().take_lease(self._tenant, wanted, now)
         if row is None:
             return None
         return Lease(

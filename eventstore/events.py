@@ -125,6 +125,10 @@ class RecordedEvent(msgspec.Struct, frozen=True, eq=False, gc=False):
             return NotImplemented
         return _identity(self) == _identity(other)
 
+    def __ne__(self, other: object) -> bool:
+        # Said as well, because the Struct's own would compare identities.
+        return not self == other
+
     def __hash__(self) -> int:
         return hash((self.position, self.id))
 

@@ -5,6 +5,8 @@ What a state is, and when one is worth keeping, is the business of `reducers`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from .engines.port import Engine, SnapshotRow
@@ -35,7 +37,7 @@ class SnapshotInfo(msgspec.Struct, frozen=True):
 class Snapshots:
     """One tenant's snapshots; `store.snapshots` is this. Fingerprints live side by side."""
 
-    def __init__(self, engine: Engine, tenant: str) -> None:
+    def __init__(self, engine: Callable[[], Engine], tenant: str) -> None:
         self._engine = engine
         self._tenant = tenant
 
@@ -49,7 +51,7 @@ class Snapshots:
         row = SnapshotRow(
             snapshot.version, snapshot.position, snapshot.state, snapshot.state_hash
         )
-        await self._engine.save_snapshot(self._tenant, stream, reducer, fingerprint, row)
+        await self._engine().save_snapshot(self._tenant, stream, reducer, fingerprint, row)
         return True
 
     async def find(
@@ -57,7 +59,7 @@ class Snapshots:
     ) -> Snapshot | None:
         """The newest state at or below version `until`, or None. If cancelled, nothing is left
         open."""
-        row = await self._engine.find_snapshot(self._tenant, stream, reducer, fingerprint, until)
+        row = await self._engine().find_snapshot(self._tenant, stream, reducer, fingerprint, until)
         if row is None:
             return None
         return Snapshot(row.version, row.position, row.state, row.state_hash)
@@ -68,10 +70,10 @@ class Snapshots:
             SnapshotInfo(
                 stream, name, mark, row.version, row.position, len(row.state), row.state_hash
             )
-            for name, mark, row in await self._engine.list_snapshots(self._tenant, stream)
+            for name, mark, row in await self._engine().list_snapshots(self._tenant, stream)
         ]
 
     async def drop(self, stream: str | None = None) -> int:
         """Forgets a stream's snapshots (None: all of the tenant); returns how many.
         If cancelled, they may or may not be gone."""
-        return await self._engine.drop_snapshots(self._tenant, stream)
+        return await self._engine().drop_snapshots(self._tenant, stream)

@@ -12,8 +12,8 @@ from types import TracebackType
 from typing import Any
 
 from . import canonical
-from .answers import answer, first_answer
-from .calls import Call, Defaults, prepare_many, prepare_one
+from .answers import answer, first_answer, written
+from .calls import Defaults, prepare_many, prepare_one
 from .checkpoints import Checkpoint, Checkpoints
 from .clock import Clock, system_clock
 from .engines.port import Engine
@@ -99,8 +99,10 @@ class EventStore:
         wanted = Append(
             stream, events, expected, condition, actor, causation_id, correlation_id, context
         )
-        call = prepare_one(self._tenant, wanted, idempotency_key, self._defaults, self._core.ids)
-        return (await self._commit(call))[0]
+        core = self._core
+        call = prepare_one(self._tenant, wanted, idempotency_key, self._defaults, core.ids)
+        outcome = await core.engine.commit(call)
+        return (written(call, outcome) or await answer(core.engine, call, outcome))[0]
 
     async def append_many(
         self, appends: Sequence[Append], *, idempotency_key: str | None = None
@@ -114,7 +116,9 @@ class EventStore:
         call = prepare_many(
             self._tenant, appends, idempotency_key, self._defaults, self._core.ids
         )
-        return await self._commit(call)
+        engine = self._core.engine
+        outcome = await engine.commit(call)
+        return written(call, outcome) or await answer(engine, call, outcome)
 
     async def lookup(self, stream: str, idempotency_key: str) -> AppendResult | None:
         """What an append to `stream` with this key wrote, or None: ask before acting again.
@@ -245,13 +249,13 @@ class EventStore:
     def checkpoints(self) -> Checkpoints:
         """Readers' durable positions and leases, of this tenant."""
         self._core.check()
-        return Checkpoints(self._core.engine, self._tenant, self._core.clock)
+        return Checkpoints(self._core.usable_engine, self._tenant, self._core.clock)
 
     @property
     def snapshots(self) -> Snapshots:
         """Stored states, of this tenant."""
         self._core.check()
-        return Snapshots(self._core.engine, self._tenant)
+        return Snapshots(self._core.usable_engine, self._tenant)
 
     @property
     def tenant_name(self) -> str:
@@ -294,10 +298,6 @@ class EventStore:
         is allowed. If cancelled, closing goes on in the background."""
         await self._core.close()
 
-    async def _commit(self, call: Call) -> list[AppendResult]:
-        engine = self._core.engine
-        return await answer(engine, call, await engine.commit(call))
-
     async def __aenter__(self) -> EventStore:
         return self
 
@@ -338,6 +338,20 @@ class Opening:
         return EventStore(_Core(engine, clock, ids), DEFAULT_TENANT, Defaults())
 
 
+_forks = 0
+"""How many forks lie between this process and the first one that imported this module. Counted,
+because asking for the process id is a system call, and this is asked at every append."""
+
+
+def _count_fork() -> None:
+    global _forks
+    _forks += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_count_fork)
+
+
 class _Core:
     """What all views of one store share: the engine, and the loop and process it belongs to."""
 
@@ -348,27 +362,28 @@ class _Core:
         self.clock = clock
         self.ids = ids
         self._loop = asyncio.get_running_loop()
-        self._pid = os.getpid()
+        self._forks = _forks
         self._closing: asyncio.Task[None] | None = None
 
     def check(self) -> None:
         """Raises `StoreClosed` or `Misuse` where the store may not be used."""
         if self._closing is not None:
             raise StoreClosed(f"{self.engine.url}: closed")
-        if os.getpid() != self._pid:
+        if _forks != self._forks:
             raise Misuse(
-                f"{self.engine.url}: opened in process {self._pid}, used in {os.getpid()};"
+                f"{self.engine.url}: opened in another process than this one ({os.getpid()});"
                 " open a store in each process"
             )
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            loop = None
-        if loop is not self._loop:
+        if _running_loop() is not self._loop:
             raise Misuse(
                 f"{self.engine.url}: used outside the event loop it was opened in;"
                 " open a store in each loop, or use eventstore.blocking"
             )
+
+    def usable_engine(self) -> Engine:
+        """The engine, for what outlives the call that made it. Raises as `check` does."""
+        self.check()
+        return self.engine
 
     async def close(self) -> None:
         """Closes the engine once; every caller waits for the same closing."""
@@ -376,6 +391,13 @@ class _Core:
             self.check()
             self._closing = self._loop.create_task(self.engine.close())
         await asyncio.shield(self._closing)
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def _queries(
