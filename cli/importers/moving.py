@@ -1,0 +1,210 @@
+"""Storing a source record once: what its events say is moved out of it, the rest rides along.
+
+A mapper turns a record into events that hold its texts, arguments and results. What is left of
+the record goes under the key `source_record` of the first of these events, with a pointer for
+every value that was moved::
+
+    {"at": 7, "rest": {"role": "user"}, "moved": {"/content": "0/parts/0/content"}}
+
+`at` is the record's number in its source (from 1; "head" and "tail" are the fields of the session
+beside its records). `moved` says, by RFC 6901 pointer into the record, which event (counted from
+this one) holds the value, and where in its data; `json 1/tool_call_arguments` is the value there,
+written as compact JSON with sorted keys. Handlers of events ignore the key. `put_together` gives
+the record back; the importer checks that for each record before it is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from .parsing import Json, encode_sorted
+
+SOURCE_RECORD: Final = "source_record"
+
+_MOVED_CHARACTERS_MIN = 64
+"""A shorter text costs less where it is than as a pointer (two paths and their punctuation)."""
+
+_JSON = "json "
+
+Place = str
+At = int | str
+HEAD: Final = "head"
+TAIL: Final = "tail"
+
+
+class NotOurs(Exception):
+    """What stands under `source_record` was not written by this module."""
+
+
+def take_apart(at: At, record: Json, datas: Sequence[Mapping[str, Json]]) -> dict[str, Json]:
+    """What the first event keeps of `record`, given the data of all its events.
+
+    The values are found by themselves: a container that is the very object which stands in the
+    record, a long text that is equal, a text that is the JSON of a call's arguments.
+    """
+    places = _Places()
+    for offset, data in enumerate(datas):
+        places.add(data, f"{offset}")
+        arguments = data.get("tool_call_arguments")
+        if isinstance(arguments, dict):
+            text = encode_sorted(arguments).decode()
+            if len(text) >= _MOVED_CHARACTERS_MIN // 2:
+                places.texts.setdefault(text, f"{_JSON}{offset}/tool_call_arguments")
+    taken: dict[str, Place] = {}
+    rest = _without(record, "", places, taken)
+    # Pointers repeat keys, and a source may have keys of any length.
+    if sum(map(len, taken)) > places.characters:
+        taken, rest = {}, record
+    kept: dict[str, Json] = {"at": at}
+    if "" not in taken:
+        kept["rest"] = rest
+    if taken:
+        kept["moved"] = taken
+    return kept
+
+
+def put_together(kept: Mapping[str, Json], datas: Sequence[Json]) -> Json:
+    """The record of which `kept` is what the first event kept, and `datas` the data of this event
+    and those after it (more may follow). Raises `NotOurs` where they do not fit."""
+    try:
+        record = _copy(kept.get("rest"))
+        for pointer, place in kept.get("moved", {}).items():
+            value = _value_at(place, datas)
+            if pointer == "":
+                record = value
+                continue
+            *path, last = _keys(pointer)
+            holder = record
+            for key in path:
+                holder = holder[int(key)] if isinstance(holder, list) else holder[key]
+            if isinstance(holder, list):
+                holder[int(last)] = value
+            else:
+                holder[last] = value
+    except (LookupError, TypeError, ValueError, AttributeError) as exc:
+        raise NotOurs(f"{SOURCE_RECORD} does not fit its events") from exc
+    return record
+
+
+def events_spanned(kept: Mapping[str, Json]) -> int:
+    """How many events, from the one that holds `kept`, are needed to put its record together."""
+    raw_events = kept.get("raw")
+    if isinstance(raw_events, int):
+        return raw_events
+    moved = kept.get("moved")
+    if not isinstance(moved, dict):
+        return 1
+    try:
+        return 1 + max(int(place.removeprefix(_JSON).split("/", 1)[0]) for place in moved.values())
+    except (ValueError, AttributeError) as exc:
+        raise NotOurs(f"{SOURCE_RECORD} does not name its events") from exc
+
+
+class _Places:
+    """Where each value of the events stands."""
+
+    __slots__ = ("characters", "containers", "texts")
+
+    def __init__(self) -> None:
+        self.texts: dict[str, Place] = {}
+        self.containers: dict[int, Place] = {}
+        self.characters = 0
+
+    def add(self, value: Json, place: Place) -> None:
+        """Notes every text and container of an event's data."""
+        items: Any = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, item in items:
+            kind = type(item)
+            if kind is str:
+                if len(item) >= _MOVED_CHARACTERS_MIN:
+                    self.characters += len(item)
+                    self.texts.setdefault(item, f"{place}/{_escape(key)}")
+            elif (kind is dict or kind is list) and item:
+                here = f"{place}/{_escape(key)}"
+                if not _is_small(item):
+                    self.containers.setdefault(id(item), here)
+                    self.characters += _MOVED_CHARACTERS_MIN
+                self.add(item, here)
+
+
+def _is_small(container: Json) -> bool:
+    """Whether a container costs less where it is than as a pointer."""
+    if len(container) > 2:
+        return False
+    items = container.values() if type(container) is dict else container
+    return all(
+        len(item) < _MOVED_CHARACTERS_MIN // 4 if type(item) is str else not _is_container(item)
+        for item in items
+    )
+
+
+def _is_container(value: Json) -> bool:
+    return type(value) is dict or type(value) is list
+
+
+def _without(value: Json, path: str, places: _Places, taken: dict[str, Place]) -> Json:
+    """`value` without what stands in the events; `taken` gets the pointers."""
+    kind = type(value)
+    if kind is str:
+        if len(value) >= _MOVED_CHARACTERS_MIN // 2:
+            place = places.texts.get(value)
+            if place is not None:
+                taken[path] = place
+        return value
+    if kind is not dict and kind is not list:
+        return value
+    place = places.containers.get(id(value))
+    if place is not None:
+        taken[path] = place
+        return None
+    if kind is dict:
+        rest = {}
+        for key, item in value.items():
+            if type(item) is str and len(item) < _MOVED_CHARACTERS_MIN // 2:
+                rest[key] = item
+                continue
+            here = f"{path}/{_escape(key)}"
+            left = _without(item, here, places, taken)
+            if here not in taken:
+                rest[key] = left
+        return rest
+    items = []
+    for index, item in enumerate(value):
+        here = f"{path}/{index}"
+        left = _without(item, here, places, taken)
+        items.append(None if here in taken else left)
+    return items
+
+
+def _value_at(place: Place, datas: Sequence[Json]) -> Json:
+    as_json = place.startswith(_JSON)
+    offset, _, pointer = place.removeprefix(_JSON).partition("/")
+    value = datas[int(offset)]
+    for key in _keys("/" + pointer):
+        value = value[int(key)] if isinstance(value, list) else value[key]
+    return encode_sorted(value).decode() if as_json else value
+
+
+def _escape(key: Json) -> str:
+    if type(key) is int:
+        return str(key)
+    text: str = key
+    if "~" in text or "/" in text:
+        text = text.replace("~", "~0").replace("/", "~1")
+    return text
+
+
+def _keys(pointer: str) -> list[str]:
+    keys = pointer.split("/")[1:]
+    if "~" in pointer:
+        keys = [key.replace("~1", "/").replace("~0", "~") for key in keys]
+    return keys
+
+
+def _copy(value: Json) -> Json:
+    if isinstance(value, dict):
+        return {key: _copy(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_copy(item) for item in value]
+    return value

@@ -1,0 +1,141 @@
+"""One source record: from its exact bytes to a JSON value, or to the reason why not.
+
+Three outcomes. Parsed: the store can hold it as JSON and give it back equal. Refused: it is JSON,
+but something in it would not come back (a key twice, NaN, a lone surrogate, a huge integer, too
+deep, too large); its bytes are kept instead. Broken: it is no JSON at all.
+
+`msgspec` does the parsing because it is ten times as fast as `json`, and it is asked again only
+where it may have been too lenient (a repeated key) or too strict (what only `json` reads).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import msgspec
+
+from eventstore import InvalidEvent, NewEvent, canonical
+
+Json = Any
+
+_decode = msgspec.json.Decoder().decode
+encode_sorted = msgspec.json.Encoder(order="sorted").encode
+"""One record's canonical bytes: equal bytes mean equal JSON, 1 and 1.0 and true being three."""
+
+_LONG_NUMBER = re.compile(rb"[0-9]{19}")
+"""Nineteen digits are the fewest that an integer beyond signed 64 bits has."""
+
+_BRACKETS_SURE = 80
+"""A record with fewer brackets than this cannot be too deep: the door allows 100 levels, and an
+event puts at most ten around a record."""
+
+_BYTES_SURE = 1024 * 1024
+"""A record below this cannot become too large an event: canonical bytes are at most five times
+the source's (``1e15`` becomes ``1000000000000000.0``), and the door allows 8 MiB."""
+
+
+class Parsed(msgspec.Struct, gc=False):
+    """A record as JSON. `doubtful`: the door has to be asked about the events made of it."""
+
+    value: Json
+    canonical: bytes
+    doubtful: bool
+
+
+class Refused(msgspec.Struct, gc=False):
+    """A record that is JSON and cannot be stored as such; the reason names no content."""
+
+    reason: str
+
+
+class Broken(msgspec.Struct, gc=False):
+    """Bytes that are no JSON; the reason names no content."""
+
+    reason: str
+
+
+def parse_record(raw: bytes) -> Parsed | Refused | Broken:
+    """What the bytes of one record are. Nothing is raised for any bytes."""
+    try:
+        value = _decode(raw)
+        compact = encode_sorted(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError):
+        return _parse_leniently(raw)
+    # Every key and every text has two quotes, and the encoder escapes a quote as the source does:
+    # the counts differ when a repeated key was dropped, or when a quote was written as \u0022.
+    if raw.count(b'"') != compact.count(b'"') or b"\\u0022" in raw:
+        reason = _why_not(raw)
+        if reason is not None:
+            return Refused(reason)
+    doubtful = (
+        raw.count(b"{") + raw.count(b"[") > _BRACKETS_SURE
+        or len(raw) > _BYTES_SURE
+        or _LONG_NUMBER.search(compact) is not None
+    )
+    return Parsed(value, compact, doubtful)
+
+
+def refusal(events: Sequence[NewEvent]) -> str | None:
+    """Why the store's door refuses one of these events, or None. Only their data can be at
+    fault, because a mapper makes the rest."""
+    for event in events:
+        try:
+            canonical.encode(event.data, "$")
+        except InvalidEvent as exc:
+            # The path may hold a key of the source; what follows it is the store's own words.
+            return str(exc).rsplit(": ", 1)[-1]
+        except RecursionError:
+            return "too deep"
+    return None
+
+
+def _parse_leniently(raw: bytes) -> Refused | Broken:
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError as exc:
+        return Broken(f"not UTF-8 at byte {exc.start + 1}")
+    try:
+        reason = _why_not(text)
+    except json.JSONDecodeError as exc:
+        return Broken(f"no JSON: {exc.msg} at column {exc.colno}")
+    except ValueError:
+        return Refused("an integer with too many digits")
+    return Refused(reason or "not readable without loss")
+
+
+def _why_not(raw: bytes | str) -> str | None:
+    """What in this JSON would not come back from the store; None when nothing was found.
+
+    Raises `json.JSONDecodeError` for what is no JSON.
+    """
+    try:
+        value = json.loads(raw, object_pairs_hook=_once, parse_constant=_no_number)
+    except _WouldBeLost as exc:
+        return str(exc)
+    except RecursionError:
+        return "too deep"
+    try:
+        canonical.encode(value, "$")
+    except InvalidEvent as exc:
+        return str(exc).rsplit(": ", 1)[-1]
+    except RecursionError:
+        return "too deep"
+    return None
+
+
+class _WouldBeLost(Exception):
+    """A parser would read this without an error, and lose it."""
+
+
+def _once(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise _WouldBeLost("an object has a key twice")
+    return found
+
+
+def _no_number(name: str) -> NoReturn:
+    raise _WouldBeLost(f"{name} is no JSON number")

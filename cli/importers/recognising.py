@@ -1,0 +1,166 @@
+"""Which kind of source a file is, told from its content; its name and place do not matter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from . import adk, claude_code, openai, tau2_bench
+from .parsing import Broken, Json, Parsed, parse_record
+from .splitting import Unreadable, elements, first_byte, line_of, members
+
+BOM: Final = b"\xef\xbb\xbf"
+"""Some editors put it before UTF-8; it is no part of the first record."""
+
+_LINES_LOOKED_AT = 200
+"""Rows at the beginning of a file that may be unknown before one decides what it is."""
+
+_HEAD_BYTES = 4 * 1024 * 1024
+"""Bytes looked at for these rows."""
+
+
+class Recognised(msgspec.Struct, frozen=True):
+    """What a file is. `lines`: one record a line, or, with `documents`, one document a line.
+
+    For Claude Code files: `rows` are the first ones, `session_id` the session that they name,
+    `agent_id` the subagent whose file it is.
+    """
+
+    kind: str
+    lines: bool
+    documents: bool
+    rows: tuple[Json, ...] = ()
+    session_id: str | None = None
+    agent_id: str | None = None
+
+
+class NotRecognised(msgspec.Struct, frozen=True):
+    """Why a file is none of the known sources; `line` where it is broken."""
+
+    reason: str
+    line: int | None = None
+
+
+def recognise(path: Path) -> Recognised | NotRecognised:
+    """What the file at `path` is. Raises `OSError` where it cannot be read."""
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES).removeprefix(BOM)
+        if b"\x00" in head[:8192]:
+            return NotRecognised("not a text file")
+        start = first_byte(head)
+        if not start:
+            return NotRecognised("empty")
+        rows = _rows(head)
+        first = rows[0] if rows else None
+        if isinstance(first, Broken):
+            if start not in b"{[":
+                return _by_rows(rows) or NotRecognised("neither JSON nor JSON Lines")
+            return _document_of(head + file.read(), rows)
+    if len(rows) == 1 and not _has_more(head):
+        found = _by_value(first, lines=False)
+        return found or NotRecognised("JSON, but no session of a known source")
+    return _by_rows(rows) or NotRecognised("JSON Lines, but no session of a known source")
+
+
+def _rows(head: bytes) -> list[Json | Broken]:
+    """The values of the first lines; `Broken` for what is none, also for the one cut off."""
+    values: list[Json | Broken] = []
+    for line in head.splitlines()[:_LINES_LOOKED_AT]:
+        if line.strip():
+            parsed = parse_record(line)
+            values.append(parsed.value if isinstance(parsed, Parsed) else _lenient(parsed))
+    return values
+
+
+def _lenient(parsed: object) -> Json | Broken:
+    return parsed if isinstance(parsed, Broken) else None
+
+
+def _has_more(head: bytes) -> bool:
+    return sum(1 for line in head.splitlines() if line.strip()) > 1
+
+
+def _by_rows(rows: list[Json | Broken]) -> Recognised | None:
+    for value in rows:
+        if isinstance(value, Broken):
+            continue
+        if claude_code.is_row(value):
+            return _claude(rows)
+        if openai.is_message(value):
+            return Recognised(openai.KIND, lines=True, documents=False)
+        found = _by_value(value, lines=True)
+        if found is not None:
+            return found
+    return None
+
+
+def _claude(rows: list[Json | Broken]) -> Recognised:
+    readable = tuple(row for row in rows if isinstance(row, dict))
+    named = claude_code.first_named(readable)
+    session_id, agent_id = named.get("sessionId"), named.get("agentId")
+    if not isinstance(agent_id, str) or not agent_id:
+        agent_id = None
+    return Recognised(claude_code.KIND, True, False, readable, session_id, agent_id)
+
+
+def _by_value(value: Json, *, lines: bool) -> Recognised | None:
+    """What a whole document is, given its value (or, for large ones, a sketch of it)."""
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        if "traj" in value[0]:
+            return Recognised(openai.TAU_BENCH, lines, True)
+        if openai.is_message(value[0]):
+            return Recognised(openai.KIND, lines, True)
+    if not isinstance(value, dict):
+        return None
+    if "simulations" in value and isinstance(value["simulations"], list):
+        return Recognised(tau2_bench.KIND, lines, True)
+    if isinstance(value.get("traj"), list):
+        return Recognised(openai.TAU_BENCH, lines, True)
+    if isinstance(value.get("events"), list) and "id" in value:
+        return Recognised(adk.KIND, lines, True)
+    messages = value.get("messages")
+    if isinstance(messages, list) and (not messages or openai.is_message(messages[0])):
+        return Recognised(openai.KIND, lines, True)
+    if not lines and claude_code.is_row(value):
+        return _claude([value])
+    if not lines and openai.is_message(value):
+        return Recognised(openai.KIND, lines=True, documents=False)
+    return None
+
+
+def _document_of(content: bytes, rows: list[Json | Broken]) -> Recognised | NotRecognised:
+    """What a document over several lines is, from a sketch of its outermost levels."""
+    try:
+        sketch = _sketch(content)
+    except Unreadable as exc:
+        if len(rows) > 1:
+            found = _by_rows(rows)
+            if found is not None:
+                return found
+        return NotRecognised(f"no JSON: {exc}", line_of(content, exc.offset))
+    found = _by_value(sketch, lines=False)
+    return found or NotRecognised("JSON, but no session of a known source")
+
+
+def _sketch(content: bytes) -> Json:
+    if first_byte(content) == b"[":
+        return [_sketch_of_element(raw) for raw in elements(content)[:1]]
+    sketch: dict[str, Json] = {}
+    for key, _, raw in members(content):
+        start = first_byte(raw)
+        if start == b"[":
+            sketch[key] = [_sketch_of_element(item) for item in elements(raw)[:1]]
+        else:
+            sketch[key] = {} if start == b"{" else None
+    return sketch
+
+
+def _sketch_of_element(raw: bytes) -> Json:
+    if first_byte(raw) != b"{":
+        return None
+    return {
+        key: "text" if first_byte(value) == b'"' else [] if first_byte(value) == b"[" else None
+        for key, _, value in members(raw)
+    }

@@ -1,0 +1,96 @@
+"""Where Claude Code keeps its files, and which event of a session started a subagent."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from eventstore import EventStore
+from reducers.agent import vocabulary
+
+from .mapping import list_of, object_of, text_of
+from .moving import SOURCE_RECORD
+from .parsing import Json
+
+_decode = msgspec.json.Decoder().decode
+
+CONFIG_VARIABLE = "CLAUDE_CONFIG_DIR"
+
+
+def claude_code_folder() -> Path:
+    """The folder that Claude Code keeps its sessions in, a folder for each project in it."""
+    configured = os.environ.get(CONFIG_VARIABLE)
+    return (Path(configured) if configured else Path.home() / ".claude") / "projects"
+
+
+def files_of_subagents(session_file: Path, session_id: str | None) -> list[Path]:
+    """The subagents' files that lie beside a session's file, in the order of their names."""
+    names = dict.fromkeys(name for name in (session_file.stem, session_id) if name)
+    return [
+        path
+        for name in names
+        if "/" not in name and name not in (".", "..")
+        for path in sorted((session_file.parent / name / "subagents").glob("agent-*.jsonl"))
+    ]
+
+
+async def find_start(
+    store: EventStore, parent: str, agent_id: str, rows: Sequence[Json]
+) -> str | None:
+    """The id of the event in the parent's stream that started a subagent, or None.
+
+    It is the call whose progress or result names the agent; or else the call with the prompt that
+    the subagent's first message is; or else the latest event that the subagent's first `rows`
+    name as their parent (so with the agents that compact a conversation). If cancelled, nothing
+    is left open.
+    """
+    prompt = _first_text(rows)
+    parents = {row["parentUuid"] for row in rows if text_of(object_of(row).get("parentUuid"))}
+    calls: dict[str, str] = {}
+    named = by_prompt = by_parent = None
+    async for page in store.read(parent).pages():
+        for event in page:
+            data = _decode(event.payload)
+            if not isinstance(data, dict):
+                continue
+            if event.type == vocabulary.TOOL_REQUESTED:
+                calls[str(data.get("tool_call_id"))] = event.id
+                arguments = object_of(data.get("tool_call_arguments"))
+                if prompt is not None and arguments.get("prompt") == prompt:
+                    by_prompt = event.id
+                continue
+            if named is None:
+                named = calls.get(_call_naming(data, agent_id) or "")
+            if _uuid(data) in parents:
+                by_parent = event.id
+    return named or by_prompt or by_parent
+
+
+def _call_naming(data: dict[str, Any], agent_id: str) -> str | None:
+    """The call that an event tells to be the agent's."""
+    record = object_of(data.get("record"))
+    if object_of(record.get("data")).get("agentId") == agent_id:
+        return text_of(record.get("parentToolUseID"))
+    rest = object_of(object_of(data.get(SOURCE_RECORD)).get("rest"))
+    if object_of(rest.get("toolUseResult")).get("agentId") == agent_id:
+        for part in map(object_of, list_of(data.get("parts"))):
+            if part.get("type") == "tool_call_response":
+                return text_of(part.get("id"))
+    return None
+
+
+def _uuid(data: dict[str, Any]) -> str | None:
+    rest = object_of(object_of(data.get(SOURCE_RECORD)).get("rest"))
+    return text_of(rest.get("uuid")) or text_of(object_of(data.get("record")).get("uuid"))
+
+
+def _first_text(rows: Sequence[Json]) -> str | None:
+    for row in map(object_of, rows):
+        content = object_of(row.get("message")).get("content")
+        if row.get("type") == "user" and isinstance(content, str):
+            return content
+    return None
