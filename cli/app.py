@@ -35,6 +35,11 @@ COMMANDS: dict[str, str] = {
 """Name of a command -> the module in `cli.commands` and its function, in the order of --help."""
 
 
+class _PipeClosed(Exception):
+    """The reader of our output is gone. A name of its own, because typer ends the process with
+    exit code 1 for a `BrokenPipeError`."""
+
+
 class CommandGroup(TyperGroup):
     """The commands of `COMMANDS`, each loaded when it is asked for."""
 
@@ -47,6 +52,13 @@ class CommandGroup(TyperGroup):
         if cmd_name not in self.commands and cmd_name in COMMANDS:
             self.commands[cmd_name] = _load(cmd_name)
         return self.commands.get(cmd_name)
+
+    def invoke(self, ctx: Any) -> Any:
+        """As typer does. Raises `_PipeClosed` when nobody reads the output any more."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise _PipeClosed from None
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """As typer does; a mistyped name is compared with all names, loaded or not."""
@@ -72,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return code
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
-    except BrokenPipeError:
+    except (BrokenPipeError, _PipeClosed):
         # The interpreter flushes once more at its end, which must find an open descriptor.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.PIPE_CLOSED

@@ -67,7 +67,7 @@ def explain(error: Exception) -> tuple[int, str]:
         return ExitCode.REFUSED, _line(f"{what}{where}", "check the path and its permissions")
     # Not one of ours: its message may hold anything, a payload too, so only its kind is told.
     return ExitCode.REFUSED, _line(
-        f"unexpected {type(error).__name__} in {_place(error)}",
+        f"unexpected {type(error).__name__} in {_place(error)}{_notes(error)}",
         f"set {TRACEBACK_VARIABLE}=1 and run it again to see where it comes from",
     )
 
@@ -88,6 +88,12 @@ def _help_hint(error: typer.TyperException) -> str:
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "eventstore"
     return f"see {path} --help"
+
+
+def _notes(error: Exception) -> str:
+    """Which reducer took which event, as `reducers` notes it on a handler's error."""
+    notes = [note for note in getattr(error, "__notes__", ()) if note.startswith("reducer ")]
+    return f" ({'; '.join(notes)})" if notes else ""
 
 
 def _place(error: Exception) -> str:

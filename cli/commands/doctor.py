@@ -20,6 +20,9 @@ WAL_RESET_DEFECT = ((3, 7, 0), (3, 51, 2))
 """Versions of SQLite, first and last, that can lose committed pages when several processes write
 and one of them checkpoints at the wrong instant (https://sqlite.org/wal.html#walresetbug)."""
 
+SYNCHRONOUS = {0: "OFF", 1: "NORMAL", 2: "FULL", 3: "EXTRA"}
+"""What the numbers of SQLite's PRAGMA synchronous mean."""
+
 TENANTS_SHOWN = 20
 """Tenants listed one by one; a store may have any number."""
 
@@ -68,7 +71,7 @@ async def _examine(where: tuple[str, str | None]) -> dict[str, Any]:
             "tenants": len(names),
             "counts": tenants,
         }
-    found["advice"] = _advice(settings)
+    found["advice"] = advice_on(settings)
     return found
 
 
@@ -79,7 +82,7 @@ async def _count(store: EventStore) -> dict[str, Any]:
     return {"tenant": store.tenant_name, "events": await store.head(), "streams": streams}
 
 
-def _advice(settings: dict[str, Any]) -> list[str]:
+def advice_on(settings: dict[str, Any]) -> list[str]:
     """What to do, one sentence each; empty when all is as it should be."""
     advice = []
     sqlite = settings.get("sqlite_version")
@@ -90,8 +93,7 @@ def _advice(settings: dict[str, Any]) -> list[str]:
                 f"SQLite {sqlite} has the WAL-reset defect (3.7.0 to 3.51.2): let only one"
                 " process write to the file, or run a Python with SQLite 3.51.3 or newer"
             )
-        # PRAGMA synchronous: 1 is NORMAL, 2 FULL, 3 EXTRA.
-        if settings.get("synchronous") == 1:
+        if SYNCHRONOUS.get(settings.get("synchronous", 2)) == "NORMAL":
             advice.append(
                 "synchronous is NORMAL: a power failure may undo the last commits;"
                 " FULL is the default"
@@ -101,13 +103,20 @@ def _advice(settings: dict[str, Any]) -> list[str]:
     return advice
 
 
+def _setting(name: str, value: Any) -> str:
+    """A setting's value; for `synchronous`, whose numbers nobody knows, also its name."""
+    if name == "synchronous":
+        return f"{value} ({SYNCHRONOUS.get(value, 'unknown')})"
+    return str(value)
+
+
 def _show(screen: Screen, found: dict[str, Any]) -> None:
     rows = [
         ("program", f"agent-eventstore {found['program']}"),
         ("python", f"{found['python']} on {found['platform']}"),
         ("store", found["store"]),
         ("schema", found["schema"]),
-        *((name, str(value)) for name, value in found["settings"].items()),
+        *((name, _setting(name, value)) for name, value in found["settings"].items()),
         ("tenants", str(found["tenants"])),
     ]
     width = max(len(name) for name, _ in rows)

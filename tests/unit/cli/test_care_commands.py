@@ -1,0 +1,219 @@
+"""``eventstore verify``, ``snapshot`` and ``doctor``, and opening the store."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from cli.commands.doctor import advice_on
+
+from .conftest import Run
+
+READING = ("log", "streams", "state s", "diff s 1", "replay s", "verify", "snapshot s", "doctor")
+
+
+def damage(*statements: str) -> None:
+    """Changes the store's file behind its back, as a bad disk or a careless hand would."""
+    with closing(sqlite3.connect("eventstore.db")) as connection:
+        for (name,) in connection.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'trigger'"
+        ).fetchall():
+            connection.execute(f"DROP TRIGGER {name}")
+        for statement in statements:
+            connection.execute(statement)
+        connection.commit()
+
+
+def test_sound_log_then_exit_code_0(board: Run) -> None:
+    """A log as it was written is sound, and counted."""
+    ran = board("verify")
+    assert ran.code == 0
+    assert ran.out.startswith("sound  tenant default: 3 events in 1 stream, head 3 ")
+
+
+def test_changed_payload_then_exit_code_4_with_the_place(board: Run) -> None:
+    """Damage is told with stream, version and kind, and nothing is repaired."""
+    damage("UPDATE events SET payload = X'7B7D' WHERE position = 2")
+    ran = board("verify")
+    assert ran.code == 4
+    assert "stream 'board/7' version 2, position 2, kind hash" in ran.out
+    found = json.loads(board("verify", "--json").out)
+    assert found["sound"] is False
+    (told,) = found["tenants"][0]["damages"]
+    assert (told["stream"], told["version"], told["kind"]) == ("board/7", 2, "hash")
+
+
+def test_reading_damage_then_exit_code_4(board: Run) -> None:
+    """A command that meets damage stops there; it is served nowhere."""
+    damage("UPDATE events SET payload = X'7B7D' WHERE position = 2")
+    ran = board("state", "board/7")
+    assert ran.code == 4
+    assert "restore from a backup" in ran.err
+
+
+def test_damage_in_another_tenant_then_seen(board: Run) -> None:
+    """Without --tenant all tenants are checked, with it only that one."""
+    board("append", "s", "t", "--tenant", "acme")
+    damage(
+        "UPDATE events SET payload = X'31' WHERE position = 1 AND tenant_id ="
+        " (SELECT tenant_id FROM tenants WHERE name = 'acme')"
+    )
+    assert board("verify").code == 4
+    assert board("verify", "--tenant", "acme").code == 4
+    assert board("verify", "--tenant", "default").code == 0
+
+
+def test_lost_tail_then_seen_against_a_kept_head(board: Run) -> None:
+    """A store that was replaced by an older copy is sound in itself; the head tells."""
+    Path("old.db").write_bytes(b"")
+    with (
+        closing(sqlite3.connect("eventstore.db")) as source,
+        closing(sqlite3.connect("old.db")) as copy,
+    ):
+        source.backup(copy)
+    board("append", "board/7", "task.removed", '{"task_id": "1"}')
+    assert board("verify", "--write-head", "head.json").code == 0
+    assert board("verify", "--head", "head.json").code == 0
+    assert board("verify", "--store", "old.db").code == 0
+    ran = board("verify", "--store", "old.db", "--head", "head.json")
+    assert ran.code == 4
+    assert "tail" in ran.out
+
+
+def test_damaged_log_then_no_head_is_written(board: Run) -> None:
+    """A head of a damaged log would hide the damage."""
+    damage("UPDATE events SET payload = X'7B7D' WHERE position = 2")
+    assert board("verify", "--write-head", "head.json").code == 4
+    assert not Path("head.json").exists()
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"heads": {"default": {"position": 1}}}'])
+def test_head_file_is_none_then_usage_error(board: Run, content: str) -> None:
+    """A file that holds no heads is wrong usage, never damage."""
+    Path("head.json").write_text(content)
+    assert board("verify", "--head", "head.json").code == 2
+    assert board("verify", "--head", "missing.json").code == 2
+
+
+def test_snapshot_taken_listed_and_dropped(board: Run) -> None:
+    """A snapshot can be taken, is listed with its version, and goes when it is dropped."""
+    assert board("snapshot", "board/7").out == "board/7: no snapshots\n"
+    assert "version 3" in board("snapshot", "board/7", "--take").out
+    (line,) = board("snapshot", "board/7", "--list", "--json").out.splitlines()
+    found = json.loads(line)
+    assert (found["reducer"], found["version"], found["position"]) == ("agent", 3, 3)
+    assert "agent" in board("snapshot", "board/7").out
+    assert json.loads(board("snapshot", "board/7", "--drop", "--json").out)["dropped"] == 1
+    assert board("snapshot", "board/7", "--json").out == ""
+
+
+def test_sound_snapshot_then_proved(board: Run) -> None:
+    """verify --snapshots compares what is kept with a full replay."""
+    board("snapshot", "board/7", "--take")
+    found = json.loads(board("verify", "--snapshots", "--json").out)
+    assert found["tenants"][0]["snapshots"] == 1
+
+
+def test_wrong_snapshot_then_exit_code_4(board: Run) -> None:
+    """A snapshot that lies is damage; dropping it loses nothing."""
+    board("snapshot", "board/7", "--take", "--reducer", "tasks")
+    damage("UPDATE snapshots SET state = X'7B7D'")
+    ran = board("verify", "--snapshots")
+    assert ran.code == 4
+    assert "kind snapshot" in ran.out
+    board("snapshot", "board/7", "--drop")
+    assert board("verify", "--snapshots").code == 0
+
+
+def test_snapshot_of_own_reducer_then_proved_when_it_is_named(board: Run) -> None:
+    """Without its code a snapshot can only be counted."""
+    Path("mine.py").write_text("from reducers import Reducer\nr = Reducer('mine', initial=0)\n")
+    board("snapshot", "board/7", "--take", "--reducer", "mine.py:r")
+    found = json.loads(board("verify", "--snapshots", "--json").out)["tenants"][0]
+    assert (found["snapshots"], found["snapshots_unchecked"]) == (0, 1)
+    named = board("verify", "--snapshots", "--reducer", "mine.py:r", "--json")
+    found = json.loads(named.out)["tenants"][0]
+    assert (found["snapshots"], found["snapshots_unchecked"]) == (1, 0)
+
+
+def test_two_actions_then_usage_error(board: Run) -> None:
+    """A snapshot is taken or dropped, not both."""
+    assert board("snapshot", "board/7", "--take", "--drop").code == 2
+
+
+def test_doctor_then_versions_settings_and_counts(board: Run) -> None:
+    """The doctor reads back what is in force."""
+    found = json.loads(board("doctor", "--json").out)
+    assert found["settings"]["journal_mode"] == "wal"
+    assert found["settings"]["sqlite_version"] == sqlite3.sqlite_version
+    assert found["counts"] == [{"tenant": "default", "events": 3, "streams": 1}]
+    assert "synchronous         2 (FULL)" in board("doctor").out
+
+
+@pytest.mark.parametrize(
+    ("sqlite", "defective"),
+    [("3.40.1", True), ("3.51.2", True), ("3.51.3", False), ("3.6.23", False), ("3.7.0", True)],
+)
+def test_sqlite_with_the_wal_reset_defect_then_advice(sqlite: str, defective: bool) -> None:
+    """Versions 3.7.0 to 3.51.2 are named as what they are."""
+    advice = advice_on({"sqlite_version": sqlite, "synchronous": 2, "durable": True})
+    assert any("WAL-reset" in sentence for sentence in advice) == defective
+
+
+def test_weak_settings_then_advice() -> None:
+    """What a power failure would undo is said."""
+    assert "power failure" in advice_on({"sqlite_version": "3.51.3", "synchronous": 1})[0]
+    assert "keeps nothing" in advice_on({"durable": False})[0]
+
+
+@pytest.mark.parametrize("command", READING)
+def test_no_store_then_refused_and_none_is_made(run: Run, command: str) -> None:
+    """A command that only reads never makes a file: a mistyped path is an error."""
+    ran = run(*command.split(), "--store", "typo.db")
+    assert ran.code == 1
+    assert "no store at 'typo.db'" in ran.err
+    assert list(Path().iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"not a database, but long enough to be one"])
+def test_file_is_no_database_then_refused_untouched(run: Run, content: bytes) -> None:
+    """A file of another kind is told from a store, and left as it is."""
+    Path("notes.txt").write_bytes(content)
+    ran = run("log", "--store", "notes.txt")
+    assert ran.code == 1
+    assert "no store" in ran.err
+    assert Path("notes.txt").read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("url", "code"),
+    [
+        ("eventstore.db", 0),
+        ("sqlite:///eventstore.db", 0),
+        ("mysql://root:hunter2@db/x", 2),
+        ("sqlite://eventstore.db", 2),
+        ("", 0),
+    ],
+)
+def test_store_url_then_read_as_written(board: Run, url: str, code: int) -> None:
+    """--store takes a URL or a path; what is neither is wrong usage and shows no password."""
+    ran = board("log", "--store", url)
+    assert ran.code == code
+    assert "hunter2" not in ran.err
+
+
+def test_variable_names_the_store_then_used(board: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """$EVENTSTORE_URL is the default, --store goes first."""
+    monkeypatch.setenv("EVENTSTORE_URL", "sqlite:///other.db")
+    assert board("log").code == 1
+    assert board("log", "--store", "eventstore.db").code == 0
+
+
+def test_path_with_odd_characters_then_that_file(run: Run) -> None:
+    """A path is a path, whatever characters a URL would read differently."""
+    assert run("append", "s", "t", "--store", "a b%20c#d?.db").code == 0
+    assert Path("a b%20c#d?.db").exists()
