@@ -1,7 +1,7 @@
 """The bytes that an event's hash covers, the same for every engine.
 
 ``hash = sha256(previous hash + envelope + payload)``, where the envelope is a JSON array:
-``[position,version,recorded_us,stream,id,type,...]``. What only the commit knows stands in front,
+``[position,version,recorded_us,id,stream,type,...]``. What only the commit knows stands in front,
 so that the rest is made before the lock is taken (and by the client, where a server appends).
 """
 
@@ -18,8 +18,8 @@ GENESIS = bytes(32)
 
 
 def envelope_tail(
-    stream: str,
     event_id: str,
+    stream: str,
     event_type: str,
     schema_version: int,
     occurred_us: int | None,
@@ -35,8 +35,8 @@ def envelope_tail(
     """The part of the envelope that is known before the commit, without its opening bracket."""
     return _encode(
         (
-            stream,
             event_id,
+            stream,
             event_type,
             schema_version,
             occurred_us,

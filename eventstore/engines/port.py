@@ -7,7 +7,7 @@ be cancelled: a commit that was handed over goes on, a read leaves nothing open.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -69,7 +69,7 @@ class Engine(Protocol):
 
     url: str
 
-    async def commit(self, call: Call) -> Outcome:
+    def commit(self, call: Call) -> Awaitable[Outcome]:
         """Writes the call, or says why not. Raises `Busy`, `StorageFailed`, `StoreClosed`,
         `OutcomeUnknown`. If cancelled, the commit goes on."""
 
@@ -138,8 +138,9 @@ class Engine(Protocol):
 
     async def save_snapshot(
         self, tenant: str, stream: str, reducer: str, fingerprint: str, row: SnapshotRow
-    ) -> None:
-        """Keeps a state, and only the newest few of this reducer and fingerprint."""
+    ) -> bool:
+        """Keeps a state, and only the newest few of this reducer and fingerprint. False, and
+        nothing kept, where the stream has no events."""
 
     async def find_snapshot(
         self, tenant: str, stream: str, reducer: str, fingerprint: str, until: int

@@ -205,8 +205,10 @@ class MemoryEngine:
 
     async def save_snapshot(
         self, tenant: str, stream: str, reducer: str, fingerprint: str, row: SnapshotRow
-    ) -> None:
+    ) -> bool:
         """See `Engine`."""
+        if not self._ledger.version(tenant, stream):
+            return False
         rows = self._snapshots.setdefault((tenant, stream), [])
         rows[:] = [r for r in rows if (r[0], r[1], r[2].version) != (reducer, fingerprint, row.version)]
         rows.append((reducer, fingerprint, row))
@@ -215,6 +217,7 @@ class MemoryEngine:
         rows[:] = [
             r for r in rows if r[:2] != (reducer, fingerprint) or r[2].version not in too_old
         ]
+        return True
 
     async def find_snapshot(
         self, tenant: str, stream: str, reducer: str, fingerprint: str, until: int

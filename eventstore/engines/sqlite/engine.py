@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from ...calls import Call, Outcome
@@ -45,9 +45,9 @@ class SqliteEngine:
         self._closing = False
         self._writer = Writer(connection, path, clock, appends_max, bytes_max, self._wake)
 
-    async def commit(self, call: Call) -> Outcome:
+    def commit(self, call: Call) -> Awaitable[Outcome]:
         """See `Engine`."""
-        return await self._writer.commit(call)
+        return self._writer.commit(call)
 
     async def stream_page(
         self, tenant: str, stream: str, after: int, limit: int, backwards: bool
@@ -185,11 +185,11 @@ class SqliteEngine:
 
     async def save_snapshot(
         self, tenant: str, stream: str, reducer: str, fingerprint: str, row: SnapshotRow
-    ) -> None:
+    ) -> bool:
         """See `Engine`."""
         found = await self._reader.find_stream(tenant, stream)
         if found is None:
-            return
+            return False
 
         def job(connection: sqlite3.Connection) -> None:
             connection.execute(
@@ -204,6 +204,7 @@ class SqliteEngine:
             )
 
         await self._writer.run(job)
+        return True
 
     async def find_snapshot(
         self, tenant: str, stream: str, reducer: str, fingerprint: str, until: int
@@ -272,10 +273,11 @@ class SqliteEngine:
 
     async def _poll(self) -> None:
         """Wakes the waiters when another process has committed; runs while someone waits."""
+        # The first look wakes as well: a commit may lie between a waiter's look and this one.
         seen = None
         while self._waiters:
-            (version,) = (await self._reader.fetch(sql.DATA_VERSION))[0]
-            if seen is not None and version != seen:
+            version = await self._reader.data_version()
+            if version != seen:
                 self._wake()
             seen = version
             await asyncio.sleep(POLL_SECONDS)

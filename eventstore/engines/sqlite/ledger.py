@@ -81,7 +81,7 @@ class SqliteLedger:
             self._run_many(sql.INSERT_STREAM, created)
         if moved:
             self._run_many(sql.UPDATE_STREAM, moved)
-        self._run_many(sql.INSERT_EVENT, self._events)
+        self._insert_events()
         if self._event_tags:
             self._run_many(sql.INSERT_EVENT_TAG, self._event_tags)
         if self._event_causes:
@@ -91,6 +91,14 @@ class SqliteLedger:
         heads = [(t.id, t.position, t.hash, t.recorded_us) for t in self._moved_tenants.values()]
         self._run_many(sql.UPSERT_HEAD, heads)
         self._clear_buffers()
+
+    def _insert_events(self) -> None:
+        values, start = self._events, 0
+        for rows, statement in sql.INSERT_EVENTS.items():
+            width = rows * sql.EVENT_VALUES
+            while len(values) - start >= width:
+                self._run(statement, values[start : start + width])
+                start += width
 
     def rolled_back(self) -> None:
         """Called after a rollback: nothing that was accepted or remembered holds."""
@@ -175,7 +183,7 @@ class SqliteLedger:
         self._touched[stream.id] = (tenant.id, part.stream, stream)
         position, version, previous = tenant.position, stream.version, tenant.hash
         first = (version + 1, position + 1, len(part.events))
-        tenant_id, stream_id, add = tenant.id, stream.id, self._events.append
+        tenant_id, stream_id, add = tenant.id, stream.id, self._events.extend
         types = self._types
         for event in part.events:
             position += 1
@@ -323,7 +331,7 @@ class SqliteLedger:
         self._last_stream_id = -1
 
     def _clear_buffers(self) -> None:
-        self._events: list[tuple[Any, ...]] = []
+        self._events: list[Any] = []  # the values of all rows, one after the other
         self._event_tags: list[tuple[int, int]] = []
         self._event_causes: list[tuple[int, str, int]] = []
         self._keys: dict[tuple[int, int, str], tuple[Any, ...]] = {}

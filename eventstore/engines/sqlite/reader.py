@@ -99,6 +99,13 @@ class Reader:
         async with self._borrow() as connection:
             rows = await self._fetch(connection, statement, (found[0], after, limit))
             await self._learn_names(connection, rows)
+        if not rows and (1 < after if backwards else after < found[1]):
+            raise Corrupt(
+                f"stream {stream!r}: its head says version {found[1]}, an event is missing",
+                kind="gap",
+                stream=stream,
+                version=min(after, found[1] + 1) - 1 if backwards else after + 1,
+            )
         if rows:
             if backwards:
                 check_versions(rows, stream, min(after - 1, rows[0][2]), -1)
@@ -149,6 +156,14 @@ class Reader:
             return None
         rows = await self.fetch(sql.FIND_STREAM, (tenant_id, stream))
         return (rows[0][0], rows[0][1]) if rows else None
+
+    async def data_version(self) -> int:
+        """A number that differs when another connection has committed since the last look.
+
+        Always asked of the same connection: each one counts for itself.
+        """
+        rows = await self._fetch(self._connections[0], sql.DATA_VERSION, ())
+        return int(rows[0][0])
 
     async def _filtered_page(
         self, tenant_id: int, after: int, until: int, queries: Sequence[Query], limit: int

@@ -23,7 +23,7 @@ _NAMES_MAX = 10_000
 def envelope_of(row: Row, stream: str, event_type: str) -> bytes:
     """The part of a stored row's envelope that its writer knew before the commit."""
     return envelope_tail(
-        stream, row[3], event_type, row[5], row[7], row[8], row[9], row[10], row[11], row[12],
+        row[3], stream, event_type, row[5], row[7], row[8], row[9], row[10], row[11], row[12],
         row[13], row[14], row[15],
     )
 
@@ -70,7 +70,7 @@ def to_events(
             before = previous if previous is not None else (row[18] or GENESIS)
             tail = _encode(
                 (
-                    stream, event_id, event_type, schema_version, occurred_us, actor,
+                    event_id, stream, event_type, schema_version, occurred_us, actor,
                     causation_id, correlation_id, derived, tags, context, payload_format,
                     subject_key_id,
                 )

