@@ -6,8 +6,10 @@ read on when it has grown; `following` does that.
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -29,6 +31,9 @@ from .sources import Session, Shared, derived_id, sessions_of, stream_of
 from .splitting import Unreadable, line_of
 from .subagents import files_of_subagents, find_start
 from .writing import Importer, OpenSession
+
+_SESSIONS_AT_ONCE = 100
+"""Sessions whose versions are asked for together: one thread's hop for many."""
 
 Progress = Callable[[int, int], None]
 """Told (source bytes taken, in all) as the work goes on."""
@@ -214,7 +219,7 @@ class LineFeed:
                 if self._session is None:
                     self._session = await self._open(record)
                 if importer.is_full(len(record)):
-                    await importer.flush()
+                    await importer.send()
                 self._session.add(self._line, record, self._line)
         if complete and self._session is not None:
             self._session.check_length()
@@ -262,26 +267,36 @@ class DocumentFeed:
     async def read(self, *, complete: bool) -> None:
         """See `Feed`."""
         try:
-            for found in documents_in(self.path, self._kind):
-                if isinstance(found, Shared):
-                    await self._shared(found)
-                else:
-                    await self._import(found)
+            sources = documents_in(self.path, self._kind)
+            while some := list(islice(sources, _SESSIONS_AT_ONCE)):
+                versions = await asyncio.gather(*map(self._version, some))
+                for source, version in zip(some, versions, strict=True):
+                    if isinstance(source, Shared):
+                        await self._shared(source)
+                    else:
+                        await self._import(source, version)
         except Unreadable as exc:
             content = self.path.read_bytes()
             self._run.problem(self.path, f"no JSON: {exc}", line_of(content, exc.offset))
         self._run.took(self.path.stat().st_size)
 
-    async def _import(self, source: Session) -> None:
+    def _stream(self, source: Session | Shared) -> str:
+        if isinstance(source, Session) and self._run.options.session_id is not None:
+            return session_stream(self._run.options.session_id)
+        return source.stream
+
+    async def _version(self, source: Session | Shared) -> int:
+        return await self._run.importer.store.version(self._stream(source))
+
+    async def _import(self, source: Session, version: int) -> None:
         importer = self._run.importer
-        stream = source.stream
-        if self._run.options.session_id is not None:
-            stream = session_stream(self._run.options.session_id)
-        session = await importer.open(source.kind, stream, source.mapper, str(self.path))
+        session = await importer.open(
+            source.kind, self._stream(source), source.mapper, str(self.path), version=version
+        )
         session.start(source.head)
         for number, raw in enumerate(source.records, 1):
             if importer.is_full(len(raw)):
-                await importer.flush()
+                await importer.send()
             session.add(number, raw)
         session.end(source.tail, may_change=source.tail_may_change)
         session.check_length()
@@ -294,11 +309,11 @@ class DocumentFeed:
         )
         for number, raw in enumerate(source.records, session.standing.last + 1):
             if importer.is_full(len(raw)):
-                await importer.flush()
+                await importer.send()
             session.add(number, raw)
 
 
-def documents_in(path: Path, kind: Recognised) -> Iterable[Session | Shared]:
+def documents_in(path: Path, kind: Recognised) -> Iterator[Session | Shared]:
     """The sessions in a file of documents. Raises `Unreadable`."""
     content = path.read_bytes().removeprefix(BOM)
     if not kind.lines:

@@ -18,7 +18,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import msgspec
+
 from .parsing import Json, encode_sorted
+
+_decode = msgspec.json.Decoder().decode
 
 SOURCE_RECORD: Final = "source_record"
 
@@ -43,6 +47,8 @@ def take_apart(at: At, record: Json, datas: Sequence[Mapping[str, Json]]) -> dic
     The values are found by themselves: a container that is the very object which stands in the
     record, a long text that is equal, a text that is the JSON of a call's arguments.
     """
+    if len(datas) == 1 and datas[0].get("record") is record:
+        return {"at": at, "moved": {"": "0/record"}}
     places = _Places()
     for offset, data in enumerate(datas):
         places.add(data, f"{offset}")
@@ -68,7 +74,7 @@ def put_together(kept: Mapping[str, Json], datas: Sequence[Json]) -> Json:
     """The record of which `kept` is what the first event kept, and `datas` the data of this event
     and those after it (more may follow). Raises `NotOurs` where they do not fit."""
     try:
-        record = _copy(kept.get("rest"))
+        record = _decode(encode_sorted(kept.get("rest")))
         for pointer, place in kept.get("moved", {}).items():
             value = _value_at(place, datas)
             if pointer == "":
@@ -111,21 +117,43 @@ class _Places:
         self.containers: dict[int, Place] = {}
         self.characters = 0
 
-    def add(self, value: Json, place: Place) -> None:
+    def add(self, data: Mapping[str, Json], place: Place) -> None:
         """Notes every text and container of an event's data."""
-        items: Any = value.items() if isinstance(value, dict) else enumerate(value)
-        for key, item in items:
+        for key, item in data.items():
+            if type(item) is str:
+                self._text(item, place, key)
+            elif key == "parts":
+                # The parts themselves are made by mappers; only what is in them may be a record's.
+                for index, part in enumerate(item):
+                    for name, value in part.items():
+                        if type(value) is str:
+                            self._text(value, f"{place}/parts/{index}", name)
+                        elif _is_container(value):
+                            self._container(value, f"{place}/parts/{index}", name)
+            elif _is_container(item) and key not in _OURS:
+                self._container(item, place, key)
+
+    def _text(self, text: str, place: Place, key: Json) -> None:
+        if len(text) >= _MOVED_CHARACTERS_MIN:
+            self.characters += len(text)
+            self.texts.setdefault(text, f"{place}/{_escape(key)}")
+
+    def _container(self, container: Json, place: Place, key: Json) -> None:
+        here = f"{place}/{_escape(key)}"
+        if not _is_small(container):
+            self.containers.setdefault(id(container), here)
+            self.characters += _MOVED_CHARACTERS_MIN
+        items: Any = container.items() if type(container) is dict else enumerate(container)
+        for name, item in items:
             kind = type(item)
             if kind is str:
-                if len(item) >= _MOVED_CHARACTERS_MIN:
-                    self.characters += len(item)
-                    self.texts.setdefault(item, f"{place}/{_escape(key)}")
-            elif (kind is dict or kind is list) and item:
-                here = f"{place}/{_escape(key)}"
-                if not _is_small(item):
-                    self.containers.setdefault(id(item), here)
-                    self.characters += _MOVED_CHARACTERS_MIN
-                self.add(item, here)
+                self._text(item, here, name)
+            elif kind is dict or kind is list:
+                self._container(item, here, name)
+
+
+_OURS = frozenset({"usage", "source", "finish_reasons"})
+"""Fields that mappers make anew, small and never a part of the record."""
 
 
 def _is_small(container: Json) -> bool:
@@ -200,11 +228,3 @@ def _keys(pointer: str) -> list[str]:
     if "~" in pointer:
         keys = [key.replace("~1", "/").replace("~0", "~") for key in keys]
     return keys
-
-
-def _copy(value: Json) -> Json:
-    if isinstance(value, dict):
-        return {key: _copy(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_copy(item) for item in value]
-    return value

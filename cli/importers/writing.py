@@ -7,13 +7,14 @@ that stands is never written again; one that stands with other content is report
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from itertools import chain
 from typing import Final
 
 import msgspec
 
-from eventstore import Append, Conflict, EventStore, NewEvent
+from eventstore import Append, AppendResult, Conflict, EventStore, NewEvent
 from reducers.agent import vocabulary
 
 from .mapping import UNEXPECTED, Mapper, kept_whole
@@ -246,50 +247,61 @@ class OpenSession:
 
     # --- when a batch is written
 
-    def append(self) -> Append:
-        """All that is pending, as one append."""
-        events = list(chain.from_iterable(one.events for one in self.pending))
+    def take_pending(self) -> list[_Pending]:
+        """Hands over what is pending."""
+        pending, self.pending = self.pending, []
+        return pending
+
+    def append(self, pending: list[_Pending]) -> Append:
+        """Records as one append behind what stands."""
+        events = list(chain.from_iterable(one.events for one in pending))
         return Append(self.report.stream, events, expected=self.standing.version)
 
-    def written(self, version: int) -> None:
-        """What was pending stands now."""
-        for one in self.pending:
+    def written(self, pending: list[_Pending], version: int) -> None:
+        """These records stand now."""
+        for one in pending:
             self.report.new_events += len(one.events)
             if isinstance(one.at, int):
                 self.report.new_records += 1
                 self.standing.last = max(self.standing.last, one.at)
             if one.digest:
                 self.standing.digests[one.at] = one.digest
-            self.standing.started = True
+        self.standing.started = True
         self.standing.version = version
-        self.pending = []
 
-    async def read_again(self, store: EventStore) -> None:
-        """Drops from what is pending what another importer has written meanwhile."""
+    async def read_again(self, store: EventStore, pending: list[_Pending]) -> list[_Pending]:
+        """What is left of `pending` when what another importer has written meanwhile is gone."""
         await read_standing(store, self.report.stream, self.standing)
         standing = self.standing
         left: list[_Pending] = []
-        for one in self.pending:
+        for one in pending:
             stands = standing.digests.get(one.at)
-            if not one.digest and standing.started:
+            if stands == one.digest or (one.at == _NO_RECORD and standing.started):
                 continue
-            if stands == one.digest:
+            if self._by_content and one.digest in standing.digests.values():
                 continue
-            if stands is not None and one.at != TAIL:
+            if stands is not None and one.at != TAIL and not self._by_content:
                 self._report_changed(one.at)
                 continue
             left.append(one)
-        self.pending = left
+        return left
+
+
+_Batch = list[tuple[OpenSession, list[_Pending]]]
 
 
 class Importer:
-    """Writes sessions into one store, in batches over sessions, and keeps the report."""
+    """Writes sessions into one store, in batches over sessions, and keeps the report.
+
+    One batch is on its way while the next is made: the store's own thread writes it.
+    """
 
     def __init__(self, store: EventStore, report: ImportReport) -> None:
         self.store = store
         self.report = report
         self._waiting: dict[str, OpenSession] = {}
         self._events = self._bytes = 0
+        self._on_its_way: tuple[asyncio.Task[list[AppendResult]], _Batch] | None = None
 
     async def open(
         self,
@@ -299,13 +311,17 @@ class Importer:
         file: str,
         *,
         by_content: bool = False,
+        version: int | None = None,
     ) -> OpenSession:
-        """A session to be fed. What waits is written first where it is the same stream.
-        If cancelled, nothing is left open."""
-        if stream in self._waiting:
+        """A session to be fed. If it comes a second time, the first is written before. `version`
+        is the stream's where it was asked for already. If cancelled, nothing is left open."""
+        if stream in self._streams():
             await self.flush()
+            version = None
         standing = Standing()
-        if await self.store.version(stream):
+        if version is None:
+            version = await self.store.version(stream)
+        if version:
             await read_standing(self.store, stream, standing)
         report = SessionReport(stream, kind, file)
         if not by_content:
@@ -318,7 +334,7 @@ class Importer:
         self._events += events
 
     def is_full(self, size: int) -> bool:
-        """Whether it is time to flush before a record of this size is taken. Counts it."""
+        """Whether a batch has to go before a record of this size is taken. Counts it."""
         full = bool(self._waiting) and (
             self._events >= BATCH_EVENTS
             or self._bytes + size > BATCH_BYTES
@@ -327,40 +343,61 @@ class Importer:
         self._bytes = size if full else self._bytes + size
         return full
 
-    async def flush(self) -> None:
-        """Writes all that waits, durably. If cancelled, a part may be written; importing again
-        writes the rest."""
-        waiting = [session for session in self._waiting.values() if session.pending]
-        self._waiting = {}
-        self._events = 0
-        if not waiting:
-            return
-        try:
-            results = await self.store.append_many([session.append() for session in waiting])
-        except Conflict:
-            for session in waiting:
-                await self._settle(session)
-            return
-        for session, result in zip(waiting, results, strict=True):
-            session.written(result.version)
+    async def send(self) -> None:
+        """Sends what waits on its way, when the batch before it has arrived. If cancelled, a part
+        may be written; importing again writes the rest."""
+        await self._arrive()
+        waiting, self._waiting, self._events = self._waiting, {}, 0
+        batch = [(session, session.take_pending()) for session in waiting.values()]
+        if batch:
+            appends = [session.append(pending) for session, pending in batch]
+            task = asyncio.create_task(self.store.append_many(appends))
+            self._on_its_way = task, batch
+            # The task begins now: it hands the batch to the store, which then works beside us.
+            await asyncio.sleep(0)
 
-    async def _settle(self, session: OpenSession) -> None:
+    async def flush(self) -> None:
+        """Writes all that waits, durably. Cancellation as with `send`."""
+        await self.send()
+        await self._arrive()
+
+    def _streams(self) -> set[str]:
+        batch = self._on_its_way[1] if self._on_its_way is not None else []
+        return {*self._waiting, *(session.report.stream for session, _ in batch)}
+
+    async def _arrive(self) -> None:
+        if self._on_its_way is None:
+            return
+        (task, batch), self._on_its_way = self._on_its_way, None
+        try:
+            results = await task
+        except Conflict:
+            for session, pending in batch:
+                await self._settle(session, pending)
+            return
+        for (session, pending), result in zip(batch, results, strict=True):
+            session.written(pending, result.version)
+
+    async def _settle(self, session: OpenSession, pending: list[_Pending]) -> None:
         """Writes one session beside another writer of its stream."""
         for attempt in range(_CONFLICTS_MAX):
-            if not session.pending:
+            if not pending:
                 return
             try:
-                (result,) = await self.store.append_many([session.append()])
+                (result,) = await self.store.append_many([session.append(pending)])
             except Conflict:
                 if attempt == _CONFLICTS_MAX - 1:
                     raise
-                await session.read_again(self.store)
+                pending = await session.read_again(self.store, pending)
                 continue
-            session.written(result.version)
+            session.written(pending, result.version)
+            return
 
 
 def _comes_back(parsed: Parsed, events: Iterable[NewEvent]) -> bool:
     datas = [event.data for event in events]
+    if datas[0].get("record") is parsed.value:
+        return True
     try:
         again = put_together(datas[0][SOURCE_RECORD], datas)
     except NotOurs:
