@@ -44,15 +44,14 @@ class Snapshots:
     async def save(
         self, stream: str, reducer: str, fingerprint: str, snapshot: Snapshot
     ) -> bool:
-        """Keeps a state; False when it is larger than 64 MiB and was not kept.
-        If cancelled, it may or may not be kept."""
+        """Keeps a state; False when it was not kept, because it is larger than 64 MiB or the
+        stream has no events. If cancelled, it may or may not be kept."""
         if len(snapshot.state) > SNAPSHOT_BYTES_MAX:
             return False
         row = SnapshotRow(
             snapshot.version, snapshot.position, snapshot.state, snapshot.state_hash
         )
-        await self._engine().save_snapshot(self._tenant, stream, reducer, fingerprint, row)
-        return True
+        return await self._engine().save_snapshot(self._tenant, stream, reducer, fingerprint, row)
 
     async def find(
         self, stream: str, reducer: str, fingerprint: str, *, until: int = 2**62

@@ -14,6 +14,7 @@ class TestMemory(EngineContract):
     """The engine for tests."""
 
     keeps = False
+    shares = False
 
     def new_url(self, folder: Path) -> str:
         """Memory has no name to share."""

@@ -9,7 +9,8 @@
             return f"mine://{folder}/{uuid4()}"
 
 Needs pytest with pytest-asyncio in auto mode, and hypothesis. Override `open_store` where a store
-is not opened by its URL alone, and set `keeps = False` where a log does not outlive its closing.
+is not opened by its URL alone, and set `keeps = False` where a log does not outlive its
+closing, `shares = False` where only one store can be open on a log.
 """
 
 from .append import AppendContract
@@ -24,6 +25,7 @@ from .idempotency import IdempotencyContract
 from .lifecycle import LifecycleContract
 from .model import ModelContract
 from .reading import ReadingContract
+from .sharing import SharingContract
 from .snapshots import SnapshotContract
 from .subscribing import SubscribingContract
 from .tenants import TenantContract
@@ -44,6 +46,7 @@ class EngineContract(
     LifecycleContract,
     ModelContract,
     ReadingContract,
+    SharingContract,
     SnapshotContract,
     SubscribingContract,
     TenantContract,

@@ -178,8 +178,8 @@ class AppendContract(Harness):
                 for position in (1, 2)
             ]
         assert hashes == [
-            "e5f8d693f51346b9bc4ae973586b75fb1935423f793818747179ab0b2a17b43f",
-            "455a9d8a14112318f9ee85ec48f09a8fea98c1ee87398c2bfdb89fbfc146d3b4",
+            "b6046a035bbb2192e5699ae711cbcd5d90a8bd7ab179616cb326b7f06935e9b3",
+            "ab4f21d8fa0842e4e1d431e69c3bfaea88a511742ddafdab3360137804a99805",
         ]
 
     async def test_the_clock_goes_back_then_recorded_at_stays(

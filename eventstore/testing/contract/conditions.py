@@ -148,6 +148,22 @@ class ConditionContract(Harness):
         condition = AppendCondition(Query(types=("order.paid",)))
         assert (await store.append("s", note(), condition=condition)).position == 1
 
+    async def test_a_query_has_a_hundred_tags_and_types_then_it_works(
+        self, store: EventStore
+    ) -> None:
+        """The widest query there may be, alone and fifty times."""
+        names = [f"n{n:03d}" for n in range(100)]
+        await store.append("s", [NewEvent("n050", {}, tags=names), NewEvent("n050", {})])
+        await store.append("s", NewEvent("n051", {}, tags=names[1:]))
+        query = Query(types=tuple(names), tags=tuple(names))
+        for wanted in (query, [query] * 50):
+            assert positions(await store.read_all(query=wanted).list()) == [1]
+            with pytest.raises(ConditionFailed) as caught:
+                await store.append("m", note(), condition=AppendCondition(wanted))
+            assert positions(list(caught.value.events)) == [1]
+        result = await store.append("m", note(), condition=AppendCondition(query, after=1))
+        assert result.position == 4
+
     @pytest.mark.parametrize("size", [1, 1_500])
     async def test_the_matching_event_is_far_then_it_is_found(
         self, store: EventStore, size: int

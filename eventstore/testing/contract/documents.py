@@ -92,7 +92,7 @@ _SMALL = st.recursive(
     lambda inner: st.one_of(
         st.lists(inner, max_size=4), st.dictionaries(_TEXTS, inner, max_size=4)
     ),
-    max_leaves=6,
+    max_leaves=4,
 )
 
 

@@ -25,6 +25,9 @@ class Harness:
     keeps = True
     """Whether a log outlives its closing and can be opened again under its URL."""
 
+    shares = True
+    """Whether several stores may be open on one URL at once, as processes have them."""
+
     def new_url(self, folder: Path) -> str:
         """The URL of a store that does not exist yet; each call gives another one.
 

@@ -299,7 +299,10 @@ class LogMachine(RuleBasedStateMachine):
         """A state is kept, and only the newest few."""
         state = b"%d" % len(self.model.log)
         snapshot = Snapshot(version, version, state, b"h")
-        self.ask(lambda store: store.snapshots.save(stream, "r", mark, snapshot))
+        taken = self.ask(lambda store: store.snapshots.save(stream, "r", mark, snapshot))
+        assert taken is bool(self.model.of_stream(stream))
+        if not taken:
+            return
         kept = self.model.snapshots.setdefault((stream, mark), {})
         kept[version] = state
         for old in sorted(kept)[:-SNAPSHOTS_KEPT]:

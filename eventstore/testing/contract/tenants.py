@@ -66,6 +66,7 @@ class TenantContract(Harness):
         """Dropping all is all of one tenant."""
         acme, zeta = store.tenant("acme"), store.tenant("zeta")
         for tenant in (acme, zeta):
+            await tenant.append("s", note())
             await tenant.snapshots.save("s", "r", "f", Snapshot(1, 1, b"state", b"hash"))
         assert await acme.snapshots.drop() == 1
         assert await acme.snapshots.find("s", "r", "f") is None
