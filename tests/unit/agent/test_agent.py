@@ -87,7 +87,7 @@ EVENTS = st.lists(
 
 
 @given(EVENTS, st.integers(0, 25))
-@settings(max_examples=150)
+@settings(max_examples=100)
 def test_any_events_are_folded_then_nothing_raises_and_a_split_makes_no_difference(
     record: Record, events: list[NewEvent], split: int
 ) -> None:
@@ -102,7 +102,7 @@ def test_any_events_are_folded_then_nothing_raises_and_a_split_makes_no_differen
 
 
 @given(EVENTS)
-@settings(max_examples=75)
+@settings(max_examples=50)
 def test_any_events_are_folded_then_the_combined_state_is_its_parts_states(
     record: Record, events: list[NewEvent]
 ) -> None:
@@ -114,7 +114,7 @@ def test_any_events_are_folded_then_the_combined_state_is_its_parts_states(
 
 
 @given(EVENTS)
-@settings(max_examples=75)
+@settings(max_examples=50)
 def test_any_events_are_folded_then_what_is_pending_is_what_has_no_result(
     record: Record, events: list[NewEvent]
 ) -> None:
@@ -129,7 +129,7 @@ def test_any_events_are_folded_then_what_is_pending_is_what_has_no_result(
 
 
 @given(EVENTS)
-@settings(max_examples=75)
+@settings(max_examples=50)
 def test_any_events_are_folded_then_totals_are_the_sums_over_models(
     record: Record, events: list[NewEvent]
 ) -> None:
@@ -141,7 +141,7 @@ def test_any_events_are_folded_then_totals_are_the_sums_over_models(
 
 
 @given(EVENTS, EVENTS)
-@settings(max_examples=75)
+@settings(max_examples=50)
 def test_any_state_is_kept_as_a_snapshot_then_it_comes_back_and_goes_on_the_same(
     record: Record, events: list[NewEvent], more: list[NewEvent]
 ) -> None:
@@ -155,7 +155,7 @@ def test_any_state_is_kept_as_a_snapshot_then_it_comes_back_and_goes_on_the_same
 
 
 @given(EVENTS, EVENTS)
-@settings(max_examples=75)
+@settings(max_examples=50)
 def test_any_two_states_are_compared_then_their_patch_leads_from_one_to_the_other(
     record: Record, one: list[NewEvent], other: list[NewEvent]
 ) -> None:
@@ -166,7 +166,7 @@ def test_any_two_states_are_compared_then_their_patch_leads_from_one_to_the_othe
 
 
 @given(EVENTS)
-@settings(max_examples=75)
+@settings(max_examples=50)
 def test_any_events_are_replayed_then_no_handler_has_changed_its_input(
     record: Record, events: list[NewEvent]
 ) -> None:
@@ -250,8 +250,8 @@ def test_a_state_is_ten_times_larger_then_an_event_costs_about_the_same(
     record: Record, events: Callable[[int], Iterable[NewEvent]]
 ) -> None:
     """Folding is linear: no event copies or walks the state, so what one allocates and calls does
-    not grow with it. (A tuple of 20,000 items copied per event would be 160,000 bytes.)"""
-    small, large = (_work(record, list(events(n))) for n in (2_000, 20_000))
+    not grow with it. (A tuple of 10,000 items copied per event would be 80,000 bytes.)"""
+    small, large = (_work(record, list(events(n))) for n in (1_000, 10_000))
     assert large[0] <= 2 * small[0] + 2_000
     assert large[1] <= 2 * small[1] + 20
 
