@@ -167,7 +167,7 @@ def _hook(value: Any) -> Any:
 
 
 def _dump(model: BaseModel) -> bytes:
-    return model.model_dump_json(by_alias=True, round_trip=True).encode()
+    return model.model_dump_json(by_alias=True, round_trip=True, warnings="none").encode()
 
 
 def _typed_decoder(state_type: Any) -> Callable[[Any], Any] | None:

@@ -33,7 +33,6 @@ Moment = Version | Position | datetime | Occurred
 
 _END = 2**62
 _logger = logging.getLogger("eventstore")
-_refused_once: set[tuple[str, str]] = set()
 
 
 class Loaded(msgspec.Struct, Generic[S], frozen=True):
@@ -200,23 +199,15 @@ def _encoded(reducer: Reducer[S], loaded: Loaded[S]) -> Snapshot:
 
 
 async def _keep(reducer: Reducer[S], store: EventStore, stream: str, loaded: Loaded[S]) -> None:
-    name, mark = reducer.name, reducer.fingerprint()
+    name = reducer.name
     try:
         snapshot = _encoded(reducer, loaded)
+        if not await store.snapshots.save(stream, name, reducer.fingerprint(), snapshot):
+            raise ReducerError(f"{len(snapshot.state)} bytes are too many")
     except ReducerError as exc:
-        _refuse(name, mark, str(exc))
-        return
-    try:
-        if not await store.snapshots.save(stream, name, mark, snapshot):
-            _refuse(
-                name, mark, f"it is larger than a snapshot may be ({len(snapshot.state)} bytes)"
-            )
+        if not reducer.snapshot_refused:
+            reducer.snapshot_refused = True
+            _logger.warning("reducer %r: its state is refused a snapshot: %s", name, exc)
     except (Busy, StorageFailed) as exc:
         # The load itself succeeded; a later one tries again.
         _logger.info("reducer %r: no snapshot of %r: %s", name, stream, type(exc).__name__)
-
-
-def _refuse(name: str, mark: str, reason: str) -> None:
-    if (name, mark) not in _refused_once:
-        _refused_once.add((name, mark))
-        _logger.warning("reducer %r: its state is refused a snapshot: %s", name, reason)

@@ -76,6 +76,7 @@ class Reducer(Generic[S]):
         self.state_type = type(initial) if state_type is None else state_type
         self.none_allowed = initial is None or type(None) in get_args(state_type)
         self.handlers: dict[str, Handler] = {}
+        self.snapshot_refused = False  # whether it was said that this state cannot be kept
         self._initial = initial
         self._steps: dict[str, Apply] = {}
         self._compiled_for: tuple[int, int, int] = (0, 0, 0)

@@ -1,0 +1,195 @@
+"""What a fingerprint depends on."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import linecache
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import msgspec
+import pytest
+
+from eventstore import event_type, upcast
+from eventstore.registry import isolated_registry
+from reducers import Reducer, combine
+
+SOURCE = """
+import functools
+import msgspec
+from reducers import Reducer
+
+LIMIT = 10
+
+class State(msgspec.Struct, frozen=True):
+    total: int = 0
+
+    def plus(self, number):
+        return State(self.total + number)
+
+def scaled(number):
+    return inner(number)
+
+def inner(number):
+    return min(number * 2, LIMIT)
+
+def unused(number):
+    return number * 3
+
+def make():
+    r = Reducer("r", State())
+
+    @r.on("a")
+    def added(state, event):
+        return state.plus(scaled(event["n"]))
+
+    return r
+"""
+
+Loader = Callable[..., ModuleType]
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Iterator[Loader]:
+    """Writes a module's source to a new file of the same module name, and imports it."""
+    numbers = itertools.count()
+
+    def load_source(source: str) -> ModuleType:
+        path = tmp_path / str(next(numbers)) / "board_under_test.py"
+        path.parent.mkdir()
+        path.write_text(source)
+        spec = importlib.util.spec_from_file_location("board_under_test", path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules["board_under_test"] = module
+        spec.loader.exec_module(module)
+        return module
+
+    yield load_source
+    sys.modules.pop("board_under_test", None)
+
+
+def mark(module: ModuleType) -> str:
+    reducer: Reducer[object] = module.make()
+    return reducer.fingerprint()
+
+
+def test_code_is_loaded_again_then_the_fingerprint_is_the_same(load: Loader) -> None:
+    """The same source gives the same fingerprint, wherever its file lies."""
+    assert mark(load(SOURCE)) == mark(load(SOURCE))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("state.plus(scaled", "state.plus(1 + scaled"),
+        ("return inner(number)", "return inner(number + 1)"),
+        ("number * 2", "number * 4"),
+        ("LIMIT = 10", "LIMIT = 11"),
+        ("self.total + number", "self.total - number"),
+        ("total: int = 0", "total: int = 1"),
+        ("total: int = 0", "total: float = 0"),
+        ("total: int = 0", "total: int = 0\n    other: int = 0"),
+        ('Reducer("r", State())', 'Reducer("r", State(), version=2)'),
+        ('Reducer("r", State())', 'Reducer("r", State(5))'),
+        ('Reducer("r", State())', 'Reducer("r", State(), state_type=State | None)'),
+        ('@r.on("a")', '@r.on("a")\n    @r.on("b")'),
+    ],
+)
+def test_something_that_the_state_depends_on_changes_then_the_fingerprint_does(
+    load: Loader, old: str, new: str
+) -> None:
+    """Handlers, what they name, what that names, constants, the state's class, initial state and
+    version: a change of any gives another fingerprint."""
+    assert old in SOURCE
+    assert mark(load(SOURCE)) != mark(load(SOURCE.replace(old, new)))
+
+
+@pytest.mark.parametrize("old", ["number * 3", 'Reducer("r"'])
+def test_something_else_changes_then_the_fingerprint_does_not(load: Loader, old: str) -> None:
+    """A function that nothing names, and the reducer's name, are no part of it."""
+    new = {"number * 3": "number * 5", 'Reducer("r"': 'Reducer("s"'}[old]
+    assert mark(load(SOURCE)) == mark(load(SOURCE.replace(old, new)))
+
+
+def test_file_is_edited_after_loading_then_the_fingerprint_is_not_that_of_the_new_code(
+    load: Loader,
+) -> None:
+    """Old code that runs on must not keep snapshots under the name of the new code."""
+    old = load(SOURCE)
+    edited = SOURCE.replace("number * 2", "number + 2")
+    assert old.__file__ is not None
+    Path(old.__file__).write_text(edited)
+    linecache.checkcache()
+    assert mark(old) != mark(load(edited))
+
+
+def test_source_cannot_be_had_then_the_version_alone_counts() -> None:
+    """Code without a file is told apart by its version only."""
+
+    def made(body: str, version: int) -> str:
+        scope: dict[str, object] = {}
+        exec(f"def handler(state, event): return {body}", scope)  # noqa: S102  # that is the test
+        reducer = Reducer("r", 0, version=version)
+        reducer.on("a")(scope["handler"])
+        return reducer.fingerprint()
+
+    assert made("state + 1", 1) == made("state + 2", 1)
+    assert made("state + 1", 1) != made("state + 1", 2)
+
+
+def test_upcasters_or_event_class_change_then_the_fingerprint_does() -> None:
+    """The schema of handled events counts; that of others does not."""
+    reducer = Reducer("r", 0)
+    reducer.on("a")(lambda state, event: state + 1)
+    plain = reducer.fingerprint()
+    upcast("b", from_version=1)(lambda data: data)
+    assert reducer.fingerprint() == plain
+    upcast("a", from_version=1)(lambda data: data)
+    once = reducer.fingerprint()
+    upcast("a", from_version=2)(lambda data: {**data})
+    assert len({plain, once, reducer.fingerprint()}) == 3
+
+
+def test_event_class_gets_another_field_then_the_fingerprint_changes() -> None:
+    """A typed handler's event class is part of it."""
+
+    def marked(*fields: str) -> str:
+        cls = msgspec.defstruct("Added", [(name, int) for name in fields], frozen=True)
+        with isolated_registry():
+            event_type("added")(cls)
+            reducer = Reducer("r", 0)
+            reducer.on(cls)(_typed)
+            return reducer.fingerprint()
+
+    assert marked("n") == marked("n")
+    assert marked("n") != marked("n", "m")
+
+
+def _typed(state: int, event: object) -> int:
+    return state
+
+
+def test_handler_is_added_then_the_fingerprint_changes() -> None:
+    """A fingerprint that was asked for early does not stick."""
+    reducer = Reducer("r", 0)
+    before = reducer.fingerprint()
+    reducer.on("a")(_typed)
+    assert reducer.fingerprint() != before
+
+
+def test_part_changes_then_the_combined_fingerprint_does() -> None:
+    """A combined reducer depends on its version and on each part, by name."""
+
+    def marks(part_version: int, version: int, name: str) -> str:
+        part = Reducer("part", 0, version=part_version)
+        part.on("a")(_typed)
+        return combine("both", version=version, **{name: part}).fingerprint()
+
+    found = {marks(1, 1, "x"), marks(2, 1, "x"), marks(1, 2, "x"), marks(1, 1, "y")}
+    assert len(found) == 4
+    assert marks(1, 1, "x") == marks(1, 1, "x")
