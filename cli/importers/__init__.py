@@ -5,17 +5,15 @@ as they grow, `export_source` gives the source's records back. What each record 
 described in `docs/reference/import-mapping.md`.
 """
 
-from .importing import (
-    Options,
-    Progress,
-    SeveralSessions,
-    import_paths,
-)
+from .exporting import NoSource, export_document, export_source
+from .following import follow_paths
+from .importing import Options, Progress, SeveralSessions, import_paths
 from .report import ImportReport, Problem, SessionReport, Skipped
 from .subagents import claude_code_folder
 
 __all__ = [
     "ImportReport",
+    "NoSource",
     "Options",
     "Problem",
     "Progress",
@@ -23,5 +21,8 @@ __all__ = [
     "SeveralSessions",
     "Skipped",
     "claude_code_folder",
+    "export_document",
+    "export_source",
+    "follow_paths",
     "import_paths",
 ]

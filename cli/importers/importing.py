@@ -1,7 +1,7 @@
 """From paths to sessions in the store: which files, in which order, and each one fed in.
 
-`import_paths` takes every source as it is now. A file that is fed stays a `Feed`, which can be
-read on when it has grown; `following` does that.
+`import_paths` takes every source as it is now. A feed can be read on when its file has grown;
+`following` does that.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
 
 import msgspec
 from msgspec.structs import replace
@@ -26,7 +25,7 @@ from .mapping import KeptWhole, Mapper
 from .openai import OpenAi
 from .parsing import Json
 from .recognising import BOM, NotRecognised, Recognised, recognise
-from .report import ImportReport, Problem, Skipped
+from .report import ImportReport, Problem, SessionReport, Skipped
 from .sources import Session, Shared, derived_id, sessions_of, stream_of
 from .splitting import Unreadable, line_of
 from .subagents import files_of_subagents, find_start
@@ -56,16 +55,6 @@ class SourceFile(msgspec.Struct, frozen=True):
     named: bool
 
 
-class Feed(Protocol):
-    """A file that is being imported."""
-
-    path: Path
-
-    async def read(self, *, complete: bool) -> None:
-        """Imports what is there and was not read before. `complete`: nothing follows, so a last
-        line without its end is a line. If cancelled, a part may be imported."""
-
-
 async def import_paths(
     store: EventStore,
     paths: Iterable[Path | str],
@@ -80,9 +69,12 @@ async def import_paths(
     """
     started = time.monotonic()
     run = Run(store, options or Options(), progress)
-    for feed in await run.open_feeds(find_files(paths)):
-        await feed.read(complete=True)
-    await run.importer.flush()
+    try:
+        for feed in await run.open_feeds(find_files(paths)):
+            await feed.read(complete=True)
+        await run.importer.flush()
+    finally:
+        await run.importer.abandon()
     run.report.seconds = time.monotonic() - started
     return run.report
 
@@ -120,7 +112,9 @@ class Run:
         self._known: set[Path] = set()
         self._bytes_done = self._bytes_all = 0
 
-    async def open_feeds(self, files: Sequence[SourceFile], *, quiet: bool = False) -> list[Feed]:
+    async def open_feeds(
+        self, files: Sequence[SourceFile], *, quiet: bool = False
+    ) -> list[LineFeed | DocumentFeed]:
         """Feeds for the files that are sessions, sessions before subagents; the others are
         reported (unless `quiet`: they may still become one)."""
         sessions: list[tuple[SourceFile, Recognised]] = []
@@ -131,6 +125,8 @@ class Run:
             if file.path.resolve() in self._known:
                 continue
             kind = recognise(file.path)
+            if quiet and isinstance(kind, Recognised) and kind.is_nameless:
+                continue
             if isinstance(kind, NotRecognised):
                 if not quiet:
                     self._known.add(file.path.resolve())
@@ -162,7 +158,7 @@ class Run:
 
     def problem(self, path: Path, reason: str, line: int | None = None) -> None:
         """Something in a file that belongs to no session."""
-        self.report.problems.append(Problem(str(path), reason, line))
+        self.report.add_problem(Problem(str(path), reason, line))
 
     def _not_recognised(self, file: SourceFile, why: NotRecognised) -> None:
         if file.named or why.line is not None:
@@ -201,7 +197,8 @@ class LineFeed:
         self._line = 0
 
     async def read(self, *, complete: bool) -> None:
-        """See `Feed`."""
+        """Imports what is there and was not read before. `complete`: nothing follows, so a last
+        line without its end is a line. If cancelled, a part may be imported."""
         importer = self._run.importer
         with self.path.open("rb") as file:
             file.seek(self._offset)
@@ -263,9 +260,17 @@ class DocumentFeed:
         self.path = path
         self._run = run
         self._kind = kind
+        self._reports: list[SessionReport] = []
+
+        self.unfinished = False
 
     async def read(self, *, complete: bool) -> None:
-        """See `Feed`."""
+        """Imports what the document holds. `complete`: nobody is writing it, so a structure that
+        is broken is reported; else it may be `unfinished`. If cancelled, a part may be imported."""
+        for report in self._reports:
+            self._run.report.sessions.remove(report)
+        self._reports = []
+        self.unfinished = False
         try:
             sources = documents_in(self.path, self._kind)
             while some := list(islice(sources, _SESSIONS_AT_ONCE)):
@@ -276,6 +281,9 @@ class DocumentFeed:
                     else:
                         await self._import(source, version)
         except Unreadable as exc:
+            self.unfinished = not complete
+            if self.unfinished:
+                return
             content = self.path.read_bytes()
             self._run.problem(self.path, f"no JSON: {exc}", line_of(content, exc.offset))
         self._run.took(self.path.stat().st_size)
@@ -293,6 +301,7 @@ class DocumentFeed:
         session = await importer.open(
             source.kind, self._stream(source), source.mapper, str(self.path), version=version
         )
+        self._reports.append(session.report)
         session.start(source.head)
         for number, raw in enumerate(source.records, 1):
             if importer.is_full(len(raw)):

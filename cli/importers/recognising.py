@@ -35,6 +35,11 @@ class Recognised(msgspec.Struct, frozen=True):
     session_id: str | None = None
     agent_id: str | None = None
 
+    @property
+    def is_nameless(self) -> bool:
+        """Whether it is a Claude Code file none of whose first rows names its session, yet."""
+        return self.kind == claude_code.KIND and self.session_id is None
+
 
 class NotRecognised(msgspec.Struct, frozen=True):
     """Why a file is none of the known sources; `line` where it is broken."""

@@ -18,7 +18,7 @@ CHANGED_SHOWN = 20
 _TITLE_CHARACTERS = 80
 
 
-class Problem(msgspec.Struct):
+class Problem(msgspec.Struct, frozen=True):
     """Something that was not imported, or does not fit what stands: where and why.
 
     `line` counts in the file; `record` in the session. Neither holds any content.
@@ -82,6 +82,11 @@ class ImportReport(msgspec.Struct):
     files: int = 0
     source_bytes: int = 0
     seconds: float = 0.0
+
+    def add_problem(self, problem: Problem) -> None:
+        """Notes a problem, once: a file that is followed shows it again at every look."""
+        if problem not in self.problems:
+            self.problems.append(problem)
 
     @property
     def rejected(self) -> bool:

@@ -361,6 +361,15 @@ class Importer:
         await self.send()
         await self._arrive()
 
+    async def abandon(self) -> None:
+        """Waits for the batch that is on its way, whatever becomes of it: nothing of this run is
+        left behind when it ends by an error."""
+        if self._on_its_way is not None:
+            (task, _), self._on_its_way = self._on_its_way, None
+            await asyncio.wait([task])
+            if not task.cancelled():
+                task.exception()
+
     def _streams(self) -> set[str]:
         batch = self._on_its_way[1] if self._on_its_way is not None else []
         return {*self._waiting, *(session.report.stream for session, _ in batch)}
