@@ -43,7 +43,7 @@ class Append(msgspec.Struct, frozen=True):
     """One stream's part of `append_many`; the fields are those of `EventStore.append`."""
 
     stream: str
-    events: Sequence[Any]
+    events: Sequence[Any] | Any
     expected: Expected | int = Expected.ANY
     condition: AppendCondition | None = None
     actor: str | None = None

@@ -134,8 +134,11 @@ class AppendContract(Harness):
         assert [info.name async for info in store.streams(prefix=stream)] == [stream]
         assert await store.lookup(stream, stream) is not None
 
-    @pytest.mark.parametrize(("data", "stored"), [row[1:] for row in GOLDEN],
-                             ids=[row[0].replace(" ", "_") for row in GOLDEN])
+    @pytest.mark.parametrize(
+        ("data", "stored"),
+        [row[1:] for row in GOLDEN],
+        ids=[row[0].replace(" ", "_") for row in GOLDEN],
+    )
     async def test_data_is_stored_then_its_bytes_are_the_canonical_ones(
         self, store: EventStore, data: object, stored: bytes
     ) -> None:
@@ -174,8 +177,7 @@ class AppendContract(Harness):
                 correlation_id="run",
             )
             hashes = [
-                (await store.checkpoints.save("reader", position)).hash.hex()
-                for position in (1, 2)
+                (await store.checkpoints.save("reader", position)).hash.hex() for position in (1, 2)
             ]
         assert hashes == [
             "b6046a035bbb2192e5699ae711cbcd5d90a8bd7ab179616cb326b7f06935e9b3",

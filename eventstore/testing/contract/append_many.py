@@ -81,9 +81,7 @@ class AppendManyContract(Harness):
         assert list(caught.value.events) == before[1]
         assert await whole(store) == before
 
-    async def test_checks_stand_among_appends_then_they_guard_them(
-        self, store: EventStore
-    ) -> None:
+    async def test_checks_stand_among_appends_then_they_guard_them(self, store: EventStore) -> None:
         """An append without events checks its stream and writes nothing."""
         await store.append("guard", notes(2))
         results = await store.append_many(

@@ -27,6 +27,9 @@ def _nested(levels: int, kind: str = "list") -> Any:
     return value
 
 
+_NAIVE = datetime.datetime(2026, 1, 1)  # noqa: DTZ001 - naive is what is tested
+
+
 class _Colour(enum.Enum):
     RED = CANARY
 
@@ -56,7 +59,7 @@ PAYLOADS: list[tuple[Any, str]] = [
     ({"a": frozenset()}, r"\$\.a: frozenset"),
     ({"a": CANARY.encode()}, r"\$\.a: bytes"),
     ({"a": bytearray(b"x")}, r"\$\.a: bytearray"),
-    ({"a": datetime.datetime(2026, 1, 1)}, r"\$\.a: datetime"),
+    ({"a": _NAIVE}, r"\$\.a: datetime"),
     ({"a": datetime.date(2026, 1, 1)}, r"\$\.a: date"),
     ({"a": datetime.timedelta(1)}, r"\$\.a: timedelta"),
     ({"a": decimal.Decimal("1.5")}, r"\$\.a: Decimal"),
@@ -182,9 +185,7 @@ class BadInputContract(Harness):
     ) -> None:
         """The limits themselves are allowed."""
         event = NewEvent(name, {}, id=name, tags=[name], causation_id=name, derived_from=[name])
-        await store.append(
-            name, event, idempotency_key=name, actor=name, correlation_id=name
-        )
+        await store.append(name, event, idempotency_key=name, actor=name, correlation_id=name)
         (found,) = await store.read_all(types=[name], tags=[name]).list()
         assert (found.stream, found.type, found.id, found.tags) == (name, name, name, (name,))
         assert (found.actor, found.correlation_id, found.causation_id) == (name, name, name)
@@ -212,7 +213,7 @@ class BadInputContract(Harness):
             {"tags": [f"t{n}" for n in range(101)]},
             {"derived_from": "id"},
             {"derived_from": [f"e{n}" for n in range(1_001)]},
-            {"occurred_at": datetime.datetime(2026, 1, 1)},
+            {"occurred_at": _NAIVE},
             {"occurred_at": "2026-01-01T00:00:00Z"},
             {"occurred_at": 1_700_000_000},
             {"context": [1]},

@@ -33,7 +33,7 @@ class CheckpointContract(Harness):
     ) -> None:
         """A new build of a view does not move the old one's place."""
         await store.append("s", notes(4))
-        place = {"generation": 2, "partition": 3}
+        place: dict[str, Any] = {"generation": 2, "partition": 3}
         await store.checkpoints.save("reader", 1)
         await store.checkpoints.save("reader", 2, generation=2)
         await store.checkpoints.save("reader", 3, **place)
@@ -141,10 +141,14 @@ class CheckpointContract(Harness):
         await store.append("s", notes(2))
         lease = await store.checkpoints.acquire("a", "ann")
         assert await store.checkpoints.acquire("b", "bob") is not None
-        for place in ({"name": "b"}, {"name": "a", "generation": 2}, {"name": "a", "partition": 1}):
+        places: list[dict[str, Any]] = [
+            {"name": "b"},
+            {"name": "a", "generation": 2},
+            {"name": "a", "partition": 1},
+        ]
+        for place in places:
             with pytest.raises(InvalidEvent, match="another checkpoint"):
-                await store.checkpoints.save(position=1, lease=lease, **place)  # type: ignore[arg-type]
-            assert place
+                await store.checkpoints.save(position=1, lease=lease, **place)
 
     async def test_many_want_one_lease_at_once_then_one_gets_it(self, store: EventStore) -> None:
         """The lease is given in one step."""

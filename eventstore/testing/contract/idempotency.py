@@ -116,7 +116,7 @@ class IdempotencyContract(Harness):
         self, store: EventStore, change: dict[str, Any]
     ) -> None:
         """Metadata given with the append, or bound, is content too."""
-        given = {"actor": "ann", "correlation_id": "r-1", "context": {}}
+        given: dict[str, Any] = {"actor": "ann", "correlation_id": "r-1", "context": {}}
         await store.append("s", note(), idempotency_key="k", **given)
         bound = store.bind(**given)
         assert (await bound.append("s", note(), idempotency_key="k")).duplicate is True

@@ -194,13 +194,10 @@ class LifecycleContract(Harness):
             await asyncio.to_thread(store.read, "s")
         assert await store.head() == 1
 
-    async def test_a_forked_process_uses_the_store_then_it_is_misuse(
-        self, tmp_path: Path
-    ) -> None:
+    async def test_a_forked_process_uses_the_store_then_it_is_misuse(self, tmp_path: Path) -> None:
         """A store belongs to the process that opened it; the parent's is not harmed."""
         module = sys.modules[type(self).__module__]
         program = _FORK.format(
-            root=str(Path(__file__).resolve().parents[3]),
             file=str(module.__file__),
             name=type(self).__name__,
             module=_MODULE_NAME,
@@ -227,7 +224,6 @@ class LifecycleContract(Harness):
 _FORK = """
     import asyncio, importlib.util, os, sys
     from pathlib import Path
-    sys.path.append({root!r})
     spec = importlib.util.spec_from_file_location({module!r}, {file!r})
     module = sys.modules[{module!r}] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -27,6 +27,7 @@ from ...snapshots import Snapshot
 from ...store import EventStore
 from ..history import check_dense
 from .harness import Harness
+from .plain import Model, Places
 
 T = TypeVar("T")
 
@@ -57,107 +58,6 @@ CONDITIONS = st.builds(
     st.one_of(QUERIES, st.lists(QUERIES, min_size=1, max_size=2)),
     st.integers(0, 12),
 )
-
-
-class Row(NamedTuple):
-    """An event as the model knows it. `id` is None where the store made it."""
-
-    stream: str
-    type: str
-    data: str
-    tags: tuple[str, ...]
-    id: str | None
-
-
-Places = list[list[int]]
-"""For each append of a call the positions of its events."""
-
-
-class Model:
-    """The log in its plainest form: one list, and what was answered under each key."""
-
-    def __init__(self) -> None:
-        self.log: list[Row] = []
-        self.keys: dict[tuple[str, str], tuple[list[Any], Places]] = {}
-        self.snapshots: dict[tuple[str, str], dict[int, bytes]] = {}
-
-    def of_stream(self, stream: str) -> list[int]:
-        """The positions of a stream's events."""
-        return [at for at, row in enumerate(self.log, start=1) if row.stream == stream]
-
-    def matching(self, queries: list[Query], after: int = 0) -> list[int]:
-        """The positions of events behind `after` that match any of the queries."""
-        return [
-            at
-            for at, row in enumerate(self.log, start=1)
-            if at > after
-            and any(
-                (not q.types or row.type in q.types) and set(q.tags) <= set(row.tags)
-                for q in queries
-            )
-        ]
-
-    def predict(self, appends: list[Append], scope: str, key: str | None) -> tuple[str, Any]:
-        """What the call comes to: (word, what it carries)."""
-        parts = [[_row(append.stream, event) for event in append.events] for append in appends]
-        given = [row.id for rows in parts for row in rows if row.id is not None]
-        if len(set(given)) < len(given):
-            return "invalid", None
-        content = [(append.stream, rows) for append, rows in zip(appends, parts, strict=True)]
-        if key is not None and (scope, key) in self.keys:
-            first, places = self.keys[scope, key]
-            return ("first" if first == content else "mismatch"), places
-        stands = {row.id: at for at, row in enumerate(self.log, start=1) if row.id is not None}
-        if any(event_id in stands for event_id in given):
-            return self._known(parts, stands)
-        for index, append in enumerate(appends):
-            at = self.of_stream(append.stream)
-            missed = _missed(append.expected, at)
-            if missed is not None:
-                return "conflict", (index, len(at), missed)
-            if append.condition is not None:
-                found = self.matching(_list(append.condition.query), append.condition.after)
-                if found:
-                    return "condition", (index, len(at), found)
-        places = []
-        for rows in parts:
-            places.append(list(range(len(self.log) + 1, len(self.log) + 1 + len(rows))))
-            self.log.extend(rows)
-        if key is not None and any(parts):
-            self.keys[scope, key] = (content, places)
-        return "written", places
-
-    def _known(self, parts: list[list[Row]], stands: dict[Any, int]) -> tuple[str, Any]:
-        places: Places = []
-        for rows in parts:
-            at = [stands.get(row.id, 0) for row in rows]
-            if any(not p or self.log[p - 1] != row for p, row in zip(at, rows, strict=True)):
-                return "invalid", None
-            in_stream = self.of_stream(rows[0].stream) if rows else []
-            versions = [in_stream.index(p) for p in at]
-            if versions != list(range(versions[0], versions[0] + len(at))) if at else False:
-                return "invalid", None
-            places.append(at)
-        return "first", places
-
-
-def _row(stream: str, event: NewEvent) -> Row:
-    return Row(stream, event.type, json.dumps(event.data), tuple(event.tags), event.id)
-
-
-def _list(query: Any) -> list[Query]:
-    return [query] if isinstance(query, Query) else list(query)
-
-
-def _missed(expected: Expected | int, at: list[int]) -> list[int] | None:
-    """None where the expectation holds, else the positions that were missed."""
-    if expected is Expected.ANY:
-        return None
-    if expected is Expected.STREAM_EXISTS:
-        return None if at else []
-    version = 0 if expected is Expected.NO_STREAM else expected
-    assert isinstance(version, int)
-    return None if version == len(at) else at[version:]
 
 
 class LogMachine(RuleBasedStateMachine):
@@ -350,12 +250,8 @@ class LogMachine(RuleBasedStateMachine):
             assert word == "mismatch"
             first = mismatch.result
             self._compare_all(first if isinstance(first, list) else [first], told)
-        except ConditionFailed as failed:
-            assert (word, told[:2]) == ("condition", (failed.index, failed.actual))
-            self._compare(list(failed.events), told[2])
         except Conflict as conflict:
-            assert (word, told[:2]) == ("conflict", (conflict.index, conflict.actual))
-            self._compare(list(conflict.events), told[2])
+            self._check_conflict(conflict, word, told)
         except InvalidEvent:
             assert word == "invalid"
         else:
@@ -366,6 +262,11 @@ class LogMachine(RuleBasedStateMachine):
                 self._note(told, results)
             else:
                 self._compare_all(results, told)
+
+    def _check_conflict(self, conflict: Conflict, word: str, told: Any) -> None:
+        kind = "condition" if isinstance(conflict, ConditionFailed) else "conflict"
+        assert (word, told[:2]) == (kind, (conflict.index, conflict.actual))
+        self._compare(list(conflict.events), told[2])
 
     async def _send(self, appends: list[Append], scope: str, key: str | None) -> Any:
         if scope == "":
@@ -416,7 +317,7 @@ class ModelContract(Harness):
         """append, append_many, conditions, keys, known ids, reads, snapshots, reopen, cancel."""
         await asyncio.to_thread(
             run_state_machine_as_test,
-            lambda: LogMachine(self, tmp_path),
+            lambda: LogMachine(self, tmp_path),  # type: ignore[arg-type]  # a factory serves
             settings=settings(
                 max_examples=60,
                 stateful_step_count=40,

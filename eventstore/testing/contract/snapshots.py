@@ -86,9 +86,7 @@ class SnapshotContract(Harness):
         assert [i.version for i in listed if i.fingerprint == "other"] == [1]
         assert await filled.snapshots.find("s", "r", "f", until=3) is None
 
-    async def test_snapshots_are_listed_then_their_sizes_are_told(
-        self, filled: EventStore
-    ) -> None:
+    async def test_snapshots_are_listed_then_their_sizes_are_told(self, filled: EventStore) -> None:
         """What `eventstore snapshot` shows, without the states themselves."""
         await filled.snapshots.save("s", "b", "f", _state(2))
         await filled.snapshots.save("s", "a", "f", _state(3))

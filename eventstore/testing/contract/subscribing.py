@@ -76,9 +76,7 @@ class SubscribingContract(Harness):
             history.check_reader(seen)
             assert seen == log
 
-    async def test_a_stream_is_followed_then_only_its_events_come(
-        self, store: EventStore
-    ) -> None:
+    async def test_a_stream_is_followed_then_only_its_events_come(self, store: EventStore) -> None:
         """By version, and by position, whatever is written beside it."""
         for n in range(1, 4):
             await store.append("s", notes(1, start=n))
@@ -185,9 +183,7 @@ class SubscribingContract(Harness):
             await asyncio.wait_for(reader, PATIENCE_SECONDS)
         assert positions(seen) == [1]
 
-    async def test_a_waiting_reader_is_cancelled_then_others_go_on(
-        self, store: EventStore
-    ) -> None:
+    async def test_a_waiting_reader_is_cancelled_then_others_go_on(self, store: EventStore) -> None:
         """A cancelled subscription leaves nothing behind that could disturb the next one."""
         for _ in range(20):
             reader = asyncio.create_task(take(store.subscribe(), 1))
