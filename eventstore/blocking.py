@@ -29,7 +29,8 @@ import functools
 import inspect
 import os
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Iterator
+import weakref
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from types import TracebackType
 from typing import Any
 
@@ -155,8 +156,7 @@ class _Background:
         """`value`, or a proxy of it where it has something to await or to iterate."""
         if isinstance(value, EventStore):
             return BlockingStore(value, self)
-        kind: Hashable = type(value)
-        return Blocking(value, self) if _is_asynchronous(kind) else value
+        return Blocking(value, self) if _is_asynchronous(type(value)) else value
 
     def is_over(self) -> bool:
         """Whether the loop has ended. Raises `Misuse` in a forked process."""
@@ -244,13 +244,17 @@ async def _end(steps: AsyncIterator[Any]) -> None:
         await close()
 
 
-@functools.cache
-def _is_asynchronous(kind: Any) -> bool:
+def _is_asynchronous(kind: type) -> bool:
     """Whether instances of a class have anything that is awaited or iterated with `async for`."""
-    if hasattr(kind, "__aiter__"):
-        return True
-    return any(
-        inspect.iscoroutinefunction(member) or inspect.isasyncgenfunction(member)
-        for name, member in inspect.getmembers_static(kind)
-        if not name.startswith("_")
-    )
+    known = _asynchronous.get(kind)
+    if known is None:
+        known = hasattr(kind, "__aiter__") or any(
+            inspect.iscoroutinefunction(member) or inspect.isasyncgenfunction(member)
+            for name, member in inspect.getmembers_static(kind)
+            if not name.startswith("_")
+        )
+        _asynchronous[kind] = known
+    return known
+
+
+_asynchronous: weakref.WeakKeyDictionary[type, bool] = weakref.WeakKeyDictionary()

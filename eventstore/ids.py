@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import random
 import time
+import weakref
 from collections.abc import Callable
 
 _COUNTER_BITS = 26
@@ -19,16 +20,23 @@ _COUNTER_BITS = 26
 class UuidSevens:
     """Makes ids that ascend within this object; calling it gives the next one."""
 
-    __slots__ = ("_clock_ns", "_counter", "_millisecond", "_node", "_pid", "_prefix", "_random")
+    __slots__ = (
+        "__weakref__",
+        "_clock_ns",
+        "_counter",
+        "_millisecond",
+        "_node",
+        "_prefix",
+        "_random",
+    )
 
     def __init__(self, clock_ns: Callable[[], int] = time.time_ns) -> None:
         self._clock_ns = clock_ns
-        self._random = random.Random(os.urandom(32))
-        self._millisecond = -1
+        self._random = random.Random()
         self._counter = 0
         self._prefix = ""
-        self._pid = 0
-        self._node = ""
+        self._begin()
+        _all.add(self)
 
     def __call__(self) -> str:
         """The next id: 36 characters, lower case."""
@@ -40,13 +48,27 @@ class UuidSevens:
         high, low = counter >> 14, counter & 0x3FFF
         return f"{self._prefix}7{high:03x}-{0x8000 | low:04x}-{self._node}"
 
+    def _begin(self) -> None:
+        self._random.seed(os.urandom(32))
+        self._node = f"{self._random.getrandbits(48):012x}"
+        self._millisecond = -1
+
     def _start(self, millisecond: int) -> int:
-        if self._pid != os.getpid():
-            self._pid = os.getpid()
-            self._random.seed(os.urandom(32))
-            self._node = f"{self._random.getrandbits(48):012x}"
         self._millisecond = millisecond
         digits = f"{millisecond & 0xFFFFFFFFFFFF:012x}"
         self._prefix = f"{digits[:8]}-{digits[8:]}-"
         # The upper half of the counter stays free, so that a busy millisecond does not run over.
         return self._random.getrandbits(_COUNTER_BITS - 1)
+
+
+_all: weakref.WeakSet[UuidSevens] = weakref.WeakSet()
+
+
+def _begin_all() -> None:
+    for factory in _all:
+        factory._begin()
+
+
+if hasattr(os, "register_at_fork"):
+    # Not asked for at each id, because the process id is a system call.
+    os.register_at_fork(after_in_child=_begin_all)

@@ -103,9 +103,7 @@ def test_a_method_is_looked_at_then_it_has_its_name_and_documentation(store: Any
     """The proxy shows what it stands for."""
     assert store.append.__name__ == "append"
     assert store.append.__doc__ == EventStore.append.__doc__
-    assert inspect.signature(store.append) == inspect.signature(
-        EventStore.append.__get__(object())
-    )
+    assert inspect.signature(store.append) == inspect.signature(EventStore.append.__get__(object()))
 
 
 def test_every_public_name_of_the_store_then_the_proxy_has_it(store: Any) -> None:
