@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import inspect
 import linecache
+from collections import ChainMap
 from collections.abc import Iterator
 from hashlib import sha256
 from types import CodeType, FunctionType, ModuleType
@@ -135,13 +136,14 @@ class _Reader:
 def _named(function: FunctionType) -> Iterator[tuple[str, Any]]:
     """Global and captured values that a function's code names, modules' members included."""
     names = sorted(set(_names(function.__code__)))
-    scope = dict(function.__globals__)
+    captured = {}
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         try:
-            scope[name] = cell.cell_contents
+            captured[name] = cell.cell_contents
         except ValueError:  # not assigned yet
             continue
     package = _package(function.__module__)
+    scope = ChainMap(captured, function.__globals__)
     for name in names:
         if name not in scope:
             continue

@@ -70,6 +70,15 @@ def test_event_has_no_handler_then_the_state_is_the_same_object() -> None:
         assert fold(events_of([("c", 1)]), reducer, state) is state
 
 
+def test_handlers_change_nothing_then_the_combined_state_is_the_same_object() -> None:
+    """A part that answers with the state it was given causes no new state."""
+    part: Reducer[int] = Reducer("same", 300)
+    part.on("a")(lambda state, event: state)
+    both = combine("both", part=part, other=combine("inner", part=part))
+    state = both.initial
+    assert fold(events_of([("a", 1)]), both, state) is state
+
+
 def test_state_is_given_as_none_then_the_fold_goes_on_from_none() -> None:
     """None is a state like others where the reducer allows it."""
     reducer: Reducer[Any] = Reducer("r", 5, state_type=int | None)
