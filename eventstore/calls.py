@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
@@ -25,12 +25,11 @@ from .limits import (
     CONTEXT_BYTES_MAX,
     TAGS_MAX,
 )
-from .names import check_name, check_optional_name
+from .names import check_name
 from .points import Expected, check_expected, to_microseconds
 from .query import AppendCondition, Query, as_queries
 from .registry import registry
 
-T = TypeVar("T")
 _encode = msgspec.json.Encoder().encode
 CALL_SCOPE = ""
 """Where the key of an `append_many` belongs: to the call, not to one of its streams."""
@@ -118,6 +117,9 @@ class Defaults(msgspec.Struct, frozen=True):
     context: dict[str, Any] | None = None
 
 
+NO_DEFAULTS = Defaults()
+
+
 def prepare_one(
     tenant: str, append: Append, key: str | None, defaults: Defaults, ids: Callable[[], str]
 ) -> Call:
@@ -188,15 +190,7 @@ def _prepare_stream(
         if not isinstance(condition, AppendCondition):
             raise InvalidEvent(f"condition: an AppendCondition, not {type(condition).__name__}")
         queries, after = as_queries(condition.query), condition.after
-    shared = _Shared(
-        stream,
-        check_optional_name("actor", _first(append.actor, defaults.actor)),
-        check_optional_name(
-            "correlation id", _first(append.correlation_id, defaults.correlation_id)
-        ),
-        check_optional_name("causation id", _first(append.causation_id, defaults.causation_id)),
-        _context(_first(append.context, defaults.context)),
-    )
+    shared = _share(stream, append, defaults)
     given: list[str] = []
     events = [
         _prepare_event(event, index, shared, ids, given)
@@ -205,9 +199,27 @@ def _prepare_stream(
     return StreamAppend(stream, expected, events, queries, after, condition), given
 
 
-def _first(own: T | None, default: T | None) -> T | None:
-    # Not `or`: an empty name is a mistake to be told, not an absent one.
-    return default if own is None else own
+def _share(stream: str, append: Append, defaults: Defaults) -> _Shared:
+    """What the caller says of all events of one stream; its own word goes before the default.
+
+    An empty name is a mistake to be told, not an absent one: hence the comparisons with None.
+    """
+    actor, causation = append.actor, append.causation_id
+    correlation, context = append.correlation_id, append.context
+    if defaults is not NO_DEFAULTS:
+        actor = defaults.actor if actor is None else actor
+        causation = defaults.causation_id if causation is None else causation
+        correlation = defaults.correlation_id if correlation is None else correlation
+        context = defaults.context if context is None else context
+    if actor is not None:
+        check_name("actor", actor)
+    if causation is not None:
+        check_name("causation id", causation)
+    if correlation is not None:
+        check_name("correlation id", correlation)
+    return _Shared(
+        stream, actor, correlation, causation, None if context is None else _context(context)
+    )
 
 
 class _Shared(msgspec.Struct, gc=False):
@@ -240,7 +252,9 @@ def _prepare_event(
     tags = event.tags
     tags_json = derived_json = None
     if tags or type_tags:
-        tags = _name_list("tag", (*_iterable("tag", tags), *type_tags), TAGS_MAX)
+        if type_tags:
+            tags = (*_iterable("tag", tags), *type_tags)
+        tags = _name_list("tag", tags, TAGS_MAX)
         tags_json = _encode(tags).decode()
     derived = event.derived_from
     if derived:
@@ -305,22 +319,26 @@ def _encode_data(
     return name, entry.version, payload, entry.tags(instance) if entry.tags else ()
 
 
-def _context(context: object) -> str | None:
-    if context is None:
-        return None
+def _context(context: object) -> str:
     if not isinstance(context, dict):
         raise InvalidEvent(f"context: a dict, not {type(context).__name__}")
     return canonical.encode(context, "context $", CONTEXT_BYTES_MAX).decode()
 
 
 def _name_list(kind: str, names: object, count_max: int) -> tuple[str, ...]:
-    found = tuple(dict.fromkeys(check_name(kind, name) for name in _iterable(kind, names)))
-    if len(found) > count_max:
-        raise InvalidEvent(f"{kind}: {len(found)} of them on one event, at most {count_max}")
-    return found
+    """The names, each checked and each once, in the order in which they were given."""
+    found = tuple(_iterable(kind, names))
+    if len(found) == 1:
+        return (check_name(kind, found[0]),)
+    checked = tuple(dict.fromkeys([check_name(kind, name) for name in found]))
+    if len(checked) > count_max:
+        raise InvalidEvent(f"{kind}: {len(checked)} of them on one event, at most {count_max}")
+    return checked
 
 
 def _iterable(kind: str, names: object) -> Iterable[object]:
+    if type(names) in (list, tuple):
+        return names  # type: ignore[return-value]  # narrowed by the exact type
     if isinstance(names, (str, bytes)) or not isinstance(names, Iterable):
         raise InvalidEvent(f"{kind}: a list of names, not {type(names).__name__}")
     return names
@@ -332,13 +350,13 @@ def _content_hash(parts: list[StreamAppend], given: Sequence[str]) -> bytes:
     Ids that the store made are left out, because a retry is given new ones: they stand first in
     an envelope's tail, and are cut off there.
     """
-    said: list[bytes] = []
     kept = frozenset(given)
+    said: list[bytes] = []
     for part in parts:
         said.append(_encode((part.stream, len(part.events))))
         for event in part.events:
-            tail = event.tail
+            tail, payload = event.tail, event.payload
             if event.id not in kept:
                 tail = tail[len(_encode(event.id)) :]
-            said += (b"%d,%d:" % (len(tail), len(event.payload)), tail, event.payload)
+            said.append(b"%d,%d:%b%b" % (len(tail), len(payload), tail, payload))
     return sha256(b"".join(said)).digest()

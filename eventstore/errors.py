@@ -22,7 +22,7 @@ Messages carry values (stream, versions, limits, JSON paths), never a payload or
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,6 +42,10 @@ class EventStoreError(Exception):
     written: ClassVar[Written] = "no"
     fault: ClassVar[str] = "caller"
     next_step: ClassVar[str] = "read the message"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # So that an error crosses to another process: the arguments of subclasses are not `args`.
+        return _restore, (type(self), self.args, self.__dict__)
 
 
 class Conflict(EventStoreError):
@@ -232,3 +236,10 @@ class Corrupt(EventStoreError):
 
 def _show(expected: object) -> str:
     return f"version {expected}" if isinstance(expected, int) else str(expected)
+
+
+def _restore(kind: type[EventStoreError], args: tuple[Any, ...], values: dict[str, Any]) -> Any:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(values)
+    return error

@@ -20,11 +20,6 @@ def check_name(kind: str, value: object) -> str:
     return _check_slowly(kind, value)
 
 
-def check_optional_name(kind: str, value: object) -> str | None:
-    """As `check_name`, and None stays None."""
-    return None if value is None else check_name(kind, value)
-
-
 def _check_slowly(kind: str, value: object) -> str:
     if not isinstance(value, str):
         raise InvalidEvent(f"{kind}: a name is a str, not {type(value).__name__}")

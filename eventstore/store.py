@@ -13,7 +13,7 @@ from typing import Any
 
 from . import canonical
 from .answers import answer, first_answer, written
-from .calls import Defaults, prepare_many, prepare_one
+from .calls import NO_DEFAULTS, Defaults, prepare_many, prepare_one
 from .checkpoints import Checkpoint, Checkpoints
 from .clock import Clock, system_clock
 from .engines.port import Engine
@@ -335,7 +335,7 @@ class Opening:
 
     async def _open(self) -> EventStore:
         engine, clock, ids = await open_engine(self._options)
-        return EventStore(_Core(engine, clock, ids), DEFAULT_TENANT, Defaults())
+        return EventStore(_Core(engine, clock, ids), DEFAULT_TENANT, NO_DEFAULTS)
 
 
 _forks = 0

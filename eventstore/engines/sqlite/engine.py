@@ -10,7 +10,7 @@ from typing import Any
 
 from ...calls import Call, Outcome
 from ...envelope import GENESIS
-from ...errors import StoreClosed
+from ...errors import Corrupt, EventStoreError, StoreClosed
 from ...events import RecordedEvent
 from ...judge import StoredKey
 from ...limits import POLL_SECONDS, SNAPSHOTS_KEPT
@@ -99,7 +99,7 @@ class SqliteEngine:
         if not rows:
             return None
         first = await self._reader.fetch(sql.FIND_FIRST_OF_KEY, (tenant_id, rows[0][1]))
-        return stored_key(stream, *rows[0], *first[0])
+        return stored_key(stream, rows[0], first[0] if first else None)
 
     async def find_by_cause(
         self, tenant: str, event_id: str, after: int, limit: int
@@ -238,8 +238,11 @@ class SqliteEngine:
 
     async def check_integrity(self, tenant: str) -> list[str]:
         """See `Engine`."""
-        tenant_id = await self._reader.find_tenant(tenant)
-        lines = [str(row[0]) for row in await self._reader.fetch(sql.CHECK_PAGES)]
+        try:
+            tenant_id = await self._reader.find_tenant(tenant)
+            lines = [str(row[0]) for row in await self._reader.fetch(sql.CHECK_PAGES)]
+        except Corrupt as exc:  # so damaged that SQLite's own checker gives up
+            return [str(exc)]
         damages = [] if lines == ["ok"] else lines
         if not damages:
             rows = await self._reader.fetch(sql.COUNT_INDEXES, {"tenant": tenant_id})  # type: ignore[arg-type]
@@ -276,7 +279,11 @@ class SqliteEngine:
         # The first look wakes as well: a commit may lie between a waiter's look and this one.
         seen = None
         while self._waiters:
-            version = await self._reader.data_version()
+            try:
+                version = await self._reader.data_version()
+            except EventStoreError:
+                self._wake()  # they look for themselves, and are told what is wrong
+                return
             if version != seen:
                 self._wake()
             seen = version

@@ -16,6 +16,7 @@ import msgspec
 
 from ...calls import CALL_SCOPE, Call, Prepared, StreamAppend, Written
 from ...envelope import GENESIS, chain
+from ...errors import Corrupt
 from ...judge import StoredEvent, StoredKey
 from ...query import Query
 from . import statements as sql
@@ -53,11 +54,15 @@ class SqliteLedger:
         self._clock = clock
         self._data_version = -1
         self.written_elsewhere = False
+        self._known_keys: set[tuple[int, int, str]] = set()
+        self._new_keys: set[tuple[int, int, str]] = set()
         self._forget()
         self._clear_buffers()
 
     def begin(self) -> None:
         """Called first in every transaction: drops what another connection has made stale."""
+        self._known_keys.clear()
+        self._new_keys.clear()
         (version,) = self._run(sql.DATA_VERSION).fetchone()
         if version != self._data_version:
             self.written_elsewhere = self._data_version != -1
@@ -66,39 +71,46 @@ class SqliteLedger:
         elif len(self._streams) + len(self._tags) > _REMEMBERED_MAX:
             self._forget()
 
+    def look_up_keys(self, calls: Sequence[Call]) -> None:
+        """Finds out in one statement which keys of a batch stand already, so that the others need
+        not be asked for one by one."""
+        wanted = []
+        for call in calls:
+            if call.key is not None and (tenant := self._tenant(call.tenant)) is not None:
+                stream_id = 0
+                if call.key_scope != CALL_SCOPE:
+                    stream = self._stream(tenant.id, call.key_scope)
+                    if stream is None:
+                        continue
+                    stream_id = stream.id
+                wanted.append((tenant.id, stream_id, call.key))
+        self._known_keys = (
+            set(self._run(sql.KNOWN_KEYS, (_encode(wanted).decode(),))) if wanted else set()
+        )
+
     def flush(self) -> None:
         """Writes what is buffered. The transaction stays open."""
         if not self._events:
             return
-        created, moved, recorded = [], [], self._recorded_us
+        created: list[Any] = []
+        moved: list[tuple[int, int]] = []
+        recorded = self._recorded_us
         for tenant_id, name, stream in self._touched.values():
             if stream.stored:
-                moved.append((stream.version, recorded, stream.id))
+                moved.append((stream.id, stream.version))
             else:
-                created.append((stream.id, tenant_id, name, stream.version, recorded, recorded))
+                created += (stream.id, tenant_id, name, stream.version, recorded, recorded)
                 stream.stored = True
-        if created:
-            self._run_many(sql.INSERT_STREAM, created)
+        sql.INSERT_STREAMS.run(self._run, created)
         if moved:
-            self._run_many(sql.UPDATE_STREAM, moved)
-        self._insert_events()
-        if self._event_tags:
-            self._run_many(sql.INSERT_EVENT_TAG, self._event_tags)
-        if self._event_causes:
-            self._run_many(sql.INSERT_EVENT_CAUSE, self._event_causes)
-        if self._keys:
-            self._run_many(sql.INSERT_KEY, self._keys.values())
+            self._run(sql.UPDATE_STREAMS, (recorded, _encode(moved).decode()))
+        sql.INSERT_EVENTS.run(self._run, self._events)
+        sql.INSERT_EVENT_TAGS.run(self._run, self._event_tags)
+        sql.INSERT_EVENT_CAUSES.run(self._run, self._event_causes)
+        sql.INSERT_KEYS.run(self._run, [v for row in self._keys.values() for v in row])
         heads = [(t.id, t.position, t.hash, t.recorded_us) for t in self._moved_tenants.values()]
         self._run_many(sql.UPSERT_HEAD, heads)
         self._clear_buffers()
-
-    def _insert_events(self) -> None:
-        values, start = self._events, 0
-        for rows, statement in sql.INSERT_EVENTS.items():
-            width = rows * sql.EVENT_VALUES
-            while len(values) - start >= width:
-                self._run(statement, values[start : start + width])
-                start += width
 
     def rolled_back(self) -> None:
         """Called after a rollback: nothing that was accepted or remembered holds."""
@@ -129,8 +141,11 @@ class SqliteLedger:
             if stream is None:
                 return None
             stream_id = stream.id
-        if (found.id, stream_id, key) in self._keys:
+        place = (found.id, stream_id, key)
+        if place in self._keys:
             self.flush()
+        elif place not in self._known_keys and place not in self._new_keys:
+            return None
         return find_key(self._run, found.id, stream_id, scope, key)
 
     def find_events(self, tenant: str, ids: Sequence[str]) -> dict[str, StoredEvent]:
@@ -213,7 +228,7 @@ class SqliteLedger:
             )
             if event.tags:
                 for tag in event.tags:
-                    self._event_tags.append((self._tag_id(tenant_id, tag), position))
+                    self._event_tags += (self._tag_id(tenant_id, tag), position)
             if event.causation_id is not None or event.derived_from:
                 self._write_causes(tenant_id, event, position)
         tenant.position, tenant.hash, stream.version = position, previous, version
@@ -224,7 +239,7 @@ class SqliteLedger:
         if event.causation_id is not None:
             causes.add(event.causation_id)
         for cause in sorted(causes):
-            self._event_causes.append((tenant_id, cause, position))
+            self._event_causes += (tenant_id, cause, position)
 
     def _write_key(self, tenant_id: int, call: Call, written: Written) -> None:
         assert call.key is not None
@@ -238,6 +253,7 @@ class SqliteLedger:
             assert stream is not None
             stream_id = stream.id
         first = next(row[1] for row in written.rows if row[2])
+        self._new_keys.add((tenant_id, stream_id, call.key))
         self._keys[tenant_id, stream_id, call.key] = (
             tenant_id,
             stream_id,
@@ -332,8 +348,8 @@ class SqliteLedger:
 
     def _clear_buffers(self) -> None:
         self._events: list[Any] = []  # the values of all rows, one after the other
-        self._event_tags: list[tuple[int, int]] = []
-        self._event_causes: list[tuple[int, str, int]] = []
+        self._event_tags: list[Any] = []
+        self._event_causes: list[Any] = []
         self._keys: dict[tuple[int, int, str], tuple[Any, ...]] = {}
         self._touched: dict[int, tuple[int, str, _Stream]] = {}
         self._moved_tenants: dict[int, _Tenant] = {}
@@ -347,21 +363,24 @@ def find_key(
     row = run(sql.FIND_KEY, (tenant_id, stream_id, key)).fetchone()
     if row is None:
         return None
-    content, first, count, detail = row
-    version, recorded_us = run(sql.FIND_FIRST_OF_KEY, (tenant_id, first)).fetchone()
-    return stored_key(scope, content, first, count, detail, version, recorded_us)
+    event = run(sql.FIND_FIRST_OF_KEY, (tenant_id, row[1])).fetchone()
+    return stored_key(scope, row, event)
 
 
 def stored_key(
     scope: str,
-    content: bytes,
-    first: int,
-    count: int,
-    detail: str | None,
-    version: int,
-    recorded_us: int,
+    row: tuple[bytes, int, int, str | None],
+    event: tuple[int, int] | None,
 ) -> StoredKey:
-    """A key's row and its first event's, as the judge takes them."""
+    """A key's row, and its first event's version and recorded_at, as the judge takes them."""
+    content, first, count, detail = row
+    if event is None:
+        raise Corrupt(
+            f"position {first}: a key stands for an event that is missing",
+            kind="gap",
+            position=first,
+        )
+    version, recorded_us = event
     if detail is None:
         return StoredKey(content, Written([(version, first, count)], recorded_us), (scope,))
     streams, rows = _decode_call(detail)

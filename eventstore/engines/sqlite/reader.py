@@ -43,7 +43,7 @@ class Reader:
     def __init__(self, path: str, connections: list[aiosqlite.Connection]) -> None:
         self._path = path
         self._connections = connections
-        self._free: asyncio.Queue[aiosqlite.Connection] = asyncio.Queue()
+        self._free: asyncio.Queue[aiosqlite.Connection | None] = asyncio.Queue()
         for connection in connections:
             self._free.put_nowait(connection)
         self._tenants: dict[str, int] = {}
@@ -58,13 +58,17 @@ class Reader:
         opened: list[aiosqlite.Connection] = []
         try:
             for _ in range(_CONNECTIONS):
-                connection = await aiosqlite.connect(
+                connection = aiosqlite.connect(
                     read_uri(path),
                     uri=True,
                     isolation_level=None,
                     timeout=busy_timeout_seconds,
                     factory=ReadConnection,
                 )
+                # The interpreter waits at its end for threads that are not daemons: a program
+                # that dies without closing its store would hang instead of ending.
+                connection._thread.daemon = True
+                await connection
                 opened.append(connection)
                 await connection.execute_fetchall("PRAGMA query_only = ON")
                 await connection.execute_fetchall(f"PRAGMA cache_size = -{READER_CACHE_KIB}")
@@ -81,7 +85,11 @@ class Reader:
         self._closed = True
         for _ in self._connections:
             connection = await self._free.get()
+            assert connection is not None
             await connection.close()
+        # One who waits since before may have been overtaken by us: None passes from one to the
+        # next, so that each is told.
+        self._free.put_nowait(None)
 
     async def fetch(self, statement: str, args: Sequence[Any] = ()) -> list[Row]:
         """The rows of one query, which is one short transaction."""
@@ -98,7 +106,7 @@ class Reader:
         statement = sql.READ_STREAM_BACKWARDS if backwards else sql.READ_STREAM
         async with self._borrow() as connection:
             rows = await self._fetch(connection, statement, (found[0], after, limit))
-            await self._learn_names(connection, rows)
+            names = await self._learn_names(connection, rows)
         if not rows and (1 < after if backwards else after < found[1]):
             raise Corrupt(
                 f"stream {stream!r}: its head says version {found[1]}, an event is missing",
@@ -108,10 +116,11 @@ class Reader:
             )
         if rows:
             if backwards:
-                check_versions(rows, stream, min(after - 1, rows[0][2]), -1)
+                last = max(found[1], rows[0][2])  # it may have grown between the two queries
+                check_versions(rows, stream, min(after - 1, last), -1)
             else:
                 check_versions(rows, stream, after + 1, 1)
-        return to_events(rows, self._streams, self._types, None)
+        return to_events(rows, *names, None)
 
     async def log_page(
         self, tenant: str, after: int, until: int, queries: Sequence[Query], limit: int
@@ -125,11 +134,11 @@ class Reader:
         async with self._borrow() as connection:
             previous = await self._previous_hash(connection, tenant_id, after)
             rows = await self._fetch(connection, sql.READ_LOG, (tenant_id, after, until, limit))
-            await self._learn_names(connection, rows)
+            names = await self._learn_names(connection, rows)
         # A page ends early when it is full; what it holds must be without holes all the same.
         last = rows[-1][0] if rows else min(until, after + limit)
         check_consecutive(rows, after, last)
-        events = to_events(rows, self._streams, self._types, previous)
+        events = to_events(rows, *names, previous)
         self._hash_at = (tenant_id, last, rows[-1][17])
         return LogPage(events, last)
 
@@ -137,8 +146,8 @@ class Reader:
         """The events of a query whose rows end with the hash before each."""
         async with self._borrow() as connection:
             rows = await self._fetch(connection, statement, args)
-            await self._learn_names(connection, rows)
-        return to_events(rows, self._streams, self._types, None)
+            names = await self._learn_names(connection, rows)
+        return to_events(rows, *names, None)
 
     async def find_tenant(self, tenant: str) -> int | None:
         """The tenant's id, or None where it has no events."""
@@ -183,13 +192,13 @@ class Reader:
                 return LogPage([], scanned_to)
             args = (tenant_id, _encode(wanted).decode())
             rows = await self._fetch(connection, sql.READ_POSITIONS, args)
-            await self._learn_names(connection, rows)
+            names = await self._learn_names(connection, rows)
         if len(rows) < len(wanted):
             if rows and rows[-1][0] == wanted[len(rows) - 1]:
                 scanned_to = rows[-1][0]  # the page is full by its bytes
             else:
                 raise Corrupt("an index names events that are not in the log", kind="index")
-        return LogPage(to_events(rows, self._streams, self._types, None), scanned_to)
+        return LogPage(to_events(rows, *names, None), scanned_to)
 
     async def _positions(
         self,
@@ -229,7 +238,10 @@ class Reader:
             raise Corrupt(f"position {after} is missing from the log", kind="gap", position=after)
         return bytes(rows[0][0])
 
-    async def _learn_names(self, connection: aiosqlite.Connection, rows: Sequence[Row]) -> None:
+    async def _learn_names(
+        self, connection: aiosqlite.Connection, rows: Sequence[Row]
+    ) -> tuple[dict[int, str], dict[int, str]]:
+        """The names of the rows' streams and types, by id."""
         wanted: list[tuple[str, tuple[str]]] = []
 
         def note(statement: str, args: tuple[str]) -> list[Row]:
@@ -237,11 +249,13 @@ class Reader:
             return []
 
         if len(self._streams) > _NAMES_MAX:
-            self._streams.clear()
-        prefetch_names(note, rows, self._streams, self._types)
+            self._streams = {}  # not emptied: another page may be about to look into it
+        streams, types = self._streams, self._types
+        prefetch_names(note, rows, streams, types)
         for statement, args in wanted:
-            known = self._streams if statement is sql.NAMES_OF_STREAMS else self._types
-            known.update(await self._fetch(connection, statement, args))  # type: ignore[arg-type]
+            known = streams if statement is sql.NAMES_OF_STREAMS else types
+            known.update(await self._fetch(connection, statement, args))
+        return streams, types
 
     @asynccontextmanager
     async def _borrow(self) -> AsyncIterator[aiosqlite.Connection]:
@@ -249,6 +263,8 @@ class Reader:
             raise StoreClosed(f"{self._path}: closed")
         connection = await self._free.get()
         try:
+            if connection is None:
+                raise StoreClosed(f"{self._path}: closed")
             yield connection
         finally:
             self._free.put_nowait(connection)

@@ -1,5 +1,10 @@
 """Every SQL statement of the SQLite engine, named by its verb."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
 EVENT_COLUMNS = (
     "e.position, e.stream_id, e.version, e.event_id, e.type_id, e.schema_version, e.recorded_at,"
     " e.occurred_at, e.actor, e.causation_id, e.correlation_id, e.derived_from, e.tags, e.context,"
@@ -25,32 +30,60 @@ UPSERT_HEAD = (
 )
 FIND_STREAM = "SELECT stream_id, version FROM streams WHERE tenant_id = ? AND name = ?"
 LAST_STREAM_ID = "SELECT coalesce(max(stream_id), 0) FROM streams"
-INSERT_STREAM = (
-    "INSERT INTO streams (stream_id, tenant_id, name, version, first_recorded_at, recorded_at)"
-    " VALUES (?, ?, ?, ?, ?, ?)"
+UPDATE_STREAMS = (
+    "UPDATE streams SET version = moved.value ->> 1, recorded_at = ?"
+    " FROM json_each(?) moved WHERE stream_id = moved.value ->> 0"
 )
-UPDATE_STREAM = "UPDATE streams SET version = ?, recorded_at = ? WHERE stream_id = ?"
+"""All streams that a batch has moved on, by one statement: [[stream, version], ...]."""
 FIND_TYPE = "SELECT type_id FROM event_types WHERE name = ?"
 INSERT_TYPE = "INSERT INTO event_types (name) VALUES (?)"
 FIND_TAG = "SELECT tag_id FROM tags WHERE tenant_id = ? AND name = ?"
 INSERT_TAG = "INSERT INTO tags (tenant_id, name) VALUES (?, ?)"
-EVENT_VALUES = 17
-_INSERT_EVENTS = (
-    "INSERT INTO events (tenant_id, position, stream_id, version, event_id, type_id,"
-    " schema_version, recorded_at, occurred_at, actor, causation_id, correlation_id, derived_from,"
-    " tags, context, payload, hash) VALUES "
+
+
+class Insert:
+    """An INSERT of many rows by few statements.
+
+    One statement for many rows gives up the interpreter's lock once, where `executemany` does so
+    at each row, and every time it may have to wait for the event loop's thread to have it back.
+    """
+
+    def __init__(self, table: str, columns: str) -> None:
+        self.width = columns.count(",") + 1
+        head = f"INSERT INTO {table} ({columns}) VALUES "
+        row = f"({', '.join('?' * self.width)})"
+        self.statements = [(rows, head + ", ".join([row] * rows)) for rows in (64, 16, 4, 1)]
+
+    def run(self, execute: Callable[..., object], values: list[Any]) -> None:
+        """Inserts `values`, the values of all rows one after the other."""
+        start, end = 0, len(values)
+        for rows, statement in self.statements:
+            size = rows * self.width
+            while end - start >= size:
+                execute(statement, values[start : start + size])
+                start += size
+
+
+INSERT_EVENTS = Insert(
+    "events",
+    "tenant_id, position, stream_id, version, event_id, type_id, schema_version, recorded_at,"
+    " occurred_at, actor, causation_id, correlation_id, derived_from, tags, context, payload, hash",
 )
-_ROW = f"({', '.join('?' * EVENT_VALUES)})"
-INSERT_EVENTS = {count: _INSERT_EVENTS + ", ".join([_ROW] * count) for count in (64, 16, 4, 1)}
-"""Statements that insert so many events at once, the largest first. One statement for many rows
-gives up the interpreter's lock once, where `executemany` does at each row; the event loop works
-meanwhile (64 callers: about 1.3 times the throughput)."""
-INSERT_EVENT_TAG = "INSERT INTO event_tags (tag_id, position) VALUES (?, ?)"
-INSERT_EVENT_CAUSE = "INSERT INTO event_causes (tenant_id, cause_id, position) VALUES (?, ?, ?)"
-INSERT_KEY = (
-    "INSERT INTO idempotency_keys (tenant_id, stream_id, key, content_hash, first_position,"
-    " event_count, call) VALUES (?, ?, ?, ?, ?, ?, ?)"
+INSERT_STREAMS = Insert(
+    "streams", "stream_id, tenant_id, name, version, first_recorded_at, recorded_at"
 )
+INSERT_EVENT_TAGS = Insert("event_tags", "tag_id, position")
+INSERT_EVENT_CAUSES = Insert("event_causes", "tenant_id, cause_id, position")
+INSERT_KEYS = Insert(
+    "idempotency_keys",
+    "tenant_id, stream_id, key, content_hash, first_position, event_count, call",
+)
+KNOWN_KEYS = (
+    "SELECT k.tenant_id, k.stream_id, k.key FROM json_each(?) wanted JOIN idempotency_keys k"
+    " ON k.tenant_id = wanted.value ->> 0 AND k.stream_id = wanted.value ->> 1"
+    " AND k.key = wanted.value ->> 2"
+)
+"""Which of a batch's keys stand already; [[tenant, stream, key], ...] in, one statement for all."""
 FIND_KEY = (
     "SELECT content_hash, first_position, event_count, call FROM idempotency_keys"
     " WHERE tenant_id = ? AND stream_id = ? AND key = ?"

@@ -204,7 +204,9 @@ class Writer:
             raise translate(exc, self._path) from exc
         try:
             ledger.begin()
-            outcomes = [judge(item.work, ledger) for item in calls if isinstance(item.work, Call)]
+            work = [item.work for item in calls if isinstance(item.work, Call)]
+            ledger.look_up_keys(work)
+            outcomes = [judge(call, ledger) for call in work]
             ledger.flush()
         except BaseException:
             self._roll_back()
