@@ -253,7 +253,7 @@ def _prepare_event(
     tags_json = derived_json = None
     if tags or type_tags:
         if type_tags:
-            tags = (*_iterable("tag", tags), *type_tags)
+            tags = (*_iterable("tag", tags), *_iterable("tag", type_tags))
         tags = _name_list("tag", tags, TAGS_MAX)
         tags_json = _encode(tags).decode()
     derived = event.derived_from
@@ -291,9 +291,7 @@ def _prepare_event(
     )
 
 
-def _encode_data(
-    name: str, data: Any, index: int
-) -> tuple[str, int, bytes, Iterable[str]]:
+def _encode_data(name: str, data: Any, index: int) -> tuple[str, int, bytes, Iterable[str]]:
     """(type name, schema version, canonical payload, tags of the registered class)."""
     entry = registry.by_class.get(type(data))
     if entry is not None:

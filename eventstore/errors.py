@@ -165,7 +165,7 @@ class StoreClosed(EventStoreError):
 
 
 class StorageFailed(EventStoreError):
-    """The database refused or failed (disk full, I/O error, read-only file). Nothing was written."""
+    """The database failed (disk full, I/O error, read-only file). Nothing was written."""
 
     fault = "machine"
     next_step = "make room or mend the disk, then try again"

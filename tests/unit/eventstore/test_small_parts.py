@@ -21,7 +21,7 @@ from eventstore import (
 )
 from eventstore.clock import as_microseconds, system_clock
 from eventstore.ids import UuidSevens
-from eventstore.names import check_name, check_optional_name
+from eventstore.names import check_name
 from eventstore.points import check_expected, from_microseconds, to_microseconds
 from eventstore.query import as_queries
 from eventstore.testing import FixedClock, SequentialIds, SteppingClock
@@ -64,13 +64,6 @@ def test_a_name_breaks_the_rule_then_the_error_says_which_and_not_the_name(
     """The kind of name, the rule and the limit."""
     with pytest.raises(InvalidEvent, match=f"^tag: .*{says}"):
         check_name("tag", value)
-
-
-def test_a_name_is_optional_then_none_stays_none() -> None:
-    """And an empty one is refused all the same."""
-    assert check_optional_name("actor", None) is None
-    with pytest.raises(InvalidEvent):
-        check_optional_name("actor", "")
 
 
 @pytest.mark.parametrize(
