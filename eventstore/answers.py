@@ -43,9 +43,7 @@ async def first_answer(
         events: list[RecordedEvent] = []
         while len(events) < count:
             want = min(count - len(events), PAGE_ROWS_MAX)
-            page = await engine.stream_page(
-                tenant, stream, version - 1 + len(events), want, False
-            )
+            page = await engine.stream_page(tenant, stream, version - 1 + len(events), want, False)
             if not page:
                 raise Corrupt(
                     f"stream {stream!r}: an event that was answered before is not there",
@@ -63,7 +61,8 @@ async def refuse(engine: Engine, call: Call, refused: Refused) -> None:
     """Raises the error of a refusal, with what the caller missed."""
     part = call.appends[refused.index]
     if refused.reason == "mismatch":
-        assert refused.first is not None and call.key is not None
+        assert refused.first is not None
+        assert call.key is not None
         results = await first_answer(engine, call.tenant, refused.first, refused.first_streams)
         single = call.key_scope != ""
         raise IdempotencyMismatch(

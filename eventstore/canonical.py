@@ -163,7 +163,7 @@ class FrozenDict(dict[str, Any]):
         raise TypeError("event data is read-only; copy it first (copy.deepcopy gives plain data)")
 
     __setitem__ = __delitem__ = __ior__ = _refuse
-    clear = pop = popitem = setdefault = update = _refuse  # type: ignore[assignment]  # narrower on purpose
+    clear = pop = popitem = setdefault = update = _refuse
 
     def __deepcopy__(self, memo: object) -> dict[str, Any]:
         return {key: thaw(value) for key, value in self.items()}
@@ -181,7 +181,7 @@ class FrozenList(list[Any]):
         raise TypeError("event data is read-only; copy it first (copy.deepcopy gives plain data)")
 
     __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse
-    append = clear = extend = insert = pop = remove = reverse = sort = _refuse  # type: ignore[assignment]  # narrower on purpose
+    append = clear = extend = insert = pop = remove = reverse = sort = _refuse
 
     def __deepcopy__(self, memo: object) -> list[Any]:
         return [thaw(value) for value in self]

@@ -107,9 +107,7 @@ class Checkpoints:
         if digest is None:
             raise LogDiverged(f"checkpoint {name!r}: no event at position {position}")
         token = 0 if lease is None else lease.fencing_token
-        row = CheckpointRow(
-            name, generation, partition, position, digest, None, token, 0
-        )
+        row = CheckpointRow(name, generation, partition, position, digest, None, token, 0)
         if not await self._engine().save_checkpoint(self._tenant, row):
             raise LeaseLost(f"checkpoint {name!r}: fencing token {token} is not the newest")
         return Checkpoint(name, position, digest, generation, partition)
@@ -130,7 +128,11 @@ class Checkpoints:
     async def renew(self, lease: Lease, *, seconds: float = 30.0) -> Lease:
         """Extends a lease that is still held. Raises `LeaseLost`. Cancellation as in `acquire`."""
         renewed = await self._take(
-            lease.name, lease.generation, lease.partition, lease.holder, seconds,
+            lease.name,
+            lease.generation,
+            lease.partition,
+            lease.holder,
+            seconds,
             token=lease.fencing_token,
         )
         if renewed is None or renewed.fencing_token != lease.fencing_token:
@@ -142,8 +144,14 @@ class Checkpoints:
     async def release(self, lease: Lease) -> None:
         """Frees the lease if it is still held. If cancelled, it runs out by itself."""
         row = CheckpointRow(
-            lease.name, lease.generation, lease.partition, 0, GENESIS, lease.holder,
-            lease.fencing_token, 0,
+            lease.name,
+            lease.generation,
+            lease.partition,
+            0,
+            GENESIS,
+            lease.holder,
+            lease.fencing_token,
+            0,
         )
         await self._engine().end_lease(self._tenant, row)
 
@@ -165,15 +173,18 @@ class Checkpoints:
             raise InvalidEvent(f"lease {name!r}: {seconds} s, at most {LEASE_SECONDS_MAX:g}")
         now = self._clock()
         until = now + int(seconds * 1_000_000)
-        wanted = CheckpointRow(
-            name, generation, partition, 0, GENESIS, holder, token, until
-        )
+        wanted = CheckpointRow(name, generation, partition, 0, GENESIS, holder, token, until)
         row = await self._engine().take_lease(self._tenant, wanted, now)
         if row is None:
             return None
         return Lease(
-            name, generation, partition, holder, row.fencing_token,
-            from_microseconds(row.lease_until_us), row.position,
+            name,
+            generation,
+            partition,
+            holder,
+            row.fencing_token,
+            from_microseconds(row.lease_until_us),
+            row.position,
         )
 
 

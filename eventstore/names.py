@@ -14,9 +14,14 @@ def check_name(kind: str, value: object) -> str:
     A name is a `str` of 1 to 200 UTF-8 bytes, in Unicode normal form C, without control
     characters, lone surrogates or a leading ``$`` (the store's own). Raises `InvalidEvent`.
     """
-    if type(value) is str and value.isascii() and value.isprintable():
-        if 0 < len(value) <= NAME_BYTES_MAX and value[0] != "$":
-            return value
+    if (
+        type(value) is str
+        and 0 < len(value) <= NAME_BYTES_MAX
+        and value.isascii()
+        and value.isprintable()
+        and value[0] != "$"
+    ):
+        return value
     return _check_slowly(kind, value)
 
 

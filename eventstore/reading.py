@@ -21,6 +21,9 @@ _FIRST_PAGE_ROWS = 100
 """Rows of the first page; later ones are full. Short streams cost one small query."""
 
 
+Page = list[RecordedEvent]
+
+
 class Events:
     """A lazy read: iterate it with ``async for``, or take it whole with ``await .list()``.
 
@@ -31,7 +34,7 @@ class Events:
     def __init__(
         self,
         check: Callable[[], None],
-        start: Callable[[], AsyncIterator[list[RecordedEvent]]],
+        start: Callable[[], AsyncIterator[Page]],
     ) -> None:
         self._check = check
         self._start = start
@@ -41,17 +44,17 @@ class Events:
             for event in page:
                 yield event
 
-    async def pages(self) -> AsyncIterator[list[RecordedEvent]]:
+    async def pages(self) -> AsyncIterator[Page]:
         """The same events in lists of at most 1,000: the cheap way through a long log."""
         async for page in self._pages():
             if page:
                 yield page
 
-    async def list(self) -> list[RecordedEvent]:
+    async def list(self) -> Page:
         """All of them, in order. If cancelled, nothing is left open."""
         return [event async for page in self._pages() for event in page]
 
-    async def _pages(self) -> AsyncIterator[list[RecordedEvent]]:
+    async def _pages(self) -> AsyncIterator[Page]:
         # Checked here and not only where the read was asked for: an iterator outlives that call,
         # and may be carried to another loop or beyond the closing of the store.
         self._check()
@@ -62,7 +65,7 @@ class Events:
 
 async def stream_pages(
     engine: Engine, tenant: str, stream: str, after: int, limit: int | None, backwards: bool
-) -> AsyncIterator[list[RecordedEvent]]:
+) -> AsyncIterator[Page]:
     """A stream's events by version; `limit` None is all up to the version seen last."""
     at = _BEFORE_ALL if backwards and after == 0 else after
     left = limit
@@ -90,7 +93,7 @@ async def log_pages(
     after: int | Checkpoint,
     queries: Sequence[Query],
     limit: int | None,
-) -> AsyncIterator[list[RecordedEvent]]:
+) -> AsyncIterator[Page]:
     """The log by position up to the head seen at the start."""
     at = await start_position(engine, tenant, after)
     head = (await engine.head(tenant)).position
@@ -107,7 +110,7 @@ async def log_pages(
 
 async def live_pages(
     engine: Engine, tenant: str, after: int | Checkpoint, queries: Sequence[Query]
-) -> AsyncIterator[list[RecordedEvent]]:
+) -> AsyncIterator[Page]:
     """The log by position: what is there, then what comes, until the store is closed."""
     at = await start_position(engine, tenant, after)
     while True:
@@ -127,7 +130,7 @@ async def live_stream_pages(
     stream: str,
     after: int | Checkpoint,
     queries: Sequence[Query],
-) -> AsyncIterator[list[RecordedEvent]]:
+) -> AsyncIterator[Page]:
     """One stream's events behind a position: what is there, then what comes."""
     seen = await start_position(engine, tenant, after)
     version = await _version_at(engine, tenant, stream, seen)
@@ -145,7 +148,7 @@ async def live_stream_pages(
 async def start_position(engine: Engine, tenant: str, after: int | Checkpoint) -> int:
     """The position to read after. Raises `LogDiverged` when it does not lie in this log."""
     digest: bytes | None = None
-    if isinstance(after, int) and not isinstance(after, bool):
+    if isinstance(after, int):
         position = int(after)
     else:
         position, digest = after.position, after.hash

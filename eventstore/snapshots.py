@@ -41,16 +41,12 @@ class Snapshots:
         self._engine = engine
         self._tenant = tenant
 
-    async def save(
-        self, stream: str, reducer: str, fingerprint: str, snapshot: Snapshot
-    ) -> bool:
+    async def save(self, stream: str, reducer: str, fingerprint: str, snapshot: Snapshot) -> bool:
         """Keeps a state; False when it was not kept, because it is larger than 64 MiB or the
         stream has no events. If cancelled, it may or may not be kept."""
         if len(snapshot.state) > SNAPSHOT_BYTES_MAX:
             return False
-        row = SnapshotRow(
-            snapshot.version, snapshot.position, snapshot.state, snapshot.state_hash
-        )
+        row = SnapshotRow(snapshot.version, snapshot.position, snapshot.state, snapshot.state_hash)
         return await self._engine().save_snapshot(self._tenant, stream, reducer, fingerprint, row)
 
     async def find(

@@ -113,9 +113,7 @@ class EventStore:
         it once. Raises as `append` does; `Conflict.index` names the append. Cancellation as there.
         """
         self._core.check()
-        call = prepare_many(
-            self._tenant, appends, idempotency_key, self._defaults, self._core.ids
-        )
+        call = prepare_many(self._tenant, appends, idempotency_key, self._defaults, self._core.ids)
         engine = self._core.engine
         outcome = await engine.commit(call)
         return written(call, outcome) or await answer(engine, call, outcome)
@@ -165,9 +163,7 @@ class EventStore:
         _check_after(after)
         queries = _queries(types, tags, query)
         engine, tenant = self._core.engine, self._tenant
-        return Events(
-            self._core.check, lambda: log_pages(engine, tenant, after, queries, limit)
-        )
+        return Events(self._core.check, lambda: log_pages(engine, tenant, after, queries, limit))
 
     def subscribe(
         self,
@@ -355,9 +351,7 @@ if hasattr(os, "register_at_fork"):
 class _Core:
     """What all views of one store share: the engine, and the loop and process it belongs to."""
 
-    def __init__(
-        self, engine: Engine, clock: Callable[[], int], ids: Callable[[], str]
-    ) -> None:
+    def __init__(self, engine: Engine, clock: Callable[[], int], ids: Callable[[], str]) -> None:
         self.engine = engine
         self.clock = clock
         self.ids = ids

@@ -80,7 +80,9 @@ async def verify_log(
 async def _check_end(engine: Engine, tenant: str, head: Head, known: KnownHead | None) -> None:
     last = GENESIS if head.position == 0 else await engine.hash_at(tenant, head.position)
     if last != head.hash:
-        raise Corrupt("the head's hash is not the last event's", kind="head", position=head.position)
+        raise Corrupt(
+            "the head's hash is not the last event's", kind="head", position=head.position
+        )
     if known is None or known.position == 0:
         return
     if known.position > head.position:

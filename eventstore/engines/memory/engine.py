@@ -90,7 +90,11 @@ class MemoryEngine:
         """See `Engine`."""
         streams = self._ledger.log(tenant).streams
         names = sorted(
-            (name for name in streams if name.startswith(prefix) and name.encode() > after.encode()),
+            (
+                name
+                for name in streams
+                if name.startswith(prefix) and name.encode() > after.encode()
+            ),
             key=str.encode,
         )
         return [
@@ -210,7 +214,9 @@ class MemoryEngine:
         if not self._ledger.version(tenant, stream):
             return False
         rows = self._snapshots.setdefault((tenant, stream), [])
-        rows[:] = [r for r in rows if (r[0], r[1], r[2].version) != (reducer, fingerprint, row.version)]
+        rows[:] = [
+            r for r in rows if (r[0], r[1], r[2].version) != (reducer, fingerprint, row.version)
+        ]
         rows.append((reducer, fingerprint, row))
         mine = sorted(r[2].version for r in rows if r[:2] == (reducer, fingerprint))
         too_old = set(mine[:-SNAPSHOTS_KEPT])

@@ -94,7 +94,8 @@ class MemoryLedger:
             version = len(log.streams.get(part.stream, ()))
             position = len(log.events)
             rows.append(
-                (version + 1, position + 1, len(part.events)) if part.events
+                (version + 1, position + 1, len(part.events))
+                if part.events
                 else (version, position, 0)
             )
             for prepared in part.events:

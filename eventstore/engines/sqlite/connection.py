@@ -64,8 +64,15 @@ def connect_writer(path: str, synchronous: str, busy_timeout_seconds: float) -> 
 
 def settings_of(connection: sqlite3.Connection) -> dict[str, Any]:
     """The settings in force on a connection, read back from SQLite."""
-    names = ("journal_mode", "synchronous", "wal_autocheckpoint", "journal_size_limit",
-             "page_size", "cache_size", "busy_timeout")
+    names = (
+        "journal_mode",
+        "synchronous",
+        "wal_autocheckpoint",
+        "journal_size_limit",
+        "page_size",
+        "cache_size",
+        "busy_timeout",
+    )
     return {name: connection.execute(f"PRAGMA {name}").fetchone()[0] for name in names}
 
 
@@ -186,5 +193,3 @@ def _read_back(connection: sqlite3.Connection, path: str, synchronous: int) -> N
             f"{path}: asked for WAL and synchronous {synchronous},"
             f" SQLite runs {found['journal_mode']} and {found['synchronous']}"
         )
-
-

@@ -144,8 +144,12 @@ class SqliteEngine:
         """See `Engine`."""
 
         def job(connection: sqlite3.Connection) -> bool:
-            args = {**_place(connection, tenant, row), "position": row.position,
-                    "hash": row.hash, "token": row.fencing_token}
+            args = {
+                **_place(connection, tenant, row),
+                "position": row.position,
+                "hash": row.hash,
+                "token": row.fencing_token,
+            }
             return connection.execute(sql.SAVE_CHECKPOINT, args).rowcount == 1
 
         return bool(await self._writer.run(job))
@@ -157,8 +161,14 @@ class SqliteEngine:
 
         def job(connection: sqlite3.Connection) -> CheckpointRow | None:
             place = _place(connection, tenant, row)
-            args = {**place, "hash": row.hash, "holder": row.holder, "now": now_us,
-                    "token": row.fencing_token, "until": row.lease_until_us}
+            args = {
+                **place,
+                "hash": row.hash,
+                "holder": row.holder,
+                "now": now_us,
+                "token": row.fencing_token,
+                "until": row.lease_until_us,
+            }
             if connection.execute(sql.TAKE_LEASE, args).rowcount != 1:
                 return None
             found = connection.execute(sql.LOAD_CHECKPOINT, tuple(place.values())).fetchone()
@@ -194,13 +204,24 @@ class SqliteEngine:
         def job(connection: sqlite3.Connection) -> None:
             connection.execute(
                 sql.SAVE_SNAPSHOT,
-                (found[0], reducer, fingerprint, row.version, row.position, row.state,
-                 row.state_hash),
+                (
+                    found[0],
+                    reducer,
+                    fingerprint,
+                    row.version,
+                    row.position,
+                    row.state,
+                    row.state_hash,
+                ),
             )
             connection.execute(
                 sql.PRUNE_SNAPSHOTS,
-                {"stream": found[0], "reducer": reducer, "fingerprint": fingerprint,
-                 "kept": SNAPSHOTS_KEPT},
+                {
+                    "stream": found[0],
+                    "reducer": reducer,
+                    "fingerprint": fingerprint,
+                    "kept": SNAPSHOTS_KEPT,
+                },
             )
 
         await self._writer.run(job)
@@ -268,6 +289,7 @@ class SqliteEngine:
         await self._writer.close()
         self._wake()
         await self._reader.close()
+        await self._writer.disconnect()
 
     def _wake(self) -> None:
         for waiter in self._waiters:
@@ -297,8 +319,12 @@ def _place(connection: sqlite3.Connection, tenant: str, row: CheckpointRow) -> d
         tenant_id = connection.execute(sql.INSERT_TENANT, (tenant,)).lastrowid
     else:
         (tenant_id,) = found
-    return {"tenant": tenant_id, "name": row.name, "generation": row.generation,
-            "partition": row.partition}
+    return {
+        "tenant": tenant_id,
+        "name": row.name,
+        "generation": row.generation,
+        "partition": row.partition,
+    }
 
 
 def _prefix_end(prefix: str) -> str | None:

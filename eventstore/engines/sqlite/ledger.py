@@ -160,7 +160,9 @@ class SqliteLedger:
         for event_id in ids:
             row = self._run(sql.FIND_EVENT_BY_ID, (owner.id, event_id)).fetchone()
             if row is not None:
-                prefetch_names(lambda query, args: self._run(query, args).fetchall(), [row], streams, types)
+                prefetch_names(
+                    lambda query, args: self._run(query, args).fetchall(), [row], streams, types
+                )
                 stream = streams[row[1]]
                 tail = envelope_of(row, stream, types[row[4]])
                 found[event_id] = StoredEvent(stream, row[2], row[0], row[6], tail, row[16])
@@ -270,8 +272,7 @@ class SqliteLedger:
         if None in tags or (types and not any(types)):
             return False
         # One type at a time: each is a single seek in its index.
-        for type_id in [t for t in types if t is not None] or [None]:
-            chosen = [] if type_id is None else [type_id]
+        for chosen in [[type_id] for type_id in types if type_id is not None] or [[]]:
             statement = sql.positions_of(len(tags), len(chosen))
             args = (*tags, *chosen, tenant.id, after, tenant.position, 1)
             if self._run(statement, args).fetchone() is not None:
@@ -305,7 +306,7 @@ class SqliteLedger:
 
     def _add_stream(self, tenant_id: int, name: str) -> _Stream:
         if self._last_stream_id < 0:
-            (self._last_stream_id,) = self._run(sql.LAST_STREAM_ID).fetchone()
+            self._last_stream_id = self._run(sql.LAST_STREAM_ID).fetchone()[0]
         self._last_stream_id += 1
         found = self._streams[tenant_id, name] = _Stream(self._last_stream_id, 0, False)
         return found
@@ -344,7 +345,7 @@ class SqliteLedger:
         self._streams: dict[tuple[int, str], _Stream] = {}
         self._types: dict[str, int] = {}
         self._tags: dict[tuple[int, str], int] = {}
-        self._last_stream_id = -1
+        self._last_stream_id: int = -1
 
     def _clear_buffers(self) -> None:
         self._events: list[Any] = []  # the values of all rows, one after the other

@@ -28,9 +28,7 @@ class SqliteOptions(Protocol):
     def queue_bytes_max(self) -> int: ...
 
 
-async def open_sqlite(
-    path: str, options: SqliteOptions, clock: Callable[[], int]
-) -> SqliteEngine:
+async def open_sqlite(path: str, options: SqliteOptions, clock: Callable[[], int]) -> SqliteEngine:
     """Opens the file, made or migrated where needed. If cancelled, nothing stays open."""
     opening = asyncio.ensure_future(asyncio.to_thread(_open_file, path, options))
     try:

@@ -107,7 +107,7 @@ class Reader:
         async with self._borrow() as connection:
             rows = await self._fetch(connection, statement, (found[0], after, limit))
             names = await self._learn_names(connection, rows)
-        if not rows and (1 < after if backwards else after < found[1]):
+        if not rows and (after > 1 if backwards else after < found[1]):
             raise Corrupt(
                 f"stream {stream!r}: its head says version {found[1]}, an event is missing",
                 kind="gap",
@@ -278,5 +278,3 @@ class Reader:
             return await connection.execute_fetchall(statement, args)  # type: ignore[return-value]
         except sqlite3.Error as exc:
             raise translate(exc, self._path) from exc
-
-

@@ -23,8 +23,19 @@ _NAMES_MAX = 10_000
 def envelope_of(row: Row, stream: str, event_type: str) -> bytes:
     """The part of a stored row's envelope that its writer knew before the commit."""
     return envelope_tail(
-        row[3], stream, event_type, row[5], row[7], row[8], row[9], row[10], row[11], row[12],
-        row[13], row[14], row[15],
+        row[3],
+        stream,
+        event_type,
+        row[5],
+        row[7],
+        row[8],
+        row[9],
+        row[10],
+        row[11],
+        row[12],
+        row[13],
+        row[14],
+        row[15],
     )
 
 
@@ -61,23 +72,47 @@ def to_events(
     add = events.append
     for row in rows:
         (
-            position, stream_id, version, event_id, type_id, schema_version, recorded_us,
-            occurred_us, actor, causation_id, correlation_id, derived, tags, context,
-            payload_format, subject_key_id, payload, digest,
+            position,
+            stream_id,
+            version,
+            event_id,
+            type_id,
+            schema_version,
+            recorded_us,
+            occurred_us,
+            actor,
+            causation_id,
+            correlation_id,
+            derived,
+            tags,
+            context,
+            payload_format,
+            subject_key_id,
+            payload,
+            digest,
         ) = row[:18]
         try:
             stream, event_type = streams[stream_id], types[type_id]
             before = previous if previous is not None else (row[18] or GENESIS)
             tail = _encode(
                 (
-                    event_id, stream, event_type, schema_version, occurred_us, actor,
-                    causation_id, correlation_id, derived, tags, context, payload_format,
+                    event_id,
+                    stream,
+                    event_type,
+                    schema_version,
+                    occurred_us,
+                    actor,
+                    causation_id,
+                    correlation_id,
+                    derived,
+                    tags,
+                    context,
+                    payload_format,
                     subject_key_id,
                 )
             )
             found = sha256(
-                b"%b[%d,%d,%d,%b%b"
-                % (before, position, version, recorded_us, tail[1:], payload)
+                b"%b[%d,%d,%d,%b%b" % (before, position, version, recorded_us, tail[1:], payload)
             ).digest()
         except (KeyError, TypeError, ValueError) as exc:
             raise _damaged(row, streams) from exc
@@ -87,8 +122,18 @@ def to_events(
             previous = digest
         add(
             RecordedEvent(
-                position, stream, version, event_id, event_type, schema_version, payload,
-                recorded_us, occurred_us, actor, causation_id, correlation_id,
+                position,
+                stream,
+                version,
+                event_id,
+                event_type,
+                schema_version,
+                payload,
+                recorded_us,
+                occurred_us,
+                actor,
+                causation_id,
+                correlation_id,
                 () if derived is None else _decode_names(derived),
                 () if tags is None else (_names.get(tags) or _remember(tags)),
                 context,

@@ -14,7 +14,8 @@ PAYLOAD_COLUMN = 16
 """Where the payload stands in a row of `EVENT_COLUMNS`; its size bounds a page."""
 
 _PREVIOUS = (
-    ", (SELECT p.hash FROM events p WHERE p.tenant_id = e.tenant_id AND p.position = e.position - 1)"
+    ", (SELECT p.hash FROM events p"
+    "  WHERE p.tenant_id = e.tenant_id AND p.position = e.position - 1)"
 )
 
 # --- judging and writing, on the owner's connection
@@ -117,8 +118,12 @@ READ_CAUSED = (
     " WHERE c.tenant_id = ? AND c.cause_id = ? AND c.position > ? ORDER BY c.position LIMIT ?"
 )
 HASH_AT = "SELECT hash FROM events WHERE tenant_id = ? AND position = ?"
-NAMES_OF_STREAMS = "SELECT stream_id, name FROM streams WHERE stream_id IN (SELECT value FROM json_each(?))"
-NAMES_OF_TYPES = "SELECT type_id, name FROM event_types WHERE type_id IN (SELECT value FROM json_each(?))"
+NAMES_OF_STREAMS = (
+    "SELECT stream_id, name FROM streams WHERE stream_id IN (SELECT value FROM json_each(?))"
+)
+NAMES_OF_TYPES = (
+    "SELECT type_id, name FROM event_types WHERE type_id IN (SELECT value FROM json_each(?))"
+)
 LIST_STREAMS = (
     "SELECT name, version, first_recorded_at, recorded_at FROM streams"
     " WHERE tenant_id = ? AND name > ? AND name >= ? AND (? IS NULL OR name < ?) AND version > 0"
@@ -217,7 +222,9 @@ def positions_of(tags: int, types: int) -> str:
                 " AND position = t0.position)"
             )
         if types:
-            source += f" JOIN events e ON e.tenant_id = ?{tags + types + 1} AND e.position = t0.position"
+            source += (
+                f" JOIN events e ON e.tenant_id = ?{tags + types + 1} AND e.position = t0.position"
+            )
     else:
         source, where, position = "FROM events e", f"e.tenant_id = ?{types + 1}", "e.position"
     if types:

@@ -83,7 +83,8 @@ class Writer:
     async def _commit_later(self, call: Call) -> Outcome:
         while self._is_full(call.payload_bytes):
             await self._wait_for_room()
-        return await self._hand_over(call)
+        outcome: Outcome = await self._hand_over(call)
+        return outcome
 
     def _hand_over(self, work: Call | Job) -> asyncio.Future[Any]:
         if self._closed:
@@ -115,11 +116,21 @@ class Writer:
         self._go.release()
         await self._loop.run_in_executor(None, self._thread.join)
 
+    async def disconnect(self) -> None:
+        """Closes the connection, after `close` and after every reader. The last connection that
+        may write folds the write-ahead log into the file and removes it; a read-only one cannot,
+        and a copy of the file alone would lack what stands there."""
+        await self._loop.run_in_executor(None, self._connection.close)
+
     def _is_full(self, size: int) -> bool:
         # A call larger than the whole bound goes through when it is alone.
-        return not self._closed and self._appends_waiting > 0 and (
-            self._appends_waiting >= self._appends_max
-            or self._bytes_waiting + size > self._bytes_max
+        return (
+            not self._closed
+            and self._appends_waiting > 0
+            and (
+                self._appends_waiting >= self._appends_max
+                or self._bytes_waiting + size > self._bytes_max
+            )
         )
 
     async def _wait_for_room(self) -> None:
@@ -144,7 +155,6 @@ class Writer:
         while True:
             batch = self._take()
             if not batch:
-                self._connection.close()
                 return
             calls = [item for item in batch if isinstance(item.work, Call)]
             if calls:

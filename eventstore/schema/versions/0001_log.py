@@ -4,6 +4,8 @@ Later revisions only add nullable columns to `events`; there is no way down, bec
 never made older.
 """
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -16,7 +18,7 @@ text = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 blob = sa.LargeBinary()
 
 
-def _column(name: str, kind: sa.types.TypeEngine, **options: object) -> sa.Column:
+def _column(name: str, kind: Any, **options: Any) -> sa.Column[Any]:
     return sa.Column(name, kind, nullable=False, **options)
 
 
