@@ -17,7 +17,6 @@ import msgspec
 from ...calls import CALL_SCOPE, Call, Prepared, StreamAppend, Written
 from ...envelope import GENESIS, chain
 from ...errors import Corrupt
-from ...errors import Corrupt
 from ...judge import StoredEvent, StoredKey
 from ...query import Query
 from . import statements as sql
