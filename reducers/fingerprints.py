@@ -13,6 +13,7 @@ import inspect
 import linecache
 from collections import ChainMap
 from collections.abc import Iterator
+from contextlib import suppress
 from hashlib import sha256
 from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, get_args
@@ -35,10 +36,9 @@ def fingerprint(reducer: Reducer[Any]) -> str:
     """32 hex digits for the reducer as it is now. Where the source of a handler cannot be had
     (an interactive session, a frozen program), the version alone stands for the code."""
     digest = sha256(f"version {reducer.version}\n".encode())
-    try:
-        lines = [*_initial(reducer), *_code(reducer), *_upcasts(reducer)]
-    except _NoSource:
-        lines = []
+    lines = [*_initial(reducer)]
+    with suppress(_NoSource):
+        lines += [*_code(reducer), *_upcasts(reducer)]
     for line in lines:
         digest.update(line.encode())
         digest.update(b"\n")

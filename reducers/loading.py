@@ -159,8 +159,6 @@ async def _snapshot(
         if found is None:
             return begin
         bound = found.version - 1
-        if found.position > until.position:
-            continue
         if not await _stands(store, stream, found, until):
             continue
         loaded = decoded(reducer, stream, found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import math
 from typing import Any
 
@@ -45,6 +46,14 @@ class Card(msgspec.Struct, frozen=True, rename="camel"):
 class Model(BaseModel):
     title: str = ""
     items: list[Any] = []
+
+
+class Maybe(msgspec.Struct, frozen=True):
+    number: int | msgspec.UnsetType = msgspec.UNSET
+
+
+class One(enum.IntEnum):
+    ONE = 1
 
 
 class Sparse(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -149,6 +158,10 @@ def test_states_differ_then_the_changes_are_the_ones_a_person_would_name(
         ({"a": Map({"x": Card()})}, {"a": Map({"x": Card("t"), "y": Card()})}),
         (PersistentList(range(100)), PersistentList(range(100)).set(50, "x").append(1)),
         ((), {"a": 1}),
+        ({"a": Maybe()}, {"a": Maybe(1)}),
+        ({"a": One.ONE}, {"a": True}),
+        ({"a": One.ONE}, {"a": 1}),
+        ({1: Maybe()}, {1: Maybe(2)}),
     ],
 )
 def test_states_are_of_classes_then_the_patch_speaks_of_their_json_form(

@@ -129,17 +129,18 @@ def test_file_is_edited_after_loading_then_the_fingerprint_is_not_that_of_the_ne
 
 
 def test_source_cannot_be_had_then_the_version_alone_counts() -> None:
-    """Code without a file is told apart by its version only."""
+    """Code without a file is told apart by its version only; its initial state is still seen."""
 
-    def made(body: str, version: int) -> str:
+    def made(body: str, version: int, initial: int = 0) -> str:
         scope: dict[str, object] = {}
         exec(f"def handler(state, event): return {body}", scope)  # noqa: S102  # that is the test
-        reducer = Reducer("r", 0, version=version)
+        reducer = Reducer("r", initial, version=version)
         reducer.on("a")(scope["handler"])
         return reducer.fingerprint()
 
     assert made("state + 1", 1) == made("state + 2", 1)
     assert made("state + 1", 1) != made("state + 1", 2)
+    assert made("state + 1", 1) != made("state + 1", 1, initial=5)
 
 
 def test_upcasters_or_event_class_change_then_the_fingerprint_does() -> None:

@@ -418,3 +418,26 @@ async def test_head_moves_while_loading_then_the_state_matches_its_version(
     loaded = await board(None).load(store, "s")
     assert loaded.version == 151
     assert loaded.state == await expected(store, "s", loaded.version)
+
+
+async def test_moment_is_early_then_the_rest_of_the_stream_is_not_read(
+    store: EventStore, clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Looking at the beginning of a long stream costs what the beginning costs."""
+    await store.append("s", cards(150))
+    clock.move(1)
+    await store.append("s", cards(150))
+    pages = type(store.read("s")).pages
+    read = 0
+
+    async def counted(self: Any) -> AsyncIterator[Any]:
+        nonlocal read
+        async for page in pages(self):
+            read += len(page)
+            yield page
+
+    monkeypatch.setattr("eventstore.reading.Events.pages", counted)
+    for at in (Version(50), Position(50)):
+        read = 0
+        assert (await board(None).load(store, "s", at)).version == 50
+        assert read <= 100
