@@ -4,8 +4,8 @@ What a block's language means is decided here and run by `running`. The conventi
 
 - ``python`` blocks of a page are run in order and share their names. `await` may stand at the top
   level, as in ``python -m asyncio``.
-- a ``text`` block right behind a ``python`` block is what that block prints, all of it; ``...``
-  stands for anything.
+- a ``text`` block right behind a ``python`` block is what that block prints, all of it. ``...``
+  stands for anything, a UUID for any UUID, and a time of day for any.
 - ``console`` blocks hold commands behind ``$``, each followed by what it prints; a line that ends
   with a backslash goes on in the next one.
 - a block with ``title="name"`` behind its language is a file of that name in the page's folder.
@@ -101,10 +101,26 @@ def commands_of(block: Block) -> list[Command]:
     return found
 
 
+_ANY = re.compile(
+    r"\.\.\.|[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"
+    r"|\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:\.\d+)?"
+)
+
+
 def matches(expected: str, printed: str) -> bool:
-    """Whether what was printed is what the page shows; ``...`` stands for anything."""
-    parts = [re.escape(part) for part in _trimmed(expected).split("...")]
-    return re.fullmatch(".*?".join(parts), _trimmed(printed), re.DOTALL) is not None
+    """Whether what was printed is what the page shows."""
+    shown, pattern, end = _trimmed(expected), "", 0
+    for found in _ANY.finditer(shown):
+        pattern += re.escape(shown[end : found.start()]) + _any_like(found[0])
+        end = found.end()
+    pattern += re.escape(shown[end:])
+    return re.fullmatch(pattern, _trimmed(printed), re.DOTALL) is not None
+
+
+def _any_like(text: str) -> str:
+    if text == "...":
+        return ".*?"
+    return re.sub(r"[0-9a-f]+", "[0-9a-f]+", text)
 
 
 def _trimmed(text: str) -> str:

@@ -19,7 +19,7 @@ from types import ModuleType
 
 from cli import main
 
-from .pages import Block, Command, blocks_of, commands_of, matches, name_of
+from .pages import Block, Command, blocks_of, commands_of, matches
 
 NOT_RUN = ("make", "pip", "git", "sudo", "apt-get")
 """Commands that set a machine up: they are shown and never run here. `make demo` and `make test`
@@ -77,7 +77,7 @@ class Page:
                 elif block.language == "jsonl":
                     [json.loads(line) for line in block.body.splitlines()]
         left = [each.name for each in threading.enumerate() if each.name.startswith("eventstore ")]
-        assert not left, f"{name_of(self.path)}: leaves a store open ({', '.join(left)})"
+        assert not left, f"{self.path}: leaves a store open ({', '.join(left)})"
         return len(blocks)
 
     def _python(self, block: Block, runner: asyncio.Runner) -> None:
@@ -144,7 +144,7 @@ class Page:
         )
 
     def _said(self, line: int, what: str) -> str:
-        return f"{name_of(self.path)}:{line}: {what}"
+        return f"{self.path}:{line}: {what}"
 
 
 def _plain_words(text: str) -> list[str] | None:

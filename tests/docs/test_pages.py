@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,9 @@ def test_block_has_a_language_then_it_is_one_that_is_checked(page: Path) -> None
         ("a", "a\nb", False),
         ("", "a", False),
         ("a...c", "a b", False),
+        ("at 2026-11-21 11:33:27Z", "at 2027-01-02 03:04:05Z", True),
+        ("at 2026-11-21 11:33:27Z", "at noon", False),
+        ("01a1fdda-f851-77c7-8a2b-0a1b2c3d4e5f", "01a1fdda-f898-7766-acff-000000000000", True),
     ],
 )
 def test_output_is_compared_then_only_dots_stand_for_anything(
@@ -57,25 +61,40 @@ def test_output_is_compared_then_only_dots_stand_for_anything(
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "told"),
     [
-        "```python\nprint(1)\n```\n",
-        "```python\nprint(1)\n```\n\n```text\n2\n```\n",
-        "```python\nassert False\n```\n",
-        "```console\n$ eventstore streams\n```\n",
-        "```console\n$ unheard-of\n```\n",
-        "```json\n{]\n```\n",
-        "```python\nstore = await EventStore.open('sqlite:///left.db')\n```\n",
+        ("```python\nprint(1)\n```\n", "it prints"),
+        ("```python\nprint(1)\n```\n\n```text\n2\n```\n", "it prints"),
+        ("```python\nassert 1 == 2, 'no'\n```\n", "no"),
+        ("```console\n$ eventstore streams\n...\n```\n", "exit code 1"),
+        ("```console\n$ echo a\nb\n```\n", "it prints"),
+        ("```console\n$ unheard-of\n```\n", "in no list"),
+        ("```json\n{]\n```\n", "property name"),
+        ("```jsonl\n{}\n}\n```\n", "Expecting value"),
     ],
-    ids=["silent", "other", "fails", "exit-code", "unknown", "json", "left-open"],
+    ids=["silent", "other", "fails", "exit-code", "command", "unknown", "json", "jsonl"],
 )
 def test_page_is_wrong_then_it_is_told(
-    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    text: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The check of pages can fail, in each way that it promises to."""
     monkeypatch.chdir(tmp_path)
     page = tmp_path / "page.md"
     page.write_text(text)
-    monkeypatch.setattr("tests.docs.running.name_of", str)
-    with pytest.raises((AssertionError, ValueError, NameError)):
+    with pytest.raises((AssertionError, ValueError), match=told):
         Page(page, tmp_path).run()
+
+
+def test_page_leaves_a_store_open_then_it_is_told(tmp_path: Path) -> None:
+    """A store's threads are seen by their names."""
+    page = tmp_path / "page.md"
+    page.write_text("Nothing to run.\n")
+    end = threading.Event()
+    left = threading.Thread(target=end.wait, name="eventstore left.db")
+    left.start()
+    try:
+        with pytest.raises(AssertionError, match=r"left\.db"):
+            Page(page, tmp_path).run()
+    finally:
+        end.set()
+        left.join()
