@@ -85,7 +85,7 @@ class ClaudeCode:
             agent_name=text_of(row.get("agentId")),
             provider_name="anthropic",
             source={"kind": KIND},
-            attributes=attributes,
+            attributes=attributes or None,
             occurred_at=time_of(row.get("timestamp")),
         )
 

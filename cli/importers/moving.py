@@ -47,7 +47,7 @@ def take_apart(at: At, record: Json, datas: Sequence[Mapping[str, Json]]) -> dic
     The values are found by themselves: a container that is the very object which stands in the
     record, a long text that is equal, a text that is the JSON of a call's arguments.
     """
-    if len(datas) == 1 and datas[0].get("record") is record:
+    if len(datas) == 1 and "record" in datas[0] and datas[0]["record"] is record:
         return {"at": at, "moved": {"": "0/record"}}
     places = _Places()
     for offset, data in enumerate(datas):
@@ -56,6 +56,7 @@ def take_apart(at: At, record: Json, datas: Sequence[Mapping[str, Json]]) -> dic
         if isinstance(arguments, dict):
             text = encode_sorted(arguments).decode()
             if len(text) >= _MOVED_CHARACTERS_MIN // 2:
+                places.characters += len(text)
                 places.texts.setdefault(text, f"{_JSON}{offset}/tool_call_arguments")
     taken: dict[str, Place] = {}
     rest = _without(record, "", places, taken)

@@ -53,7 +53,7 @@ class OpenAi:
             conversation_id=text_of(fields.get("id")),
             title=text_of(fields.get("title")),
             source={"kind": self.kind},
-            attributes=fields,
+            attributes=fields or None,
         )
 
     def record(self, record: Json) -> list[NewEvent]:

@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import msgspec
 
 from eventstore import InvalidEvent, NewEvent, canonical
+
+from .splitting import is_closed
 
 Json = Any
 
@@ -102,6 +104,8 @@ def _parse_leniently(raw: bytes) -> Refused | Broken:
         reason = _why_not(text)
     except json.JSONDecodeError as exc:
         return Broken(f"no JSON: {exc.msg} at column {exc.colno}")
+    except RecursionError:
+        return Refused("too deep") if is_closed(raw) else Broken("no JSON: a bracket is not closed")
     except ValueError:
         return Refused("an integer with too many digits")
     return Refused(reason or "not readable without loss")
@@ -110,33 +114,25 @@ def _parse_leniently(raw: bytes) -> Refused | Broken:
 def _why_not(raw: bytes | str) -> str | None:
     """What in this JSON would not come back from the store; None when nothing was found.
 
-    Raises `json.JSONDecodeError` for what is no JSON.
+    Raises `json.JSONDecodeError` for what is no JSON, `RecursionError` for what is too deep.
     """
-    try:
-        value = json.loads(raw, object_pairs_hook=_once, parse_constant=_no_number)
-    except _WouldBeLost as exc:
-        return str(exc)
-    except RecursionError:
-        return "too deep"
+    lost: list[str] = []
+
+    def once(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            lost.append("an object has a key twice")
+        return found
+
+    def no_number(name: str) -> None:
+        lost.append(f"{name} is no JSON number")
+
+    # It is read to its end, because what follows may be no JSON at all.
+    value = json.loads(raw, object_pairs_hook=once, parse_constant=no_number)
+    if lost:
+        return lost[0]
     try:
         canonical.encode(value, "$")
     except InvalidEvent as exc:
         return str(exc).rsplit(": ", 1)[-1]
-    except RecursionError:
-        return "too deep"
     return None
-
-
-class _WouldBeLost(Exception):
-    """A parser would read this without an error, and lose it."""
-
-
-def _once(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise _WouldBeLost("an object has a key twice")
-    return found
-
-
-def _no_number(name: str) -> NoReturn:
-    raise _WouldBeLost(f"{name} is no JSON number")

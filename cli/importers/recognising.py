@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from . import adk, claude_code, openai, tau2_bench
-from .parsing import Broken, Json, Parsed, parse_record
+from .parsing import Broken, Json, Parsed, Refused, parse_record
 from .splitting import Unreadable, elements, first_byte, line_of, members
 
 BOM: Final = b"\xef\xbb\xbf"
@@ -57,14 +57,15 @@ def recognise(path: Path) -> Recognised | NotRecognised:
         start = first_byte(head)
         if not start:
             return NotRecognised("empty")
+        if start not in b"{[":
+            return _by_rows(_rows(head)) or NotRecognised("neither JSON nor JSON Lines")
+        # The first line is needed whole: it tells a document over several lines from rows.
+        head += file.readline()
         rows = _rows(head)
-        first = rows[0] if rows else None
-        if isinstance(first, Broken):
-            if start not in b"{[":
-                return _by_rows(rows) or NotRecognised("neither JSON nor JSON Lines")
+        if isinstance(rows[0], Broken):
             return _document_of(head + file.read(), rows)
     if len(rows) == 1 and not _has_more(head):
-        found = _by_value(first, lines=False)
+        found = _by_value(rows[0], lines=False)
         return found or NotRecognised("JSON, but no session of a known source")
     return _by_rows(rows) or NotRecognised("JSON Lines, but no session of a known source")
 
@@ -75,12 +76,12 @@ def _rows(head: bytes) -> list[Json | Broken]:
     for line in head.splitlines()[:_LINES_LOOKED_AT]:
         if line.strip():
             parsed = parse_record(line)
-            values.append(parsed.value if isinstance(parsed, Parsed) else _lenient(parsed))
+            values.append(_sketch(line) if isinstance(parsed, Refused) else _value(parsed))
     return values
 
 
-def _lenient(parsed: object) -> Json | Broken:
-    return parsed if isinstance(parsed, Broken) else None
+def _value(parsed: Parsed | Broken) -> Json | Broken:
+    return parsed.value if isinstance(parsed, Parsed) else parsed
 
 
 def _has_more(head: bytes) -> bool:
@@ -149,23 +150,16 @@ def _document_of(content: bytes, rows: list[Json | Broken]) -> Recognised | NotR
     return found or NotRecognised("JSON, but no session of a known source")
 
 
-def _sketch(content: bytes) -> Json:
-    if first_byte(content) == b"[":
-        return [_sketch_of_element(raw) for raw in elements(content)[:1]]
-    sketch: dict[str, Json] = {}
-    for key, _, raw in members(content):
-        start = first_byte(raw)
-        if start == b"[":
-            sketch[key] = [_sketch_of_element(item) for item in elements(raw)[:1]]
-        else:
-            sketch[key] = {} if start == b"{" else None
-    return sketch
-
-
-def _sketch_of_element(raw: bytes) -> Json:
-    if first_byte(raw) != b"{":
-        return None
-    return {
-        key: "text" if first_byte(value) == b'"' else [] if first_byte(value) == b"[" else None
-        for key, _, value in members(raw)
-    }
+def _sketch(content: bytes, depth: int = 0) -> Json:
+    """The outermost levels of a value of any size: of each array the first element, and of what
+    is deeper (or what the store would refuse) only which kind it is. Raises `Unreadable`."""
+    start = first_byte(content)
+    if start == b"[":
+        return [_sketch(raw, depth + 1) for raw in elements(content)[:1]] if depth < 3 else []
+    if start == b"{":
+        fields = members(content) if depth < 3 else []
+        return {key: _sketch(raw, depth + 1) for key, _, raw in fields}
+    parsed = parse_record(content)
+    if isinstance(parsed, Parsed):
+        return parsed.value
+    return "" if start == b'"' else None

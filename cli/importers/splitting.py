@@ -99,6 +99,15 @@ def line_of(document: bytes, offset: int) -> int:
     return document.count(b"\n", 0, offset) + 1
 
 
+def is_closed(document: bytes) -> bool:
+    """Whether the bytes are one value with all its brackets closed and nothing behind it."""
+    try:
+        _end(document, _value(document, 0)[1])
+    except Unreadable:
+        return False
+    return True
+
+
 def first_byte(document: bytes) -> bytes:
     """The first byte that is no white space: ``{``, ``[`` or another one; empty when none is."""
     at = _skip(document, 0)

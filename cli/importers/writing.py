@@ -405,7 +405,7 @@ class Importer:
 
 def _comes_back(parsed: Parsed, events: Iterable[NewEvent]) -> bool:
     datas = [event.data for event in events]
-    if datas[0].get("record") is parsed.value:
+    if "record" in datas[0] and datas[0]["record"] is parsed.value:
         return True
     try:
         again = put_together(datas[0][SOURCE_RECORD], datas)
