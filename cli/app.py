@@ -10,13 +10,14 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from .exits import ExitCode, explain, traceback_wanted
+from .exits import ExitCode, explain, traceback_wanted, wrong_usage
 
 COMMANDS: dict[str, str] = {
     "demo": "demo:demo_command",
@@ -61,11 +62,15 @@ class CommandGroup(TyperGroup):
             raise _PipeClosed from None
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """As typer does; a mistyped name is compared with all names, loaded or not."""
-        if args and args[0] not in COMMANDS:
-            for name in COMMANDS:
-                self.get_command(ctx, name)
-        return super().resolve_command(ctx, args)
+        """As typer does; a name that is none is compared with all names, loaded or not."""
+        name = args[0]
+        if name in COMMANDS or name.startswith("-") or ctx.resilient_parsing:
+            return super().resolve_command(ctx, args)
+        close = get_close_matches(name, COMMANDS, n=1)
+        raise wrong_usage(
+            f"no command {name!r}",
+            f"did you mean {close[0]!r}?" if close else "see eventstore --help",
+        )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -80,7 +80,9 @@ def log_command(
     ] = "0",
     limit: Annotated[
         int | None,
-        typer.Option("--limit", "-n", min=0, metavar="N", help="At most so many events.", show_default=False),
+        typer.Option(
+            "--limit", "-n", min=0, metavar="N", help="At most so many events.", show_default=False
+        ),
     ] = None,
     reverse: Annotated[bool, typer.Option("--reverse", help="Newest first.")] = False,
     follow: Annotated[

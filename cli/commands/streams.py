@@ -34,7 +34,9 @@ def streams_command(
     ] = "",
     limit: Annotated[
         int | None,
-        typer.Option("--limit", "-n", min=0, metavar="N", help="At most so many streams.", show_default=False),
+        typer.Option(
+            "--limit", "-n", min=0, metavar="N", help="At most so many streams.", show_default=False
+        ),
     ] = None,
     store: StoreOption = DEFAULT_URL,
     tenant: TenantOption = None,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from cli import main
+from eventstore import EventStore, NewEvent
 
 
 @dataclass(frozen=True)
@@ -40,10 +43,27 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     return call
 
 
+@pytest.fixture(scope="session")
+def boards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store that is made once: ``board/7`` with three events."""
+    path = tmp_path_factory.mktemp("boards") / "eventstore.db"
+    events = [
+        NewEvent("task.added", {"task_id": "1", "title": "Book a room"}),
+        NewEvent("task.changed", {"task_id": "1", "status": "completed"}),
+        NewEvent("task.added", {"task_id": "2", "title": "Order food"}),
+    ]
+
+    async def fill() -> None:
+        async with EventStore.open(f"sqlite:///{path}") as store:
+            for event in events:
+                await store.append("board/7", [event])
+
+    asyncio.run(fill())
+    return path
+
+
 @pytest.fixture
-def board(run: Run) -> Run:
-    """The same, on a store that holds ``board/7`` with three events."""
-    run("append", "board/7", "task.added", '{"task_id": "1", "title": "Book a room"}')
-    run("append", "board/7", "task.changed", '{"task_id": "1", "status": "completed"}')
-    run("append", "board/7", "task.added", '{"task_id": "2", "title": "Order food"}')
+def board(run: Run, boards: Path) -> Run:
+    """The command, in a folder with a copy of that store where it looks for one."""
+    shutil.copy(boards, boards.name)
     return run

@@ -1,0 +1,78 @@
+"""Every command explains itself with examples that work."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from cli import main
+from cli.app import COMMANDS
+
+from .conftest import Command
+
+OTHERS = {"import", "export"}
+"""Their examples need source files, and run beside the importers' own tests."""
+
+LINE = re.compile(r"^ +\$ (.+)$", re.MULTILINE)
+
+
+def help_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """What --help says, asked inside this process to save starting another."""
+    assert main([*arguments, "--help"]) == 0
+    return capsys.readouterr().out
+
+
+def test_help_then_every_command_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    """eventstore --help names all commands, each with a sentence."""
+    shown = help_of(capsys)
+    for name in COMMANDS:
+        assert re.search(rf"^  {name} +\w", shown, re.MULTILINE), name
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_of_a_command_then_examples_and_shared_options(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every command's help has an example of itself, and the options that all share."""
+    shown = help_of(capsys, name)
+    assert any(f"eventstore {name} " in f"{line} " for line in LINE.findall(shown))
+    for option in ("--store URL", "--tenant NAME", "--json"):
+        assert option in shown
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in OTHERS])
+def test_examples_of_a_command_then_they_run(
+    name: str, board: Command, shell: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever pastes an example sees it work."""
+    for example in LINE.findall(help_of(capsys, name)):
+        ran = shell(example)
+        assert (ran.returncode, ran.stderr) == (0, ""), example
+        assert ran.stdout, example
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_then_a_how_to_page(name: str) -> None:
+    """A command that is not written about does not exist for its users."""
+    page = Path(__file__).parents[2] / "docs" / "how-to" / f"cli-{name}.md"
+    assert f"$ eventstore {name}" in page.read_text()
+
+
+@pytest.mark.parametrize("shell_name", ["bash", "zsh", "fish"])
+def test_completion_asked_for_then_a_script(shell_name: str, command: Command) -> None:
+    """Every common shell is given its completion script."""
+    ran = command("--show-completion", shell_name)
+    assert ran.returncode == 0
+    assert "_EVENTSTORE_COMPLETE" in ran.stdout
+
+
+def test_stream_name_begun_then_completed(board: Command) -> None:
+    """The shell completes names of streams out of the store."""
+    ran = board(
+        _EVENTSTORE_COMPLETE="complete_bash",
+        COMP_WORDS="eventstore state boa",
+        COMP_CWORD="2",
+    )
+    assert ran.stdout.split() == ["board/7", "board/8"]
