@@ -14,6 +14,24 @@ if TYPE_CHECKING:
 NEWEST = "0001"
 """The revision that this code reads and writes."""
 
+TABLES = (
+    "checkpoints",
+    "event_causes",
+    "event_tags",
+    "event_types",
+    "events",
+    "events_json",
+    "heads",
+    "idempotency_keys",
+    "snapshots",
+    "store_info",
+    "streams",
+    "tags",
+    "tenants",
+)
+"""Tables and views of the schema: a database that has one of them but no revision of ours is
+another program's."""
+
 _HERE = Path(__file__).parent
 
 

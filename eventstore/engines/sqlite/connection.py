@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from ...errors import InvalidEvent, SchemaTooNew, StorageFailed
+from ...errors import InvalidEvent, StorageFailed
 from ...limits import CHECKPOINT_WAL_PAGES, PAGE_BYTES_MAX, WAL_BYTES_MAX
 from .errors import translate
+from .migrating import check_file
 from .statements import PAYLOAD_COLUMN
 
 SYNCHRONOUS = {"NORMAL": 1, "FULL": 2, "EXTRA": 3}
@@ -29,7 +30,7 @@ several processes, a checkpoint that meets a write at the wrong instant can lose
 def connect_writer(path: str, synchronous: str, busy_timeout_seconds: float) -> sqlite3.Connection:
     """The connection of the file's owner in this process, for use in one other thread.
 
-    Raises `StorageFailed` where a setting that was asked for is not in force.
+    Raises `StorageFailed` where a setting that was asked for is not in force, and as `check_file`.
     """
     wanted = synchronous.upper()
     if wanted not in SYNCHRONOUS:
@@ -45,6 +46,7 @@ def connect_writer(path: str, synchronous: str, busy_timeout_seconds: float) -> 
     except sqlite3.Error as exc:
         raise translate(exc, path) from exc
     try:
+        check_file(path, connection)  # before the switch to WAL, which is a write
         _set_wal(connection, path, busy_timeout_seconds)
         run = connection.execute
         run(f"PRAGMA synchronous = {wanted}")
@@ -106,66 +108,6 @@ class ReadConnection(sqlite3.Connection):
 def read_uri(path: str) -> str:
     """The URI that opens the file for reading only."""
     return f"file:{quote(str(Path(path).absolute()))}?mode=ro"
-
-
-def migrate(path: str, connection: sqlite3.Connection) -> None:
-    """Makes or updates the schema, in one transaction that excludes other processes.
-
-    Raises `SchemaTooNew` for a file that a newer version of this code has written.
-    """
-    from ...schema import NEWEST, known_revisions
-
-    found = _revision(connection)
-    if found == NEWEST:
-        return
-    if found is not None and found not in known_revisions():
-        raise SchemaTooNew(
-            f"{path}: schema revision {found!r} is newer than {NEWEST!r}, which this program knows"
-        )
-    if found is None:
-        taken = connection.execute(
-            "SELECT name FROM sqlite_master WHERE name IN ('events', 'streams', 'heads')"
-        ).fetchone()
-        if taken is not None:
-            raise StorageFailed(f"{path}: has a table {taken[0]!r} that is not an event store's")
-    _upgrade(connection)
-
-
-def _upgrade(connection: sqlite3.Connection) -> None:
-    import sqlalchemy
-    from sqlalchemy.pool import StaticPool
-
-    from ...schema import NEWEST, upgrade
-
-    engine = sqlalchemy.create_engine(
-        "sqlite://", creator=lambda: connection, poolclass=StaticPool, pool_reset_on_return=None
-    )
-    with engine.connect() as wrapped:
-        # The driver's own BEGIN is off (isolation_level=None); this one excludes other processes.
-        wrapped.exec_driver_sql("BEGIN IMMEDIATE")
-        if _revision(connection) != NEWEST:  # another process may have been first
-            upgrade(wrapped)
-            _name_store(connection)
-        wrapped.commit()
-
-
-def _name_store(connection: sqlite3.Connection) -> None:
-    from ...ids import UuidSevens
-
-    connection.execute(
-        "INSERT INTO store_info (only, store_id) VALUES (1, ?) ON CONFLICT DO NOTHING",
-        (UuidSevens()(),),
-    )
-
-
-def _revision(connection: sqlite3.Connection) -> str | None:
-    table = connection.execute(
-        "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'alembic_version'"
-    ).fetchone()
-    if table is None:
-        return None
-    row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-    return None if row is None else str(row[0])
 
 
 def _set_wal(connection: sqlite3.Connection, path: str, timeout_seconds: float) -> None:

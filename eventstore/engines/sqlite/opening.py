@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ...errors import StorageFailed
-from .connection import connect_writer, migrate, settings_of
+from .connection import connect_writer, settings_of
 from .engine import SqliteEngine
 from .errors import translate
+from .migrating import migrate
 from .reader import Reader
 
 
