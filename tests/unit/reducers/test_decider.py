@@ -232,3 +232,24 @@ async def test_decider_or_attempts_are_wrong_then_refused(store: EventStore) -> 
             await Decider(seats(), take).run(store, "s", "ann", attempts=attempts)  # type: ignore[arg-type]  # that is the test
     with pytest.raises(InvalidEvent):
         await Decider(seats(), take).run(store, "s", "ann", idempotency_key="")
+
+
+async def test_key_is_used_between_look_up_and_load_then_its_events_count_once(
+    store: EventStore,
+) -> None:
+    """The state after a command holds its events once, also when they were loaded already."""
+
+    class Overtaken(Meddler):
+        async def lookup(self, stream: str, key: str) -> None:
+            await self.store.append(stream, self.decide(Seats(), "ann"), idempotency_key=key)
+
+    overtaken = Overtaken(store, [])
+    decision = await Decider(seats(), overtaken.decide).run(
+        overtaken,  # type: ignore[arg-type]  # a store in disguise
+        "s",
+        "ann",
+        idempotency_key="k",
+    )
+    assert decision.duplicate
+    assert decision.state == Seats(("ann",), 4)
+    assert overtaken.seen == [0, 1]
