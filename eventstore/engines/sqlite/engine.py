@@ -19,6 +19,7 @@ from ..port import CheckpointRow, Head, LogPage, SnapshotRow, StreamRow
 from . import statements as sql
 from .ledger import stored_key
 from .reader import Reader
+from .turns import Turns
 from .writer import Writer
 
 _log = logging.getLogger("eventstore")
@@ -31,6 +32,7 @@ class SqliteEngine:
         self,
         path: str,
         connection: sqlite3.Connection,
+        turns: Turns,
         reader: Reader,
         settings: dict[str, Any],
         clock: Callable[[], int],
@@ -43,7 +45,7 @@ class SqliteEngine:
         self._waiters: set[asyncio.Future[None]] = set()
         self._poller: asyncio.Task[None] | None = None
         self._closing = False
-        self._writer = Writer(connection, path, clock, appends_max, bytes_max, self._wake)
+        self._writer = Writer(connection, turns, path, clock, appends_max, bytes_max, self._wake)
 
     def commit(self, call: Call) -> Awaitable[Outcome]:
         """See `Engine`."""

@@ -53,6 +53,7 @@ class SqliteLedger:
         self._run_many = connection.executemany
         self._clock = clock
         self._data_version = -1
+        self._last_stream_id: int = -1
         self.written_elsewhere = False
         self._known_keys: set[tuple[int, int, str]] = set()
         self._new_keys: set[tuple[int, int, str]] = set()
@@ -345,7 +346,7 @@ class SqliteLedger:
         self._streams: dict[tuple[int, str], _Stream] = {}
         self._types: dict[str, int] = {}
         self._tags: dict[tuple[int, str], int] = {}
-        self._last_stream_id: int = -1
+        self._last_stream_id = -1
 
     def _clear_buffers(self) -> None:
         self._events: list[Any] = []  # the values of all rows, one after the other

@@ -14,6 +14,9 @@ from .engine import SqliteEngine
 from .errors import translate
 from .migrating import migrate
 from .reader import Reader
+from .turns import Turns, close_in_turn
+
+_Opened = tuple[sqlite3.Connection, Turns, dict[str, Any]]
 
 
 class SqliteOptions(Protocol):
@@ -33,18 +36,19 @@ async def open_sqlite(path: str, options: SqliteOptions, clock: Callable[[], int
     """Opens the file, made or migrated where needed. If cancelled, nothing stays open."""
     opening = asyncio.ensure_future(asyncio.to_thread(_open_file, path, options))
     try:
-        connection, settings = await asyncio.shield(opening)
+        connection, turns, settings = await asyncio.shield(opening)
     except asyncio.CancelledError:
         opening.add_done_callback(_close_late)
         raise
     try:
         reader = await Reader.open(path, options.busy_timeout_seconds)
     except BaseException:
-        connection.close()
+        close_in_turn(connection, turns)
         raise
     return SqliteEngine(
         path,
         connection,
+        turns,
         reader,
         settings,
         clock,
@@ -53,22 +57,32 @@ async def open_sqlite(path: str, options: SqliteOptions, clock: Callable[[], int
     )
 
 
-def _open_file(path: str, options: SqliteOptions) -> tuple[sqlite3.Connection, dict[str, Any]]:
+def _open_file(path: str, options: SqliteOptions) -> _Opened:
     parent = Path(path).absolute().parent
     if not parent.is_dir():
         raise StorageFailed(f"{path}: the folder {parent} does not exist")
-    connection = connect_writer(path, options.synchronous, options.busy_timeout_seconds)
     try:
-        migrate(path, connection)
-        return connection, settings_of(connection)
+        turns = Turns(path, options.busy_timeout_seconds)
+    except OSError as exc:
+        raise StorageFailed(f"{path}: cannot make its lock file ({exc.strerror})") from exc
+    try:
+        with turns:
+            connection = connect_writer(path, options.synchronous, options.busy_timeout_seconds)
+            try:
+                migrate(path, connection)
+                return connection, turns, settings_of(connection)
+            except BaseException:
+                connection.close()
+                raise
     except sqlite3.Error as exc:
-        connection.close()
+        turns.close()
         raise translate(exc, path) from exc
     except BaseException:
-        connection.close()
+        turns.close()
         raise
 
 
-def _close_late(opening: asyncio.Future[tuple[sqlite3.Connection, dict[str, Any]]]) -> None:
+def _close_late(opening: asyncio.Future[_Opened]) -> None:
     if not opening.cancelled() and opening.exception() is None:
-        opening.result()[0].close()
+        connection, turns, _ = opening.result()
+        close_in_turn(connection, turns)

@@ -28,6 +28,7 @@ from . import statements as sql
 from .connection import FIRST_SAFE_VERSION
 from .errors import translate
 from .ledger import SqliteLedger
+from .turns import Turns, close_in_turn
 
 _log = logging.getLogger("eventstore")
 
@@ -48,6 +49,7 @@ class Writer:
     def __init__(
         self,
         connection: sqlite3.Connection,
+        turns: Turns,
         path: str,
         clock: Callable[[], int],
         appends_max: int,
@@ -55,6 +57,7 @@ class Writer:
         committed: Callable[[], None],
     ) -> None:
         self._connection = connection
+        self._turns = turns
         self._path = path
         self._ledger = SqliteLedger(connection, clock)
         self._loop = asyncio.get_running_loop()
@@ -120,7 +123,7 @@ class Writer:
         """Closes the connection, after `close` and after every reader. The last connection that
         may write folds the write-ahead log into the file and removes it; a read-only one cannot,
         and a copy of the file alone would lack what stands there."""
-        await self._loop.run_in_executor(None, self._connection.close)
+        await self._loop.run_in_executor(None, close_in_turn, self._connection, self._turns)
 
     def _is_full(self, size: int) -> bool:
         # A call larger than the whole bound goes through when it is alone.
@@ -188,7 +191,8 @@ class Writer:
 
     def _commit_batch(self, calls: list[_Waiting]) -> None:
         try:
-            outcomes = self._transact(calls)
+            with self._turns:
+                outcomes = self._transact(calls)
         except EventStoreError as exc:
             self._answer([(item, exc) for item in calls])
         except sqlite3.Error as exc:
@@ -249,14 +253,15 @@ class Writer:
     def _run_job(self, job: Job) -> Any:
         connection = self._connection
         try:
-            connection.execute(sql.BEGIN)
-            self._ledger.begin()
-            try:
-                result = job(connection)
-                connection.execute("COMMIT")
-            except BaseException:
-                self._roll_back()
-                raise
+            with self._turns:
+                connection.execute(sql.BEGIN)
+                self._ledger.begin()
+                try:
+                    result = job(connection)
+                    connection.execute("COMMIT")
+                except BaseException:
+                    self._roll_back()
+                    raise
         except sqlite3.Error as exc:
             return translate(exc, self._path)
         except Exception as exc:
@@ -271,8 +276,9 @@ class Writer:
         self._warned = True
         if (3, 7, 0) <= sqlite3.sqlite_version_info < FIRST_SAFE_VERSION:
             _log.warning(
-                "%s: another connection writes to this file, and SQLite %s has the WAL-reset"
-                " defect (3.7.0 to 3.51.2): use SQLite %s or newer, or one process for each file",
+                "%s: more than one connection writes to and checkpoints this file, and SQLite %s"
+                " has the WAL-reset defect (3.7.0 to 3.51.2); stores of this library take turns,"
+                " other programs do not: use SQLite %s or newer for those",
                 self._path,
                 sqlite3.sqlite_version,
                 ".".join(map(str, FIRST_SAFE_VERSION)),
