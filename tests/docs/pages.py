@@ -5,7 +5,8 @@ What a block's language means is decided here and run by `running`. The conventi
 - ``python`` blocks of a page are run in order and share their names. `await` may stand at the top
   level, as in ``python -m asyncio``.
 - a ``text`` block right behind a ``python`` block is what that block prints, all of it. ``...``
-  stands for anything, a UUID for any UUID, and a time of day for any.
+  stands for anything, a UUID for any UUID (also where it is cut), a time for any, and so does a
+  number of nine decimals or more, which is a duration.
 - ``console`` blocks hold commands behind ``$``, each followed by what it prints; a line that ends
   with a backslash goes on in the next one.
 - a block with ``title="name"`` behind its language is a file of that name in the page's folder.
@@ -102,8 +103,8 @@ def commands_of(block: Block) -> list[Command]:
 
 
 _ANY = re.compile(
-    r"\.\.\.|[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"
-    r"|\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:\.\d+)?"
+    r"\.\.\.|[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{1,4}(?:-[0-9a-f]{1,12})?"
+    r"|\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:\.\d+)?|\d+\.\d{9,}"
 )
 
 
@@ -120,6 +121,8 @@ def matches(expected: str, printed: str) -> bool:
 def _any_like(text: str) -> str:
     if text == "...":
         return ".*?"
+    if re.fullmatch(r"\d+\.\d{9,}", text):
+        return r"\d+\.\d+(?:e-\d+)?"
     return re.sub(r"[0-9a-f]+", "[0-9a-f]+", text)
 
 

@@ -61,7 +61,7 @@ class Page:
     def run(self) -> int:
         """Runs all blocks; returns how many there were. Raises AssertionError where the page is
         wrong, and whatever its code raises."""
-        blocks = blocks_of(self.path)
+        blocks, before = blocks_of(self.path), _open_stores()
         with _imports(self.module, self.folder), asyncio.Runner() as runner:
             for block in blocks:
                 if block.title is not None:
@@ -76,8 +76,8 @@ class Page:
                     json.loads(block.body)
                 elif block.language == "jsonl":
                     [json.loads(line) for line in block.body.splitlines()]
-        left = [each.name for each in threading.enumerate() if each.name.startswith("eventstore ")]
-        assert not left, f"{self.path}: leaves a store open ({', '.join(left)})"
+        left = _open_stores() - before
+        assert not left, f"{self.path}: leaves a store open ({', '.join(t.name for t in left)})"
         return len(blocks)
 
     def _python(self, block: Block, runner: asyncio.Runner) -> None:
@@ -145,6 +145,11 @@ class Page:
 
     def _said(self, line: int, what: str) -> str:
         return f"{self.path}:{line}: {what}"
+
+
+def _open_stores() -> set[threading.Thread]:
+    """An open store has a thread that bears its name."""
+    return {each for each in threading.enumerate() if each.name.startswith("eventstore ")}
 
 
 def _plain_words(text: str) -> list[str] | None:

@@ -85,16 +85,22 @@ def test_page_is_wrong_then_it_is_told(
         Page(page, tmp_path).run()
 
 
-def test_page_leaves_a_store_open_then_it_is_told(tmp_path: Path) -> None:
-    """A store's threads are seen by their names."""
+def test_page_leaves_a_store_open_then_it_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store's thread is seen by its name."""
+    monkeypatch.chdir(tmp_path)
     page = tmp_path / "page.md"
-    page.write_text("Nothing to run.\n")
     end = threading.Event()
-    left = threading.Thread(target=end.wait, name="eventstore left.db")
-    left.start()
+    monkeypatch.setattr(threading, "end_of_test", end, raising=False)
+    page.write_text(
+        "```python\n"
+        "import threading\n"
+        "threading.Thread(target=threading.end_of_test.wait, name='eventstore left.db').start()\n"
+        "```\n"
+    )
     try:
         with pytest.raises(AssertionError, match=r"left\.db"):
             Page(page, tmp_path).run()
     finally:
         end.set()
-        left.join()
