@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from .errors import InvalidEvent, LogDiverged
 from .events import RecordedEvent
-from .limits import PAGE_ROWS_MAX
+from .limits import PAGE_BYTES_MAX, PAGE_ROWS_MAX
 from .query import Query
 
 if TYPE_CHECKING:
@@ -76,15 +76,15 @@ async def stream_pages(
         if page:
             at = page[-1].version
             yield page
-        if len(page) < want and not (page and _cut_short(page)):
+        if len(page) < want and not _is_full(page):
             return
         left = None if left is None else left - len(page)
         rows = PAGE_ROWS_MAX
 
 
-def _cut_short(page: Sequence[RecordedEvent]) -> bool:
-    # An engine may end a page early when its payloads are large; an empty one ends the read.
-    return sum(len(event.payload) for event in page) > 0
+def _is_full(page: Page) -> bool:
+    # An engine ends a page early where its payloads exceed the page's bytes.
+    return sum([len(event.payload) for event in page]) > PAGE_BYTES_MAX
 
 
 async def log_pages(

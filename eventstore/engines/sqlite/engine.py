@@ -108,12 +108,16 @@ class SqliteEngine:
     ) -> list[RecordedEvent]:
         """See `Engine`."""
         tenant_id = await self._reader.find_tenant(tenant)
-        return await self._reader.events(sql.READ_CAUSED, (tenant_id, event_id, after, limit))
+        if tenant_id is None:
+            return []
+        return await self._reader.events(sql.READ_CAUSED, tenant_id, (event_id, after, limit))
 
     async def find_by_id(self, tenant: str, event_id: str) -> RecordedEvent | None:
         """See `Engine`."""
         tenant_id = await self._reader.find_tenant(tenant)
-        events = await self._reader.events(sql.FIND_EVENT_BY_ID, (tenant_id, event_id))
+        if tenant_id is None:
+            return None
+        events = await self._reader.events(sql.FIND_EVENT_BY_ID, tenant_id, (event_id,))
         return events[0] if events else None
 
     async def wait(self, tenant: str, after: int) -> None:

@@ -22,7 +22,14 @@ from ..port import LogPage
 from . import statements as sql
 from .connection import READER_CACHE_KIB, ReadConnection, read_uri
 from .errors import translate
-from .rows import Row, check_consecutive, check_versions, prefetch_names, to_events
+from .rows import (
+    Row,
+    check_consecutive,
+    check_versions,
+    hashes_wanted,
+    prefetch_names,
+    to_events,
+)
 
 _CONNECTIONS = 2
 """One for long scans and one for short questions on a machine with two cores; more contend for
@@ -106,21 +113,8 @@ class Reader:
         statement = sql.READ_STREAM_BACKWARDS if backwards else sql.READ_STREAM
         async with self._borrow() as connection:
             rows = await self._fetch(connection, statement, (found[0], after, limit))
-            names = await self._learn_names(connection, rows)
-        if not rows and (after > 1 if backwards else after < found[1]):
-            raise Corrupt(
-                f"stream {stream!r}: its head says version {found[1]}, an event is missing",
-                kind="gap",
-                stream=stream,
-                version=min(after, found[1] + 1) - 1 if backwards else after + 1,
-            )
-        if rows:
-            if backwards:
-                last = max(found[1], rows[0][2])  # it may have grown between the two queries
-                check_versions(rows, stream, min(after - 1, last), -1)
-            else:
-                check_versions(rows, stream, after + 1, 1)
-        return to_events(rows, *names, None)
+            _check_stream_rows(rows, stream, found[1], after, backwards)
+            return await self._to_events(connection, found[2], rows)
 
     async def log_page(
         self, tenant: str, after: int, until: int, queries: Sequence[Query], limit: int
@@ -132,22 +126,21 @@ class Reader:
         if queries:
             return await self._filtered_page(tenant_id, after, until, queries, limit)
         async with self._borrow() as connection:
-            previous = await self._previous_hash(connection, tenant_id, after)
             rows = await self._fetch(connection, sql.READ_LOG, (tenant_id, after, until, limit))
-            names = await self._learn_names(connection, rows)
-        # A page ends early when it is full; what it holds must be without holes all the same.
-        last = rows[-1][0] if rows else min(until, after + limit)
-        check_consecutive(rows, after, last)
-        events = to_events(rows, *names, previous)
+            # A page ends early when it is full; what it holds must be without holes all the same.
+            last = rows[-1][0] if rows else min(until, after + limit)
+            check_consecutive(rows, after, last)
+            events = await self._to_events(connection, tenant_id, rows)
         self._hash_at = (tenant_id, last, rows[-1][17])
         return LogPage(events, last)
 
-    async def events(self, statement: str, args: Sequence[Any]) -> list[RecordedEvent]:
-        """The events of a query whose rows end with the hash before each."""
+    async def events(
+        self, statement: str, tenant_id: int, args: Sequence[Any]
+    ) -> list[RecordedEvent]:
+        """The events of a query for a tenant's rows of `EVENT_COLUMNS`."""
         async with self._borrow() as connection:
-            rows = await self._fetch(connection, statement, args)
-            names = await self._learn_names(connection, rows)
-        return to_events(rows, *names, None)
+            rows = await self._fetch(connection, statement, (tenant_id, *args))
+            return await self._to_events(connection, tenant_id, rows)
 
     async def find_tenant(self, tenant: str) -> int | None:
         """The tenant's id, or None where it has no events."""
@@ -158,13 +151,13 @@ class Reader:
                 tenant_id = self._tenants[tenant] = rows[0][0]
         return tenant_id
 
-    async def find_stream(self, tenant: str, stream: str) -> tuple[int, int] | None:
-        """(id, version) of a stream, or None."""
+    async def find_stream(self, tenant: str, stream: str) -> tuple[int, int, int] | None:
+        """(id, version, tenant's id) of a stream, or None."""
         tenant_id = await self.find_tenant(tenant)
         if tenant_id is None:
             return None
         rows = await self.fetch(sql.FIND_STREAM, (tenant_id, stream))
-        return (rows[0][0], rows[0][1]) if rows else None
+        return (rows[0][0], rows[0][1], tenant_id) if rows else None
 
     async def data_version(self) -> int:
         """A number that differs when another connection has committed since the last look.
@@ -192,13 +185,13 @@ class Reader:
                 return LogPage([], scanned_to)
             args = (tenant_id, _encode(wanted).decode())
             rows = await self._fetch(connection, sql.READ_POSITIONS, args)
-            names = await self._learn_names(connection, rows)
+            events = await self._to_events(connection, tenant_id, rows)
         if len(rows) < len(wanted):
             if rows and rows[-1][0] == wanted[len(rows) - 1]:
                 scanned_to = rows[-1][0]  # the page is full by its bytes
             else:
                 raise Corrupt("an index names events that are not in the log", kind="index")
-        return LogPage(to_events(rows, *names, None), scanned_to)
+        return LogPage(events, scanned_to)
 
     async def _positions(
         self,
@@ -226,17 +219,18 @@ class Reader:
         args = (*ids, *types, tenant_id, after, until, limit)
         return [row[0] for row in await self._fetch(connection, statement, args)]
 
-    async def _previous_hash(
-        self, connection: aiosqlite.Connection, tenant_id: int, after: int
-    ) -> bytes:
-        if after == 0:
-            return GENESIS
-        if self._hash_at[:2] == (tenant_id, after):
-            return self._hash_at[2]
-        rows = await self._fetch(connection, sql.HASH_AT, (tenant_id, after))
-        if not rows:
-            raise Corrupt(f"position {after} is missing from the log", kind="gap", position=after)
-        return bytes(rows[0][0])
+    async def _to_events(
+        self, connection: aiosqlite.Connection, tenant_id: int, rows: Sequence[Row]
+    ) -> list[RecordedEvent]:
+        """The rows' events, checked; asks for the names and hashes that the rows refer to."""
+        names = await self._learn_names(connection, rows)
+        owner, last, digest = self._hash_at
+        hashes = {0: GENESIS, last: digest} if owner == tenant_id else {0: GENESIS}
+        missing = [position for position in hashes_wanted(rows) if position not in hashes]
+        if missing:
+            args = (tenant_id, _encode(missing).decode())
+            hashes.update(await self._fetch(connection, sql.HASHES_AT, args))
+        return to_events(rows, *names, hashes)
 
     async def _learn_names(
         self, connection: aiosqlite.Connection, rows: Sequence[Row]
@@ -278,3 +272,21 @@ class Reader:
             return await connection.execute_fetchall(statement, args)  # type: ignore[return-value]
         except sqlite3.Error as exc:
             raise translate(exc, self._path) from exc
+
+
+def _check_stream_rows(
+    rows: Sequence[Row], stream: str, version: int, after: int, backwards: bool
+) -> None:
+    """Raises `Corrupt` where the rows of a stream at `version` are not the ones that must come."""
+    if not rows and (after > 1 if backwards else after < version):
+        raise Corrupt(
+            f"stream {stream!r}: its head says version {version}, an event is missing",
+            kind="gap",
+            stream=stream,
+            version=min(after, version + 1) - 1 if backwards else after + 1,
+        )
+    if rows and backwards:
+        last = max(version, rows[0][2])  # it may have grown between the two queries
+        check_versions(rows, stream, min(after - 1, last), -1)
+    elif rows:
+        check_versions(rows, stream, after + 1, 1)

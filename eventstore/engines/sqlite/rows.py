@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from ...envelope import GENESIS, envelope_tail
+from ...envelope import envelope_tail
 from ...errors import Corrupt
 from ...events import RecordedEvent
 
@@ -57,60 +57,49 @@ def prefetch_names(
             known.update(fetch(query, (_encode(missing).decode(),)))
 
 
+def hashes_wanted(rows: Sequence[Row]) -> list[int]:
+    """The positions whose hashes `to_events` needs: those before each row that does not follow
+    the row above it. 0 is before the first event of all."""
+    wanted = []
+    last = -1
+    for row in rows:
+        position = row[0]
+        if position != last + 1:
+            wanted.append(position - 1)
+        last = position
+    return wanted
+
+
 def to_events(
     rows: Sequence[Row],
     streams: dict[int, str],
     types: dict[int, str],
-    previous: bytes | None,
+    hashes: dict[int, bytes],
 ) -> list[RecordedEvent]:
     """The events of rows of `EVENT_COLUMNS`, in their order, each checked against its hash.
 
-    `previous` is the hash before the first row when the rows are consecutive positions; None when
-    each row ends with the hash before it. Raises `Corrupt`, naming stream, version and position.
+    `hashes` has the hashes at the positions that `hashes_wanted` names. Raises `Corrupt`, naming
+    stream, version and position.
     """
     events: list[RecordedEvent] = []
-    add = events.append
+    add, last, before = events.append, -1, b""
     for row in rows:
         (
-            position,
-            stream_id,
-            version,
-            event_id,
-            type_id,
-            schema_version,
-            recorded_us,
-            occurred_us,
-            actor,
-            causation_id,
-            correlation_id,
-            derived,
-            tags,
-            context,
-            payload_format,
-            subject_key_id,
-            payload,
-            digest,
-        ) = row[:18]
+            position, stream_id, version, event_id, type_id, schema_version, recorded_us,
+            occurred_us, actor, causation_id, correlation_id, derived, tags, context,
+            payload_format, subject_key_id, payload, digest,
+        ) = row  # fmt: skip
         try:
             stream, event_type = streams[stream_id], types[type_id]
-            before = previous if previous is not None else (row[18] or GENESIS)
+            if position != last + 1:
+                before = hashes[position - 1]
             tail = _encode(
                 (
-                    event_id,
-                    stream,
-                    event_type,
-                    schema_version,
-                    occurred_us,
-                    actor,
-                    causation_id,
-                    correlation_id,
-                    derived,
-                    tags,
-                    context,
-                    payload_format,
+                    event_id, stream, event_type, schema_version, occurred_us, actor,
+                    causation_id, correlation_id, derived, tags, context, payload_format,
                     subject_key_id,
                 )
-            )
+            )  # fmt: skip
             found = sha256(
                 b"%b[%d,%d,%d,%b%b" % (before, position, version, recorded_us, tail[1:], payload)
             ).digest()
@@ -118,55 +107,45 @@ def to_events(
             raise _damaged(row, streams) from exc
         if found != digest:
             raise _damaged(row, streams)
-        if previous is not None:
-            previous = digest
+        last, before = position, digest
         add(
             RecordedEvent(
-                position,
-                stream,
-                version,
-                event_id,
-                event_type,
-                schema_version,
-                payload,
-                recorded_us,
-                occurred_us,
-                actor,
-                causation_id,
-                correlation_id,
+                position, stream, version, event_id, event_type, schema_version, payload,
+                recorded_us, occurred_us, actor, causation_id, correlation_id,
                 () if derived is None else _decode_names(derived),
                 () if tags is None else (_names.get(tags) or _remember(tags)),
                 context,
             )
-        )
+        )  # fmt: skip
     return events
 
 
 def check_consecutive(rows: Sequence[Row], after: int, last: int) -> None:
     """Raises `Corrupt` unless the rows' positions are after + 1, after + 2, ... , last."""
-    expected = after
-    for row in rows:
-        expected += 1
-        if row[0] != expected:
-            raise Corrupt(
-                f"position {expected} is missing from the log", kind="gap", position=expected
-            )
-    if expected != last:
-        raise Corrupt(f"position {expected + 1} is missing", kind="gap", position=expected + 1)
+    expected = list(range(after + 1, last + 1))
+    found = [row[0] for row in rows]
+    if found != expected:
+        missing = _first_difference(found, expected)
+        raise Corrupt(f"position {missing} is missing from the log", kind="gap", position=missing)
 
 
 def check_versions(rows: Sequence[Row], stream: str, first: int, step: int) -> None:
     """Raises `Corrupt` unless the rows' versions are first, first + step, first + 2 step, ..."""
-    expected = first
-    for row in rows:
-        if row[2] != expected:
-            raise Corrupt(
-                f"stream {stream!r}: version {expected} is missing",
-                kind="gap",
-                stream=stream,
-                version=expected,
-            )
-        expected += step
+    expected = list(range(first, first + step * len(rows), step))
+    found = [row[2] for row in rows]
+    if found != expected:
+        missing = _first_difference(found, expected)
+        raise Corrupt(
+            f"stream {stream!r}: version {missing} is missing",
+            kind="gap",
+            stream=stream,
+            version=missing,
+        )
+
+
+def _first_difference(found: list[int], expected: list[int]) -> int:
+    pairs = zip(found, expected, strict=False)
+    return next((b for a, b in pairs if a != b), expected[min(len(found), len(expected) - 1)])
 
 
 def _remember(tags: str) -> tuple[str, ...]:

@@ -13,11 +13,6 @@ EVENT_COLUMNS = (
 PAYLOAD_COLUMN = 16
 """Where the payload stands in a row of `EVENT_COLUMNS`; its size bounds a page."""
 
-_PREVIOUS = (
-    ", (SELECT p.hash FROM events p"
-    "  WHERE p.tenant_id = e.tenant_id AND p.position = e.position - 1)"
-)
-
 # --- judging and writing, on the owner's connection
 
 BEGIN = "BEGIN IMMEDIATE"
@@ -93,15 +88,13 @@ FIND_FIRST_OF_KEY = "SELECT version, recorded_at FROM events WHERE tenant_id = ?
 
 # --- reading
 
-FIND_EVENT_BY_ID = (
-    f"SELECT {EVENT_COLUMNS}{_PREVIOUS} FROM events e WHERE e.tenant_id = ? AND e.event_id = ?"
-)
+FIND_EVENT_BY_ID = f"SELECT {EVENT_COLUMNS} FROM events e WHERE e.tenant_id = ? AND e.event_id = ?"
 READ_STREAM = (
-    f"SELECT {EVENT_COLUMNS}{_PREVIOUS} FROM events e"
+    f"SELECT {EVENT_COLUMNS} FROM events e"
     " WHERE e.stream_id = ? AND e.version > ? ORDER BY e.version LIMIT ?"
 )
 READ_STREAM_BACKWARDS = (
-    f"SELECT {EVENT_COLUMNS}{_PREVIOUS} FROM events e"
+    f"SELECT {EVENT_COLUMNS} FROM events e"
     " WHERE e.stream_id = ? AND e.version < ? ORDER BY e.version DESC LIMIT ?"
 )
 READ_LOG = (
@@ -109,13 +102,17 @@ READ_LOG = (
     " WHERE e.tenant_id = ? AND e.position > ? AND e.position <= ? ORDER BY e.position LIMIT ?"
 )
 READ_POSITIONS = (
-    f"SELECT {EVENT_COLUMNS}{_PREVIOUS} FROM events e WHERE e.tenant_id = ?"
+    f"SELECT {EVENT_COLUMNS} FROM events e WHERE e.tenant_id = ?"
     " AND e.position IN (SELECT value FROM json_each(?)) ORDER BY e.position"
 )
 READ_CAUSED = (
-    f"SELECT {EVENT_COLUMNS}{_PREVIOUS} FROM event_causes c"
+    f"SELECT {EVENT_COLUMNS} FROM event_causes c"
     " JOIN events e ON e.tenant_id = c.tenant_id AND e.position = c.position"
     " WHERE c.tenant_id = ? AND c.cause_id = ? AND c.position > ? ORDER BY c.position LIMIT ?"
+)
+HASHES_AT = (
+    "SELECT position, hash FROM events"
+    " WHERE tenant_id = ? AND position IN (SELECT value FROM json_each(?))"
 )
 HASH_AT = "SELECT hash FROM events WHERE tenant_id = ? AND position = ?"
 NAMES_OF_STREAMS = (
