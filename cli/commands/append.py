@@ -86,16 +86,8 @@ def append_command(
       $ echo '{"type": "task.removed", "data": {"task_id": "1"}}' | eventstore append board/7 -
     """
     events = _events(type_name, data, tuple(tag or ()), occurred)
-    result = asyncio.run(
-        _append(
-            (store, tenant),
-            stream,
-            events,
-            _expected(expected),
-            key,
-            (actor, causation, correlation),
-        )
-    )
+    where, who = (store, tenant), (actor, causation, correlation)
+    result = asyncio.run(_append(where, stream, events, _expected(expected), key, who))
     _show(Screen(), stream, result, as_json)
 
 
