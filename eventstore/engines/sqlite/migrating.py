@@ -46,18 +46,6 @@ def migrate(path: str, connection: sqlite3.Connection) -> None:
     """
     if check_file(path, connection) == NEWEST:
         return
-    # The driver's own BEGIN is off (isolation_level=None); this one excludes other processes.
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        if check_file(path, connection) != NEWEST:  # another process may have been first
-            _upgrade(connection)
-    finally:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-
-
-def _upgrade(connection: sqlite3.Connection) -> None:
-    """Runs the migrations in the transaction that is open, and commits it."""
     # Imported here: a file that is up to date is opened without them.
     import sqlalchemy
     from sqlalchemy.pool import StaticPool
@@ -67,11 +55,15 @@ def _upgrade(connection: sqlite3.Connection) -> None:
     )
     try:
         with engine.connect() as wrapped:
-            upgrade(wrapped)
-            wrapped.exec_driver_sql(
-                "INSERT INTO store_info (only, store_id) VALUES (1, ?) ON CONFLICT DO NOTHING",
-                (UuidSevens()(),),
-            )
+            # The driver's own BEGIN is off (isolation_level=None); this one excludes other
+            # processes. Through SQLAlchemy, whose first connection rolls back what is open.
+            wrapped.exec_driver_sql("BEGIN IMMEDIATE")
+            if check_file(path, connection) != NEWEST:  # another process may have been first
+                upgrade(wrapped)
+                wrapped.exec_driver_sql(
+                    "INSERT INTO store_info (only, store_id) VALUES (1, ?) ON CONFLICT DO NOTHING",
+                    (UuidSevens()(),),
+                )
             wrapped.commit()
     except sqlalchemy.exc.DBAPIError as exc:
         if isinstance(exc.orig, sqlite3.Error):
