@@ -29,6 +29,13 @@ SOURCE_RECORD: Final = "source_record"
 _MOVED_CHARACTERS_MIN = 64
 """A shorter text costs less where it is than as a pointer (two paths and their punctuation)."""
 
+_JSON_CHARACTERS_MIN = 32
+"""The same for a text that is the JSON of a call's arguments: these are short, and many."""
+
+_SHORT_CHARACTERS = 16
+"""A container of one or two texts up to this length is as short as a pointer to it."""
+
+_TAKEN = object()
 _JSON = "json "
 
 Place = str
@@ -55,17 +62,15 @@ def take_apart(at: At, record: Json, datas: Sequence[Mapping[str, Json]]) -> dic
         arguments = data.get("tool_call_arguments")
         if isinstance(arguments, dict):
             text = encode_sorted(arguments).decode()
-            if len(text) >= _MOVED_CHARACTERS_MIN // 2:
+            if len(text) >= _JSON_CHARACTERS_MIN:
                 places.characters += len(text)
                 places.texts.setdefault(text, f"{_JSON}{offset}/tool_call_arguments")
     taken: dict[str, Place] = {}
-    rest = _without(record, "", places, taken)
+    rest = _without(record, "", places, taken) if _is_container(record) else record
     # Pointers repeat keys, and a source may have keys of any length.
     if sum(map(len, taken)) > places.characters:
         taken, rest = {}, record
-    kept: dict[str, Json] = {"at": at}
-    if "" not in taken:
-        kept["rest"] = rest
+    kept: dict[str, Json] = {"at": at, "rest": rest}
     if taken:
         kept["moved"] = taken
     return kept
@@ -161,11 +166,10 @@ def _is_small(container: Json) -> bool:
     """Whether a container costs less where it is than as a pointer."""
     if len(container) > 2:
         return False
-    items = container.values() if type(container) is dict else container
-    return all(
-        len(item) < _MOVED_CHARACTERS_MIN // 4 if type(item) is str else not _is_container(item)
-        for item in items
-    )
+    for item in container.values() if type(container) is dict else container:
+        if _is_container(item) or (type(item) is str and len(item) > _SHORT_CHARACTERS):
+            return False
+    return True
 
 
 def _is_container(value: Json) -> bool:
@@ -173,37 +177,41 @@ def _is_container(value: Json) -> bool:
 
 
 def _without(value: Json, path: str, places: _Places, taken: dict[str, Place]) -> Json:
-    """`value` without what stands in the events; `taken` gets the pointers."""
-    kind = type(value)
+    """A container without what stands in the events; `taken` gets the pointers."""
+    if type(value) is list:
+        return [
+            None if (left := _left(item, path, index, places, taken)) is _TAKEN else left
+            for index, item in enumerate(value)
+        ]
+    rest: dict[str, Json] = {}
+    for key, item in value.items():
+        # Most of a record are short texts and numbers: they cost one look each.
+        kind = type(item)
+        if kind is str:
+            short = len(item) < _JSON_CHARACTERS_MIN
+        else:
+            short = kind is not dict and kind is not list
+        left = item if short else _left(item, path, key, places, taken)
+        if left is not _TAKEN:
+            rest[key] = left
+    return rest
+
+
+def _left(item: Json, path: str, key: str | int, places: _Places, taken: dict[str, Place]) -> Json:
+    """What is left of a value; `_TAKEN` when an event holds it, and its pointer is noted."""
+    kind = type(item)
     if kind is str:
-        if len(value) >= _MOVED_CHARACTERS_MIN // 2:
-            place = places.texts.get(value)
-            if place is not None:
-                taken[path] = place
-        return value
-    if kind is not dict and kind is not list:
-        return value
-    place = places.containers.get(id(value))
-    if place is not None:
-        taken[path] = place
-        return None
-    if kind is dict:
-        rest = {}
-        for key, item in value.items():
-            if type(item) is str and len(item) < _MOVED_CHARACTERS_MIN // 2:
-                rest[key] = item
-                continue
-            here = f"{path}/{_escape(key)}"
-            left = _without(item, here, places, taken)
-            if here not in taken:
-                rest[key] = left
-        return rest
-    items = []
-    for index, item in enumerate(value):
-        here = f"{path}/{index}"
-        left = _without(item, here, places, taken)
-        items.append(None if here in taken else left)
-    return items
+        place = places.texts.get(item)
+    elif kind is dict or kind is list:
+        place = places.containers.get(id(item))
+        if place is None:
+            return _without(item, f"{path}/{_escape(key)}", places, taken)
+    else:
+        return item
+    if place is None:
+        return item
+    taken[f"{path}/{_escape(key)}"] = place
+    return _TAKEN
 
 
 def _value_at(place: Place, datas: Sequence[Json]) -> Json:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from io import BytesIO
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -9,7 +12,7 @@ import msgspec
 
 from . import adk, claude_code, openai, tau2_bench
 from .parsing import Broken, Json, Parsed, Refused, parse_record
-from .splitting import Unreadable, elements, first_byte, line_of, members
+from .splitting import Unreadable, first_byte, first_element, line_of, members
 
 BOM: Final = b"\xef\xbb\xbf"
 """Some editors put it before UTF-8; it is no part of the first record."""
@@ -19,6 +22,11 @@ _LINES_LOOKED_AT = 200
 
 _HEAD_BYTES = 4 * 1024 * 1024
 """Bytes looked at for these rows."""
+
+
+_LEVELS, _MEMBERS, _TEXT_BYTES = 3, 64, 200
+"""How much of a document is looked at: levels, members of an object, bytes of a text. The names
+and ids that tell the sources apart are well within."""
 
 
 class Recognised(msgspec.Struct, frozen=True):
@@ -58,34 +66,31 @@ def recognise(path: Path) -> Recognised | NotRecognised:
         if not start:
             return NotRecognised("empty")
         if start not in b"{[":
-            return _by_rows(_rows(head)) or NotRecognised("neither JSON nor JSON Lines")
+            return _by_rows(list(_rows(head))) or NotRecognised("neither JSON nor JSON Lines")
         # The first line is needed whole: it tells a document over several lines from rows.
         head += file.readline()
-        rows = _rows(head)
-        if isinstance(rows[0], Broken):
-            return _document_of(head + file.read(), rows)
+        if isinstance(next(_rows(head), None), Broken):
+            return _document_of(head + file.read())
+    rows = list(_rows(head))
     if len(rows) == 1 and not _has_more(head):
         found = _by_value(rows[0], lines=False)
         return found or NotRecognised("JSON, but no session of a known source")
     return _by_rows(rows) or NotRecognised("JSON Lines, but no session of a known source")
 
 
-def _rows(head: bytes) -> list[Json | Broken]:
+def _rows(head: bytes) -> Iterator[Json | Broken]:
     """The values of the first lines; `Broken` for what is none, also for the one cut off."""
-    values: list[Json | Broken] = []
-    for line in head.splitlines()[:_LINES_LOOKED_AT]:
+    for line in islice(BytesIO(head), _LINES_LOOKED_AT):
         if line.strip():
             parsed = parse_record(line)
-            values.append(_sketch(line) if isinstance(parsed, Refused) else _value(parsed))
-    return values
-
-
-def _value(parsed: Parsed | Broken) -> Json | Broken:
-    return parsed.value if isinstance(parsed, Parsed) else parsed
+            if isinstance(parsed, Refused):
+                yield _sketch(line)
+            else:
+                yield parsed.value if isinstance(parsed, Parsed) else parsed
 
 
 def _has_more(head: bytes) -> bool:
-    return sum(1 for line in head.splitlines() if line.strip()) > 1
+    return sum(1 for line in islice(BytesIO(head), _LINES_LOOKED_AT) if line.strip()) > 1
 
 
 def _by_rows(rows: list[Json | Broken]) -> Recognised | None:
@@ -136,16 +141,13 @@ def _by_value(value: Json, *, lines: bool) -> Recognised | None:
     return None
 
 
-def _document_of(content: bytes, rows: list[Json | Broken]) -> Recognised | NotRecognised:
+def _document_of(content: bytes) -> Recognised | NotRecognised:
     """What a document over several lines is, from a sketch of its outermost levels."""
     try:
         sketch = _sketch(content)
     except Unreadable as exc:
-        if len(rows) > 1:
-            found = _by_rows(rows)
-            if found is not None:
-                return found
-        return NotRecognised(f"no JSON: {exc}", line_of(content, exc.offset))
+        found = _by_rows(list(_rows(content)))
+        return found or NotRecognised(f"no JSON: {exc}", line_of(content, exc.offset))
     found = _by_value(sketch, lines=False)
     return found or NotRecognised("JSON, but no session of a known source")
 
@@ -155,11 +157,12 @@ def _sketch(content: bytes, depth: int = 0) -> Json:
     is deeper (or what the store would refuse) only which kind it is. Raises `Unreadable`."""
     start = first_byte(content)
     if start == b"[":
-        return [_sketch(raw, depth + 1) for raw in elements(content)[:1]] if depth < 3 else []
+        first = first_element(content) if depth < _LEVELS else None
+        return [] if first is None else [_sketch(first, depth + 1)]
     if start == b"{":
-        fields = members(content) if depth < 3 else []
+        fields = members(content)[:_MEMBERS] if depth < _LEVELS else []
         return {key: _sketch(raw, depth + 1) for key, _, raw in fields}
-    parsed = parse_record(content)
+    parsed = parse_record(content) if len(content) < _TEXT_BYTES else None
     if isinstance(parsed, Parsed):
         return parsed.value
     return "" if start == b'"' else None

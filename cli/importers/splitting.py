@@ -59,6 +59,14 @@ def elements(array: bytes) -> list[bytes]:
             return found
 
 
+def first_element(array: bytes) -> bytes | None:
+    """The first element of a JSON array, or None. Raises `Unreadable` for one that is broken."""
+    try:
+        return next((bytes(raw) for raw in _elements(array)), None)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return next(iter(elements(array)), None)
+
+
 def members(document: bytes) -> list[Member]:
     """The members of a JSON object in order, a repeated key as often as it stands there.
     Raises `Unreadable`."""

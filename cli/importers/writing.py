@@ -23,7 +23,7 @@ from .parsing import Broken, Json, Parsed, Refused, encode_sorted, parse_record,
 from .report import CHANGED_SHOWN, Counting, ImportReport, Problem, SessionReport
 from .standing import Standing, digest_of_bytes, digest_of_json, read_standing
 
-BATCH_EVENTS: Final = 4_000
+BATCH_EVENTS: Final = 2_000
 """Events that are written in one go: large enough that the commit does not count (measured: from
 2,000 on the rate does not change), small enough for neighbours in the store."""
 
