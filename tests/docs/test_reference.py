@@ -67,9 +67,7 @@ def test_store_option_exists_then_it_is_documented_with_its_default() -> None:
     """Every keyword of `EventStore.open` has a row, and no other has."""
     rows = re.findall(r"^\| `(\w+)=(.*?)` \|", _page("reference/store-options.md"), re.MULTILINE)
     parameters = list(inspect.signature(EventStore.open).parameters.values())[1:]
-    assert {name: default for name, default in rows} == {
-        each.name: _default(each.default) for each in parameters
-    }
+    assert dict(rows) == {each.name: _default(each.default) for each in parameters}
 
 
 def _default(value: Any) -> str:
