@@ -244,7 +244,7 @@ _STARS: dict[Any, str] = {
 
 
 def _parameters(listed: list[inspect.Parameter]) -> list[str]:
-    shown = []
+    shown: list[str] = []
     for parameter in listed:
         starred = any(text.startswith("*") for text in shown)
         if parameter.kind is parameter.KEYWORD_ONLY and not starred:
