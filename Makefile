@@ -2,19 +2,19 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-LOCK := requirements.lock
-READY := $(VENV)/ready
+LOCKS := .ci/locks
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: demo test check bench docs crash lock clean
+.PHONY: demo test check bench docs lock clean
 .DEFAULT_GOAL := test
 
-demo: $(READY)
+demo: $(VENV)/ready
 	$(BIN)/eventstore demo
 
-test: $(READY)
+test: $(VENV)/ready-dev
 	$(BIN)/python -m pytest -q -n 2 --dist loadgroup
 
-check: $(READY)
+check: $(VENV)/ready-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -23,29 +23,35 @@ check: $(READY)
 bench: $(VENV)/ready-bench
 	$(BIN)/python -m tests.benchmarks
 
-docs: $(READY)
+docs: $(VENV)/ready-dev
 	$(BIN)/python -m docs.build
 
-# The environment is set up anew when a lock file changes, and only then.
-$(READY): $(LOCK) pyproject.toml
+# The environment is set up anew when a lock file changes, and only then: what running needs, what
+# developing needs, and the neighbours that the benchmarks compare with.
+$(VENV)/ready: $(LOCKS)/run.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "needs python 3.11 or newer: make PYTHON=python3.12 ..." >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(LOCK)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(PIP) install --require-hashes -r $(LOCKS)/run.lock
+	$(PIP) install --no-deps --no-build-isolation -e .
 	touch $@
 
-$(VENV)/ready-bench: $(READY) requirements-bench.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock \
-		|| echo "the neighbours do not install here: their rows will say so"
+$(VENV)/ready-dev: $(VENV)/ready $(LOCKS)/dev.lock
+	$(PIP) install --require-hashes -r $(LOCKS)/dev.lock
+	touch $@
+
+$(VENV)/ready-bench: $(VENV)/ready-dev $(LOCKS)/bench.lock
+	$(PIP) install --require-hashes -r $(LOCKS)/bench.lock || \
+		echo "the neighbours do not install here: their rows will say so"
 	touch $@
 
 # The lock files name versions and hashes, never an index. Needs uv (a tool, not a dependency).
+COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-header --no-annotate pyproject.toml --group build
 lock:
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-		pyproject.toml --group dev -o requirements.lock
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-		pyproject.toml --group dev --group bench -o requirements-bench.lock
+	$(COMPILE) -o $(LOCKS)/run.lock
+	$(COMPILE) --group dev -c $(LOCKS)/run.lock -o $(LOCKS)/dev.lock
+	$(COMPILE) --group dev --group bench -c $(LOCKS)/dev.lock -o $(LOCKS)/bench.lock
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
