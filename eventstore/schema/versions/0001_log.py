@@ -190,6 +190,13 @@ def _refuse_changes_sqlite() -> None:
         "  AND event_id = NEW.event_id)"
         " BEGIN SELECT RAISE(ABORT, 'events: append-only, the place is taken'); END"
     )
+    # The other two tables are all key: what replaces a row there is the same row.
+    op.execute(
+        "CREATE TRIGGER idempotency_keys_no_replace BEFORE INSERT ON idempotency_keys"
+        " WHEN EXISTS (SELECT 1 FROM idempotency_keys WHERE tenant_id = NEW.tenant_id"
+        "  AND stream_id = NEW.stream_id AND key = NEW.key)"
+        " BEGIN SELECT RAISE(ABORT, 'idempotency_keys: append-only, the key is taken'); END"
+    )
 
 
 def _create_view_sqlite() -> None:
