@@ -70,16 +70,14 @@ async def _export(where: tuple[str, str | None], typed: str, form: str) -> None:
 
 
 async def _export_source(store: EventStore, stream: str, form: str) -> None:
-    sys.stdout.flush()
-    out = sys.stdout.buffer
     written = False
     if form == "source":
         async for record in export_source(store, stream):
-            out.write(record + b"\n")
+            _write(record + b"\n")
             written = True
     else:
         try:
-            out.write(await export_document(store, stream))
+            _write(await export_document(store, stream))
             written = True
         except NoSource:
             written = False
@@ -88,3 +86,13 @@ async def _export_source(store: EventStore, stream: str, form: str) -> None:
             f"stream {stream!r} holds nothing that was imported",
             next_step="use --as events",
         )
+
+
+def _write(content: bytes) -> None:
+    """Writes bytes as they are: a refused record may be no text in any encoding."""
+    buffer = getattr(sys.stdout, "buffer", None)
+    if buffer is None:
+        sys.stdout.write(content.decode(errors="backslashreplace"))
+        return
+    sys.stdout.flush()
+    buffer.write(content)

@@ -112,6 +112,8 @@ async def _import(where: Where, paths: list[Path], options: Options, follow: boo
             loop = asyncio.get_running_loop()
             for name in (signal.SIGINT, signal.SIGTERM):
                 loop.add_signal_handler(name, stop.set)
+            if sys.stderr.isatty():
+                print("following; Ctrl-C ends it", file=sys.stderr)
             return await follow_paths(store, paths, stop, options, told)
 
 
