@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import codeop
 import sys
 import threading
 from pathlib import Path
@@ -10,7 +12,7 @@ import pytest
 
 from eventstore.testing import isolated_registry
 
-from .pages import LANGUAGES, all_pages, blocks_of, matches, name_of
+from .pages import LANGUAGES, ROOT, all_pages, blocks_of, matches, name_of
 from .running import Page
 
 PAGES = all_pages()
@@ -37,6 +39,22 @@ def test_block_has_a_language_then_it_is_one_that_is_checked(page: Path) -> None
     """No block of a page goes unchecked."""
     for block in blocks_of(page):
         assert block.language in LANGUAGES, f"{name_of(page)}:{block.line}"
+
+
+@pytest.mark.parametrize("page", [PAGES[0], ROOT / "docs" / "tutorial.md"], ids=name_of)
+def test_blocks_are_pasted_into_a_session_then_each_line_is_taken(page: Path) -> None:
+    """The two pages that are to be pasted can be: there a blank line ends what is indented."""
+    for block in blocks_of(page):
+        if block.language != "python" or block.title is not None:
+            continue
+        compiled = codeop.CommandCompiler()
+        compiled.compiler.flags |= ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+        waiting: list[str] = []
+        for line in [*block.body.splitlines(), ""]:
+            waiting.append(line)
+            if compiled("\n".join(waiting)) is not None:
+                waiting = []
+        assert not waiting, f"{name_of(page)}:{block.line}"
 
 
 @pytest.mark.parametrize(
