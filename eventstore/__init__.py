@@ -3,6 +3,8 @@
 See `EventStore.open` for where to begin.
 """
 
+from pathlib import Path as _Path
+
 from .checkpoints import Checkpoint, Lease
 from .errors import (
     Busy,
@@ -21,6 +23,7 @@ from .errors import (
     StoreClosed,
 )
 from .events import Append, AppendResult, NewEvent, RecordedEvent, StreamInfo
+from .neighbours import warn_of_strangers as _warn_of_strangers
 from .points import Expected, Occurred, Position, Version
 from .query import AppendCondition, Query
 from .registry import event_type, upcast
@@ -61,3 +64,5 @@ __all__ = [
     "event_type",
     "upcast",
 ]
+
+_warn_of_strangers(_Path(__file__).resolve().parent.parent)

@@ -105,13 +105,17 @@ async def _check_streams(engine: Engine, tenant: str, versions: dict[str, int]) 
     while rows := await engine.streams_page(tenant, "", after, PAGE_ROWS_MAX):
         after = rows[-1].name
         for row in rows:
-            # An append that came after the head was read may have moved a stream on.
-            if row.version < versions.pop(row.name, 0):
+            seen = versions.pop(row.name, 0)
+            if row.version < seen:
                 raise Corrupt(
                     f"stream {row.name!r}: its head says version {row.version}, its events more",
                     kind="head",
                     stream=row.name,
                     version=row.version,
                 )
+            if row.version > seen:
+                # An append that came after the head was read has moved it on, or nothing did:
+                # the event is there then, or this raises.
+                await engine.stream_page(tenant, row.name, row.version - 1, 1, False)
     for name in versions:
         raise Corrupt(f"stream {name!r}: has events, but no head", kind="head", stream=name)

@@ -268,14 +268,18 @@ class SqliteEngine:
         try:
             tenant_id = await self._reader.find_tenant(tenant)
             lines = [str(row[0]) for row in await self._reader.fetch(sql.CHECK_PAGES)]
-        except Corrupt as exc:  # so damaged that SQLite's own checker gives up
+            if lines != ["ok"]:
+                return lines
+            args = {"tenant": tenant_id}
+            ((said, indexed),) = await self._reader.fetch(sql.COUNT_INDEXES, args)
+            ((lost,),) = await self._reader.fetch(sql.COUNT_NOT_INDEXED, args)
+        except Corrupt as exc:  # so damaged that SQLite gives up
             return [str(exc)]
-        damages = [] if lines == ["ok"] else lines
-        if not damages:
-            rows = await self._reader.fetch(sql.COUNT_INDEXES, {"tenant": tenant_id})  # type: ignore[arg-type]
-            said, indexed = rows[0]
-            if said != indexed:
-                damages.append(f"events bear {said} tags, the index has {indexed}")
+        damages = []
+        if said != indexed:
+            damages.append(f"events bear {said} tags, the index has {indexed}")
+        if lost:
+            damages.append(f"{lost} tags or causes of events are not in their index")
         return damages
 
     def describe(self) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import msgspec
 from ...envelope import GENESIS
 from ...errors import Corrupt, StoreClosed
 from ...events import RecordedEvent
+from ...limits import PAGE_BYTES_MAX
 from ...query import Query
 from ..port import LogPage
 from . import statements as sql
@@ -98,7 +99,7 @@ class Reader:
         # next, so that each is told.
         self._free.put_nowait(None)
 
-    async def fetch(self, statement: str, args: Sequence[Any] = ()) -> list[Row]:
+    async def fetch(self, statement: str, args: Sequence[Any] | dict[str, Any] = ()) -> list[Row]:
         """The rows of one query, which is one short transaction."""
         async with self._borrow() as connection:
             return await self._fetch(connection, statement, args)
@@ -113,7 +114,7 @@ class Reader:
         statement = sql.READ_STREAM_BACKWARDS if backwards else sql.READ_STREAM
         async with self._borrow() as connection:
             rows = await self._fetch(connection, statement, (found[0], after, limit))
-            _check_stream_rows(rows, stream, found[1], after, backwards)
+            _check_stream_rows(rows, stream, found[1], after, limit, backwards)
             return await self._to_events(connection, found[2], rows)
 
     async def log_page(
@@ -264,7 +265,10 @@ class Reader:
             self._free.put_nowait(connection)
 
     async def _fetch(
-        self, connection: aiosqlite.Connection, statement: str, args: Sequence[Any]
+        self,
+        connection: aiosqlite.Connection,
+        statement: str,
+        args: Sequence[Any] | dict[str, Any],
     ) -> list[Row]:
         # A cancelled query runs to its end in its thread; the connection serves the next query
         # behind it, because aiosqlite keeps them in order.
@@ -275,7 +279,7 @@ class Reader:
 
 
 def _check_stream_rows(
-    rows: Sequence[Row], stream: str, version: int, after: int, backwards: bool
+    rows: Sequence[Row], stream: str, version: int, after: int, limit: int, backwards: bool
 ) -> None:
     """Raises `Corrupt` where the rows of a stream at `version` are not the ones that must come."""
     if not rows and (after > 1 if backwards else after < version):
@@ -290,3 +294,17 @@ def _check_stream_rows(
         check_versions(rows, stream, min(after - 1, last), -1)
     elif rows:
         check_versions(rows, stream, after + 1, 1)
+    if rows and len(rows) < limit and not _is_full(rows):
+        missing = rows[-1][2] - 1 if backwards else rows[-1][2] + 1
+        if 1 <= missing <= version:
+            raise Corrupt(
+                f"stream {stream!r}: version {missing} is missing",
+                kind="gap",
+                stream=stream,
+                version=missing,
+            )
+
+
+def _is_full(rows: Sequence[Row]) -> bool:
+    """Whether a page of rows was ended by its bytes (see `BoundedCursor`)."""
+    return sum([len(row[sql.PAYLOAD_COLUMN]) for row in rows]) > PAGE_BYTES_MAX

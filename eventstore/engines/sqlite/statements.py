@@ -192,11 +192,28 @@ DROP_SNAPSHOTS = (
 # --- verifying
 
 CHECK_PAGES = "PRAGMA integrity_check(20)"
+# A damaged list is not JSON any more, and is told by its event's hash.
+_SAID_TAGS = "events e, json_each(CASE WHEN json_valid(e.tags) THEN e.tags END) said"
+_SAID_CAUSES = (
+    "events e, json_each(CASE WHEN json_valid(e.derived_from) THEN e.derived_from END) said"
+)
 COUNT_INDEXES = (
-    "SELECT (SELECT count(*) FROM events e, json_each(e.tags) WHERE e.tenant_id = :tenant),"
+    f"SELECT (SELECT count(*) FROM {_SAID_TAGS} WHERE e.tenant_id = :tenant),"
     " (SELECT count(*) FROM event_tags JOIN tags USING (tag_id) WHERE tenant_id = :tenant)"
 )
 """Tags said by events, and tags in the index: they must be as many."""
+COUNT_NOT_INDEXED = (
+    f"SELECT (SELECT count(*) FROM {_SAID_TAGS} WHERE e.tenant_id = :tenant"
+    "  AND NOT EXISTS (SELECT 1 FROM tags t JOIN event_tags x ON x.tag_id = t.tag_id"
+    "   AND x.position = e.position WHERE t.tenant_id = :tenant AND t.name = said.value))"
+    " + (SELECT count(*) FROM events e WHERE e.tenant_id = :tenant AND e.causation_id IS NOT NULL"
+    "  AND NOT EXISTS (SELECT 1 FROM event_causes c WHERE c.tenant_id = :tenant"
+    "   AND c.cause_id = e.causation_id AND c.position = e.position))"
+    f" + (SELECT count(*) FROM {_SAID_CAUSES} WHERE e.tenant_id = :tenant"
+    "  AND NOT EXISTS (SELECT 1 FROM event_causes c WHERE c.tenant_id = :tenant"
+    "   AND c.cause_id = said.value AND c.position = e.position))"
+)
+"""Tags and causes that events say and the indexes do not know by that name: none."""
 
 
 _JOINS_MAX = 8

@@ -8,10 +8,12 @@
         def new_url(self, folder):
             return f"mine://{folder}/{uuid4()}"
 
-Needs pytest with pytest-asyncio in auto mode, and hypothesis. Override `open_store` where a store
+Needs pytest with pytest-asyncio, and hypothesis. Override `open_store` where a store
 is not opened by its URL alone, and set `keeps = False` where a log does not outlive its
 closing, `shares = False` where only one store can be open on a log.
 """
+
+import pytest
 
 from .append import AppendContract
 from .append_many import AppendManyContract
@@ -54,3 +56,5 @@ class EngineContract(
     Harness,
 ):
     """Everything that an engine promises. Subclass it and say in `new_url` what is tested."""
+
+    pytestmark = pytest.mark.asyncio
