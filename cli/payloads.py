@@ -38,7 +38,8 @@ def parse_json(text: str, where: str) -> Any:
     try:
         return json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant)
     except json.JSONDecodeError as exc:
-        place = f"column {exc.colno}" if exc.lineno == 1 else f"line {exc.lineno} {exc.colno}"
+        line = "" if exc.lineno == 1 else f"line {exc.lineno}, "
+        place = f"{line}column {exc.colno}"
         reason = f"no JSON: {exc.msg} at {place}"
     except _Refused as exc:
         reason = str(exc)

@@ -128,7 +128,7 @@ def _events(
     for number, line in enumerate(sys.stdin, start=1):
         if line.strip():
             where = f"stdin line {number}"
-            events.append(_event_of(type_name, line, where))
+            events.append(_event_of(type_name, line.strip(), where))
     if not events:
         raise wrong_usage("standard input holds no event", "pipe JSON Lines in")
     return [_with_options(event, tags, occurred_at) for event in events]
