@@ -7,9 +7,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from io import BytesIO
 from pathlib import Path
 
 import msgspec
@@ -124,7 +125,12 @@ class Run:
             file = waiting.pop(0)
             if file.path.resolve() in self._known:
                 continue
-            kind = recognise(file.path)
+            try:
+                kind = recognise(file.path)
+            except OSError as exc:
+                if file.named:
+                    raise
+                kind = NotRecognised(exc.strerror or type(exc).__name__)
             if quiet and isinstance(kind, Recognised) and kind.is_nameless:
                 continue
             if isinstance(kind, NotRecognised):
@@ -172,11 +178,12 @@ class Run:
             if not kind.documents:
                 count += 1
                 continue
-            try:
-                found = documents_in(file.path, kind)
-                count += sum(isinstance(one, Session) for one in found)
-            except Unreadable:
-                count += 1
+            for _, document in documents_in(file.path.read_bytes().removeprefix(BOM), kind):
+                try:
+                    found = list(sessions_of(kind.kind, document))
+                    count += sum(isinstance(one, Session) for one in found)
+                except Unreadable:
+                    count += 1
         if count != 1:
             raise SeveralSessions(f"an id is for one session, these files hold {count}")
         try:
@@ -261,7 +268,7 @@ class DocumentFeed:
         self._run = run
         self._kind = kind
         self._reports: list[SessionReport] = []
-
+        self._some: list[Session | Shared] = []
         self.unfinished = False
 
     async def read(self, *, complete: bool) -> None:
@@ -271,22 +278,32 @@ class DocumentFeed:
             self._run.report.sessions.remove(report)
         self._reports = []
         self.unfinished = False
-        try:
-            sources = documents_in(self.path, self._kind)
-            while some := list(islice(sources, _SESSIONS_AT_ONCE)):
-                versions = await asyncio.gather(*map(self._version, some))
-                for source, version in zip(some, versions, strict=True):
-                    if isinstance(source, Shared):
-                        await self._shared(source)
-                    else:
-                        await self._import(source, version)
-        except Unreadable as exc:
-            self.unfinished = not complete
-            if self.unfinished:
+        content = self.path.read_bytes().removeprefix(BOM)
+        for line, document in documents_in(content, self._kind):
+            try:
+                for source in sessions_of(self._kind.kind, document):
+                    await self._take(source)
+            except Unreadable as exc:
+                self.unfinished = not complete
+                if complete:
+                    line = line if self._kind.lines else line_where_broken(content, exc)
+                    self._run.problem(self.path, f"no JSON: {exc}", line)
+            await self._take(None)
+        self._run.took(len(content))
+
+    async def _take(self, source: Session | Shared | None) -> None:
+        """Imports sessions some at a time, and at None those that are left."""
+        if source is not None:
+            self._some.append(source)
+            if len(self._some) < _SESSIONS_AT_ONCE:
                 return
-            content = self.path.read_bytes()
-            self._run.problem(self.path, f"no JSON: {exc}", line_of(content, exc.offset))
-        self._run.took(self.path.stat().st_size)
+        some, self._some = self._some, []
+        versions = await asyncio.gather(*map(self._version, some))
+        for one, version in zip(some, versions, strict=True):
+            if isinstance(one, Shared):
+                await self._shared(one)
+            else:
+                await self._import(one, version)
 
     def _stream(self, source: Session | Shared) -> str:
         if isinstance(source, Session) and self._run.options.session_id is not None:
@@ -322,10 +339,22 @@ class DocumentFeed:
             session.add(number, raw)
 
 
-def documents_in(path: Path, kind: Recognised) -> Iterator[Session | Shared]:
-    """The sessions in a file of documents. Raises `Unreadable`."""
-    content = path.read_bytes().removeprefix(BOM)
+def documents_in(content: bytes, kind: Recognised) -> Iterator[tuple[int, bytes]]:
+    """The documents in a file, each with its first line: the file itself, or one a line."""
     if not kind.lines:
-        return sessions_of(kind.kind, content)
-    lines = (line for line in content.splitlines() if line.strip())
-    return (found for line in lines for found in sessions_of(kind.kind, line))
+        yield 1, content
+        return
+    for line, document in enumerate(BytesIO(content), 1):
+        if document.strip():
+            yield line, document
+
+
+def line_where_broken(content: bytes, error: Unreadable) -> int:
+    """The line in which a document is broken. The place in `error` may count from a part of it."""
+    try:
+        json.loads(content)
+    except json.JSONDecodeError as exc:
+        return exc.lineno
+    except (ValueError, RecursionError):
+        pass
+    return line_of(content, error.offset)

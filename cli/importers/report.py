@@ -78,6 +78,7 @@ class ImportReport(msgspec.Struct):
 
     sessions: list[SessionReport] = []
     problems: list[Problem] = []
+    known_problems: set[Problem] = set()
     skipped: list[Skipped] = []
     files: int = 0
     source_bytes: int = 0
@@ -85,7 +86,8 @@ class ImportReport(msgspec.Struct):
 
     def add_problem(self, problem: Problem) -> None:
         """Notes a problem, once: a file that is followed shows it again at every look."""
-        if problem not in self.problems:
+        if problem not in self.known_problems:
+            self.known_problems.add(problem)
             self.problems.append(problem)
 
     @property

@@ -58,6 +58,7 @@ class _Pending(msgspec.Struct, gc=False):
     at: At
     digest: bytes
     events: list[NewEvent]
+    replaces: bool = False
 
 
 class OpenSession:
@@ -184,7 +185,7 @@ class OpenSession:
             events = [*events, *kept_whole("record", parsed.value)]
             kept = {"at": at, "moved": {"": f"{len(events) - 1}/record"}}
             first[SOURCE_RECORD] = kept
-        self._write(at, digest, events)
+        self._write(at, digest, events, replaces)
 
     def _keep_raw(self, at: At, raw: bytes, reason: str, *, replaces: bool = False) -> None:
         digest = digest_of_bytes(raw)
@@ -196,7 +197,7 @@ class OpenSession:
             for start in chunks
         ]
         events[0].data[SOURCE_RECORD] = {"at": at, "raw": len(events)}
-        self._write(at, digest, events)
+        self._write(at, digest, events, replaces)
 
     def _is_new(self, at: At, digest: bytes, replaces: bool) -> bool:
         """Whether a record is to be written; what does not fit what stands is reported."""
@@ -241,8 +242,8 @@ class OpenSession:
         report = self.report
         self._importer.report.problems.append(Problem(report.file, reason, line, report.stream, at))
 
-    def _write(self, at: At, digest: bytes, events: list[NewEvent]) -> None:
-        self.pending.append(_Pending(at, digest, events))
+    def _write(self, at: At, digest: bytes, events: list[NewEvent], replaces: bool = False) -> None:
+        self.pending.append(_Pending(at, digest, events, replaces))
         self._importer.note(self, len(events))
 
     # --- when a batch is written
@@ -280,7 +281,7 @@ class OpenSession:
                 continue
             if self._by_content and one.digest in standing.digests.values():
                 continue
-            if stands is not None and one.at != TAIL and not self._by_content:
+            if stands is not None and not one.replaces and not self._by_content:
                 self._report_changed(one.at)
                 continue
             left.append(one)

@@ -158,3 +158,27 @@ async def test_broken_document_beside_a_good_one_then_its_line_and_the_rest(
     assert problem.file.endswith("cut.json")
     assert problem.line is not None
     assert len(report.sessions) == 2
+
+
+async def test_broken_line_among_documents_then_the_others(
+    store: EventStore, fixtures: Path, tmp_path: Path
+) -> None:
+    """Where each line is a session, a broken one costs only itself."""
+    lines = (fixtures / "openai_containers.jsonl").read_text().splitlines()
+    path = tmp_path / "many.jsonl"
+    path.write_text("\n".join([lines[0], lines[1][:-9], "", "gibberish", lines[2]]) + "\n")
+    report = await import_paths(store, [path])
+    assert [one.line for one in report.problems] == [2, 4]
+    assert len(report.sessions) == 2
+
+
+async def test_session_broken_inside_a_document_then_its_line_and_those_before(
+    store: EventStore, tmp_path: Path
+) -> None:
+    """The line is the file's, not the session's; what stands before it is imported."""
+    good = '{"task_id": 1, "trial": 0, "traj": [\n{"role": "user", "content": "a"}\n]}'
+    path = tmp_path / "t.json"
+    path.write_text(f'[{good},\n{{"task_id": 2,\n"trial" 0, "traj": []}}]')
+    report = await import_paths(store, [path])
+    assert [one.line for one in report.problems] == [5]
+    assert len(report.sessions) == 1
