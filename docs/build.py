@@ -17,7 +17,9 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-import msgspec
+from eventstore import EventStoreError
+
+from .signatures import returns, signature
 
 HERE = Path(__file__).parent
 
@@ -93,7 +95,7 @@ def errors_page() -> str:
         _markdown(errors.__doc__ or ""),
     ]
     for name, value in [*entries("eventstore"), *entries("reducers")]:
-        if isinstance(value, type) and issubclass(value, Exception):
+        if isinstance(value, type) and issubclass(value, EventStoreError):
             parts += [f"## `{name}`", _markdown(_doc(value, name)), _told(value)]
     return "\n\n".join(parts) + "\n"
 
@@ -144,8 +146,8 @@ def _entry(room: str, name: str, value: Any) -> Iterator[str]:
         home = sys.modules.get(f"{room}.{name}") or sys.modules[f"{room}.combined"]
         yield _markdown(_doc(home, name))
         return
-    yield f"```text\n{_signature(name, value)}\n```"
-    if isinstance(value, type) and issubclass(value, Exception):
+    yield f"```text\n{signature(name, value, is_given=_is_given(room, name))}\n```"
+    if isinstance(value, type) and issubclass(value, EventStoreError):
         yield f"{_markdown(_doc(value, name)).splitlines()[0]} See [errors](errors.md)."
         return
     yield _markdown(_doc(value, f"{room}.{name}"))
@@ -153,11 +155,15 @@ def _entry(room: str, name: str, value: Any) -> Iterator[str]:
         yield from _members(name, value)
 
 
+def _is_given(room: str, name: str) -> bool:
+    return any(place.endswith(f":{name}") for place in REACHED.get(room, ()))
+
+
 def _members(owner: str, cls: type) -> Iterator[str]:
     if issubclass(cls, enum.Enum):
         yield ", ".join(f"`{owner}.{member.name}` ({member.value})" for member in cls)
         return
-    for name, member in vars(cls).items():
+    for name, member in _own_and_hidden(cls).items():
         if name.startswith("_") or name in getattr(cls, "__struct_fields__", ()):
             continue
         function = getattr(member, "__func__", member)
@@ -166,112 +172,28 @@ def _members(owner: str, cls: type) -> Iterator[str]:
             if getattr(cls, "_is_protocol", False):
                 continue
             yield f"#### `{full}`"
-            yield f"```text\n{full}{_returns(member.fget)}\n```"
+            yield f"```text\n{full}{returns(member.fget)}\n```"
             yield _markdown(_doc(member, full))
         elif inspect.isfunction(function) and not _is_test(function):
             yield f"#### `{full}`"
-            yield f"```text\n{_signature(full, function, is_method=member is function)}\n```"
+            yield f"```text\n{signature(full, function, is_method=member is function)}\n```"
             yield _markdown(_doc(function, full))
+
+
+def _own_and_hidden(cls: type) -> dict[str, Any]:
+    """A class's members, with those of bases that are not public and have no entry."""
+    found: dict[str, Any] = {}
+    for base in reversed(cls.__mro__):
+        public = any(getattr(sys.modules.get(room), base.__name__, None) is base for room in ROOMS)
+        ours = base.__module__.split(".")[0] in ("eventstore", "reducers")
+        if base is cls or (ours and not public):
+            found |= vars(base)
+    return found
 
 
 def _is_test(function: Any) -> bool:
     # The contract's own test methods and fixtures are its content, not its interface.
     return bool(function.__name__.startswith("test_") or hasattr(function, "pytestmark"))
-
-
-def _signature(name: str, value: Any, is_method: bool = False) -> str:
-    """As a reader would write the call; one parameter a line when it is long."""
-    if isinstance(value, type) and issubclass(value, msgspec.Struct):
-        parameters = _fields(value)
-    elif isinstance(value, type):
-        parameters = _constructor(value)
-    else:
-        listed = list(inspect.signature(value).parameters.values())
-        parameters = _parameters(listed[1:] if is_method else listed)
-    if isinstance(value, type) and not parameters:
-        return name
-    prefix = "async " if inspect.iscoroutinefunction(value) else ""
-    after = "" if isinstance(value, type) else _returns(value)
-    short = f"{prefix}{name}({', '.join(parameters)}){after}"
-    if len(short) <= 96:
-        return short
-    return f"{prefix}{name}(\n    " + ",\n    ".join(parameters) + f",\n){after}"
-
-
-def _returns(function: Any) -> str:
-    note = getattr(function, "__annotations__", {}).get("return")
-    return "" if note is None else f" -> {_annotation(note)}"
-
-
-def _constructor(cls: type) -> list[str]:
-    """What a class is made from; nothing where only the library makes it."""
-    made_by_us = any(
-        place.endswith(f":{cls.__name__}") for rest in REACHED.values() for place in rest
-    )
-    protocol = getattr(cls, "_is_protocol", False)
-    if made_by_us or protocol or issubclass(cls, enum.Enum) or not inspect.isfunction(cls.__init__):
-        return []
-    parameters = _parameters(list(inspect.signature(cls.__init__).parameters.values())[1:])
-    return [] if any(": _" in parameter for parameter in parameters) else parameters
-
-
-def _fields(cls: type[msgspec.Struct]) -> list[str]:
-    annotations = {
-        name: note
-        for base in reversed(cls.__mro__)
-        for name, note in getattr(base, "__annotations__", {}).items()
-    }
-    names = cls.__struct_fields__
-    defaults = dict(
-        zip(
-            names[len(names) - len(cls.__struct_defaults__) :], cls.__struct_defaults__, strict=True
-        )
-    )
-    shown = []
-    for name in names:
-        if name.startswith("_"):
-            continue
-        default = defaults.get(name, msgspec.NODEFAULT)
-        text = f"{name}: {_annotation(annotations[name])}"
-        shown.append(text if default is msgspec.NODEFAULT else f"{text} = {_default(default)}")
-    return shown
-
-
-_STARS: dict[Any, str] = {
-    inspect.Parameter.VAR_POSITIONAL: "*",
-    inspect.Parameter.VAR_KEYWORD: "**",
-}
-
-
-def _parameters(listed: list[inspect.Parameter]) -> list[str]:
-    shown: list[str] = []
-    for parameter in listed:
-        starred = any(text.startswith("*") for text in shown)
-        if parameter.kind is parameter.KEYWORD_ONLY and not starred:
-            shown.append("*")
-        stars = _STARS.get(parameter.kind, "")
-        text = f"{stars}{parameter.name}"
-        if parameter.annotation is not parameter.empty:
-            text += f": {_annotation(parameter.annotation)}"
-        if parameter.default is not parameter.empty:
-            text += f" = {_default(parameter.default)}"
-        shown.append(text)
-    return shown
-
-
-def _annotation(note: Any) -> str:
-    text = note if isinstance(note, str) else inspect.formatannotation(note)
-    return re.sub(r"\b(?:typing|collections\.abc|datetime)\.", "", text).replace("'", "")
-
-
-def _default(value: Any) -> str:
-    if isinstance(value, enum.Enum):
-        return str(type(value).__name__) + "." + value.name
-    if inspect.isroutine(value) or isinstance(value, type):
-        return str(value.__name__)
-    if type(value).__module__ == "msgspec._core":
-        return "..." if value is not msgspec.UNSET else "UNSET"
-    return repr(value)
 
 
 def _doc(value: Any, name: str) -> str:
@@ -300,8 +222,8 @@ def _markdown(text: str) -> str:
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
 
 
-def _told(error: type) -> str:
-    return f"Fault: {error.fault}. Written: {error.written}. Next: {error.next_step}."  # type: ignore[attr-defined]
+def _told(error: type[EventStoreError]) -> str:
+    return f"Fault: {error.fault}. Written: {error.written}. Next: {error.next_step}."
 
 
 def _limits() -> Iterator[str]:
