@@ -186,12 +186,11 @@ class Reader:
                 return LogPage([], scanned_to)
             args = (tenant_id, _encode(wanted).decode())
             rows = await self._fetch(connection, sql.READ_POSITIONS, args)
-            events = await self._to_events(connection, tenant_id, rows)
-        if len(rows) < len(wanted):
-            if rows and rows[-1][0] == wanted[len(rows) - 1]:
+            if len(rows) < len(wanted):
+                if not rows or rows[-1][0] != wanted[len(rows) - 1]:
+                    raise Corrupt("an index names events that are not in the log", kind="index")
                 scanned_to = rows[-1][0]  # the page is full by its bytes
-            else:
-                raise Corrupt("an index names events that are not in the log", kind="index")
+            events = await self._to_events(connection, tenant_id, rows)
         return LogPage(events, scanned_to)
 
     async def _positions(
@@ -307,4 +306,6 @@ def _check_stream_rows(
 
 def _is_full(rows: Sequence[Row]) -> bool:
     """Whether a page of rows was ended by its bytes (see `BoundedCursor`)."""
-    return sum([len(row[sql.PAYLOAD_COLUMN]) for row in rows]) > PAGE_BYTES_MAX
+    payloads = [row[sql.PAYLOAD_COLUMN] for row in rows]
+    # What is no bytes is damage, and told by the event's hash.
+    return sum([len(payload) for payload in payloads if type(payload) is bytes]) > PAGE_BYTES_MAX
