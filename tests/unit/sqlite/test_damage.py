@@ -1,0 +1,296 @@
+"""Damage in the file is seen and named, never served."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from eventstore import Corrupt, EventStore, NewEvent, RecordedEvent
+from eventstore.testing import SequentialIds
+from eventstore.verify import KnownHead
+
+from .conftest import Connect
+
+STREAM, VERSION, POSITION, LAST = "b", 3, 6, 10
+"""The event that is damaged: versions 1 to 5 of `a` and `b` stand in turns."""
+
+
+@pytest.fixture(autouse=True)
+async def written(url: str) -> KnownHead:
+    """A closed store with ten events in two streams; its head, as kept elsewhere."""
+    async with EventStore.open(url, ids=SequentialIds()) as store:
+        for n in range(1, 6):
+            for stream in "ab":
+                note = NewEvent("note.added", {"n": n}, tags=["all", stream])
+                await store.append(stream, note, idempotency_key=f"k{n}")
+        return (await store.verify()).head
+
+
+@pytest.fixture
+def damage(connect: Connect) -> Callable[..., None]:
+    """Runs statements on the file, with everything that guards it out of the way."""
+
+    def run(*statements: str) -> None:
+        with connect() as raw:
+            guards = raw.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall()
+            for (name,) in guards:
+                raw.execute(f"DROP TRIGGER {name}")
+            for statement in statements:
+                raw.execute(statement)
+
+    return run
+
+
+Read = Callable[[EventStore], AsyncIterator[RecordedEvent]]
+READS: dict[str, Read] = {
+    "read": lambda store: aiter(store.read(STREAM)),
+    "read from the event on": lambda store: aiter(store.read(STREAM, after=VERSION - 1)),
+    "read behind it": lambda store: aiter(store.read(STREAM, after=1, limit=3)),
+    "read_all": lambda store: aiter(store.read_all()),
+    "read_all by tag": lambda store: aiter(store.read_all(tags=["all"])),
+    "read_all by type": lambda store: aiter(store.read_all(types=["note.added"])),
+    "subscribe": lambda store: aiter(store.subscribe()),
+    "subscribe to the stream": lambda store: aiter(store.subscribe(stream=STREAM)),
+    "read backwards": lambda store: aiter(store.read(STREAM, backwards=True)),
+}
+
+
+async def _read_until_refused(read: Read, store: EventStore) -> tuple[list[int], Corrupt]:
+    served = []
+    try:
+        async for event in read(store):
+            served.append(event.position)
+    except Corrupt as exc:
+        return served, exc
+    pytest.fail(f"everything was served: {served}")
+
+
+_THERE = f"WHERE position = {POSITION}"
+FLIPS = {
+    "a byte of the payload": f"UPDATE events SET payload = CAST('{{\"n\":4}}' AS BLOB) {_THERE}",
+    "the payload's kind": f"UPDATE events SET payload = 7 {_THERE}",
+    "the hash": f"UPDATE events SET hash = randomblob(32) {_THERE}",
+    "the hash is gone": f"UPDATE events SET hash = 'x' {_THERE}",
+    "a tag": f"UPDATE events SET tags = replace(tags, 'all', 'alm') {_THERE}",
+    "the list of tags": f"UPDATE events SET tags = replace(tags, '[', '(') {_THERE}",
+    "the id": f"UPDATE events SET event_id = 'event-666666' {_THERE}",
+    "the actor": f"UPDATE events SET actor = 'eve' {_THERE}",
+    "the time": f"UPDATE events SET recorded_at = recorded_at + 1 {_THERE}",
+    "the type": f"UPDATE events SET type_id = 99 {_THERE}",
+    "the schema version": f"UPDATE events SET schema_version = 2 {_THERE}",
+    "the format": f"UPDATE events SET payload_format = 1 {_THERE}",
+}
+
+
+@pytest.mark.parametrize(
+    ("read", "flip"),
+    # An event whose type was changed is no longer what a read by its type asks for: it is not
+    # served there either, and `verify` tells.
+    [pair for pair in product(READS, FLIPS) if pair != ("read_all by type", "the type")],
+)
+async def test_a_stored_value_changed_then_reading_stops_there_and_names_it(
+    url: str, damage: Callable[..., None], read: str, flip: str
+) -> None:
+    """Corrupt with stream and version, and neither the event nor one behind it is served."""
+    damage(FLIPS[flip])
+    async with EventStore.open(url) as store:
+        served, error = await _read_until_refused(READS[read], store)
+        assert (error.kind, error.stream, error.version) == ("hash", STREAM, VERSION)
+        assert error.position == POSITION
+        assert POSITION not in served
+        assert f"stream {STREAM!r} version {VERSION}" in str(error)
+
+
+@pytest.mark.parametrize("flip", FLIPS.values(), ids=FLIPS.keys())
+async def test_a_stored_value_changed_then_verify_names_it(
+    url: str, damage: Callable[..., None], flip: str
+) -> None:
+    """`verify` reports stream, version and kind, and raises nothing."""
+    damage(flip)
+    async with EventStore.open(url) as store:
+        told = (await store.verify()).damages
+    assert ("hash", STREAM, VERSION) in [(d.kind, d.stream, d.version) for d in told]
+
+
+async def test_bytes_are_no_text_any_more_then_it_is_corrupt(
+    url: str, damage: Callable[..., None]
+) -> None:
+    """A text that is not UTF-8 cannot even be fetched: Corrupt as well, and verify says so."""
+    damage(f"UPDATE events SET actor = CAST(x'61ff' AS TEXT) {_THERE}")
+    async with EventStore.open(url) as store:
+        for read in READS.values():
+            served, error = await _read_until_refused(read, store)
+            assert (error.kind, POSITION in served) == ("page", False)
+        assert "page" in [d.kind for d in (await store.verify()).damages]
+
+
+@pytest.mark.parametrize(
+    ("gone", "read"),
+    [
+        *((POSITION, name) for name in READS if name not in ("read_all by type",)),
+        (LAST, "read"),
+        (LAST, "read backwards"),
+        (LAST, "read_all"),
+        (LAST, "read_all by tag"),
+        (2, "read backwards"),
+    ],
+)
+async def test_a_row_is_gone_then_reading_stops_there_and_names_it(
+    url: str, damage: Callable[..., None], gone: int, read: str
+) -> None:
+    """A hole is corruption: at the end of a stream, at its start, in the middle."""
+    damage(f"DELETE FROM events WHERE position = {gone}")
+    async with EventStore.open(url) as store:
+        served, error = await _read_until_refused(READS[read], store)
+        assert gone not in served
+        assert not [p for p in served if p > gone] or read == "read backwards"
+        if "by tag" in read:
+            assert error.kind == "index"
+        elif read in ("read_all", "subscribe"):
+            assert (error.kind, error.position) == ("gap", gone)
+        else:
+            assert (error.kind, error.stream, error.version) == ("gap", STREAM, gone // 2)
+        assert "gap" in [d.kind for d in (await store.verify()).damages]
+
+
+async def test_two_rows_change_places_then_reading_stops_at_the_first(
+    url: str, damage: Callable[..., None]
+) -> None:
+    """Each event's hash covers its place and the event before it."""
+    damage(
+        "UPDATE events SET position = 99, version = 99 WHERE position = 4",
+        "UPDATE events SET position = 4, version = 2 WHERE position = 6",
+        "UPDATE events SET position = 6, version = 3 WHERE position = 99",
+    )
+    async with EventStore.open(url) as store:
+        for name in ("read", "read_all", "subscribe"):
+            served, error = await _read_until_refused(READS[name], store)
+            assert (error.kind, error.stream, error.version) == ("hash", STREAM, 2)
+            assert max(served, default=0) < 4
+        told = (await store.verify()).damages
+        assert [(d.kind, d.stream, d.version) for d in told if d.kind == "hash"] == [
+            ("hash", STREAM, 2)
+        ]
+
+
+async def test_the_tail_is_lost_then_only_a_head_kept_elsewhere_tells(
+    url: str, damage: Callable[..., None], written: KnownHead
+) -> None:
+    """A log that was cut consistently is a shorter log; against the kept head it is damaged, and
+    a checkpoint beyond its end is refused."""
+    damage(
+        "DELETE FROM event_tags WHERE position > 8",
+        "DELETE FROM idempotency_keys WHERE first_position > 8",
+        "DELETE FROM events WHERE position > 8",
+        "UPDATE streams SET version = 4",
+        "UPDATE heads SET position = 8, hash = (SELECT hash FROM events WHERE position = 8)",
+    )
+    async with EventStore.open(url) as store:
+        assert (await store.verify()).damages == ()
+        (told,) = (await store.verify(head=written)).damages
+        assert (told.kind, told.position) == ("tail", 8)
+        await store.append("a", [NewEvent("note.added", {"n": n}) for n in range(5)])
+        (told,) = (await store.verify(head=written)).damages  # longer than before, and another log
+        assert (told.kind, told.position) == ("head", written.position)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE tags SET name = 'alm' WHERE name = 'all'",
+        f"DELETE FROM event_tags WHERE position = {POSITION}",
+        "INSERT INTO event_tags SELECT tag_id, 9 FROM tags WHERE name = 'b'",
+        f"UPDATE event_tags SET position = 9 WHERE position = {POSITION} AND tag_id ="
+        " (SELECT tag_id FROM tags WHERE name = 'b')",
+    ],
+)
+async def test_the_index_of_tags_is_wrong_then_verify_says_so(
+    url: str, damage: Callable[..., None], change: str
+) -> None:
+    """A filtered read trusts the index: verify holds it against what the events say."""
+    damage(change)
+    async with EventStore.open(url) as store:
+        assert "index" in [d.kind for d in (await store.verify()).damages]
+
+
+async def test_the_index_of_causes_is_wrong_then_verify_says_so(
+    url: str, damage: Callable[..., None]
+) -> None:
+    """`caused_by` trusts its index in the same way."""
+    async with EventStore.open(url) as store:
+        await store.append("a", NewEvent("t", 1, causation_id="event-000001"))
+        await store.append("a", NewEvent("t", 1, derived_from=["event-000002", "event-000003"]))
+        assert (await store.verify()).damages == ()
+    damage("DELETE FROM event_causes WHERE cause_id = 'event-000003'")
+    async with EventStore.open(url) as store:
+        assert [d.kind for d in (await store.verify()).damages] == ["index"]
+
+
+@pytest.mark.parametrize("version", [4, 7])
+async def test_a_streams_head_is_wrong_then_verify_names_the_stream(
+    url: str, damage: Callable[..., None], version: int
+) -> None:
+    """Too low or too high: the head is held against the stream's events."""
+    damage(f"UPDATE streams SET version = {version} WHERE name = '{STREAM}'")
+    async with EventStore.open(url) as store:
+        (told,) = (await store.verify()).damages
+        assert (told.kind in ("head", "gap"), told.stream) == (True, STREAM)
+
+
+async def test_the_logs_head_is_wrong_then_verify_says_so(
+    url: str, damage: Callable[..., None]
+) -> None:
+    """Position and hash of the head are the last event's."""
+    damage("UPDATE heads SET hash = zeroblob(32)")
+    async with EventStore.open(url) as store:
+        assert [d.kind for d in (await store.verify()).damages] == ["head"]
+    damage("UPDATE heads SET position = 12")
+    async with EventStore.open(url) as store:
+        assert "gap" in [d.kind for d in (await store.verify()).damages]
+        with pytest.raises(Corrupt):
+            await store.read_all().list()
+
+
+async def test_a_key_stands_for_a_missing_event_then_it_is_corrupt(
+    url: str, damage: Callable[..., None]
+) -> None:
+    """The answer of a first use cannot be given again: that is told, and nothing is written."""
+    damage(f"DELETE FROM events WHERE position = {POSITION}")
+    async with EventStore.open(url) as store:
+        with pytest.raises(Corrupt):
+            await store.lookup(STREAM, f"k{VERSION}")
+        note = NewEvent("note.added", {"n": VERSION}, tags=["all", STREAM])
+        with pytest.raises(Corrupt):
+            await store.append(STREAM, note, idempotency_key=f"k{VERSION}")
+        assert await store.head() == LAST
+
+
+async def test_pages_of_the_file_are_overwritten_then_it_is_corrupt_and_no_other_error(
+    url: str, file: Path
+) -> None:
+    """Whatever page is destroyed, reading says Corrupt or is not touched by it, and verify or
+    opening tells."""
+    whole = file.read_bytes()
+    size = 4096
+    for page in range(1, len(whole) // size):
+        file.write_bytes(whole[: page * size] + b"\xa5" * size + whole[(page + 1) * size :])
+        try:
+            async with EventStore.open(url) as store:
+                assert (await store.verify()).damages
+                for read in READS.values():
+                    try:
+                        async for event in read(store):
+                            if event.position == LAST:
+                                break
+                    except Corrupt:
+                        continue
+        except Corrupt:
+            continue
+    file.write_bytes(whole)
+    with sqlite3.connect(file) as raw:
+        assert raw.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    raw.close()
