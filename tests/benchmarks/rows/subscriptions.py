@@ -14,16 +14,24 @@ from ..measuring import Bar, Line, Section, Series, percentile, timing
 _PAUSE_SECONDS = 0.002
 """Between two appends: the subscriber shall be asleep when the next one comes."""
 
+Arrival = tuple[int, int]
+"""When an event was sent and when it was received, in ns."""
+Wake = tuple[float, float]
+"""Milliseconds from the call of `append` to the event, and from its answer to the event."""
+
 
 async def wake_ups(bench: Bench) -> Section:
     """Wake-up times in process and across processes, and the share of a core when idle."""
     sizes, path = bench.sizes, bench.new_path()
     own: list[list[float]] = []
+    after_answer: list[list[float]] = []
     foreign: list[list[float]] = []
     idle: list[float] = []
     async with EventStore.open(url_of(path)) as store:
         for _ in range(sizes.rounds):
-            own.append(await _own_process(store, sizes.wakeups))
+            wakes = await _own_process(store, sizes.wakeups)
+            own.append([wake[0] for wake in wakes])
+            after_answer.append([wake[1] for wake in wakes])
             foreign.append(await _other_process(store, url_of(path), sizes.foreign_wakeups))
             idle.append(await _idle(store, sizes.idle_seconds))
     bench.remove(path)
@@ -32,6 +40,7 @@ async def wake_ups(bench: Bench) -> Section:
         [
             _line("wakes for an append of its process, p50", own, 0.5, None),
             _line("wakes for an append of its process, p99", own, 0.99, 5),
+            _line("after that append has answered, p99", after_answer, 0.99, None),
             _line("wakes for an append of another process, p50", foreign, 0.5, None),
             _line("wakes for an append of another process, p99", foreign, 0.99, 100),
             _share(Series(tuple(idle))),
@@ -61,23 +70,28 @@ def _share(idle: Series) -> Line:
     )
 
 
-async def _own_process(store: EventStore, count: int) -> list[float]:
-    head, taken, arrived = await store.head(), list[float](), asyncio.Event()
+async def _own_process(store: EventStore, count: int) -> list[Wake]:
+    head, arrivals, arrived = await store.head(), list[Arrival](), asyncio.Event()
 
     async def receive() -> None:
         async for event in store.subscribe(after=head):
-            taken.append(_milliseconds_since(event))
+            arrivals.append(_arrival(event))
             arrived.set()
 
-    receiving = asyncio.ensure_future(receive())
+    receiving, answered = asyncio.ensure_future(receive()), list[int]()
     for _ in range(count):
         await asyncio.sleep(_PAUSE_SECONDS)
         sent = {"sent_ns": time.monotonic_ns()}
         await store.append("bench/own", [NewEvent("bench.sent", sent)])
+        answered.append(time.monotonic_ns())
         await arrived.wait()
         arrived.clear()
     receiving.cancel()
-    return taken
+    # The subscriber may have the event before the caller has its answer: no wait at all then.
+    return [
+        ((received - sent) / 1e6, max(0, received - answer) / 1e6)
+        for (sent, received), answer in zip(arrivals, answered, strict=True)
+    ]
 
 
 async def _other_process(store: EventStore, url: str, count: int) -> list[float]:
@@ -85,11 +99,8 @@ async def _other_process(store: EventStore, url: str, count: int) -> list[float]
     try:
         events = aiter(store.subscribe(after=await store.head()))
         child.go()
-        taken = list[float]()
-        for _ in range(count):
-            event = await anext(events)
-            taken.append(_milliseconds_since(event))
-        return taken
+        arrivals = [_arrival(await anext(events)) for _ in range(count)]
+        return [(received - sent) / 1e6 for sent, received in arrivals]
     finally:
         await asyncio.to_thread(child.end)
 
@@ -102,6 +113,6 @@ async def _idle(store: EventStore, seconds: float) -> float:
     return 100 * spent.cpu_seconds / spent.seconds
 
 
-def _milliseconds_since(event: RecordedEvent) -> float:
+def _arrival(event: RecordedEvent) -> Arrival:
     # The monotonic clock is one for all processes of a machine.
-    return float(time.monotonic_ns() - event.data["sent_ns"]) / 1e6
+    return event.data["sent_ns"], time.monotonic_ns()
