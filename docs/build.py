@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from eventstore import EventStoreError
 
@@ -131,7 +132,8 @@ def _help(command: str) -> str:
     from cli import main
 
     printed = io.StringIO()
-    with redirect_stdout(printed):
+    # As wide as in a pipe, whoever asks and on whatever terminal.
+    with redirect_stdout(printed), patch.dict("os.environ", {"COLUMNS": "80"}):
         main([command, "--help"])
     return "\n".join(line.rstrip() for line in printed.getvalue().strip().splitlines())
 
