@@ -7,6 +7,7 @@ by pair: what else happens on the machine then weighs on both.
 from __future__ import annotations
 
 import gc
+import os
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -113,6 +114,7 @@ async def in_turns(rounds: int, sides: dict[str, Side]) -> dict[str, list[Timing
     taken: dict[str, list[Timing]] = {name: [] for name in sides}
     for _ in range(rounds):
         for name, side in sides.items():
+            os.sync()  # what the last sample left to be written is not this one's to wait for
             taken[name].append(await side())
     return taken
 

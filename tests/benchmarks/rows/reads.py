@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from eventstore import EventStore
+from eventstore.engines.sqlite.connection import READER_CACHE_KIB
 from eventstore.limits import PAGE_ROWS_MAX
 from reducers import take_snapshot
 
@@ -19,8 +20,8 @@ from ..workload import (
 )
 
 _FETCH = "stdlib sqlite3 fetch of the same rows"
-_READER_CACHE = -8 * 1024
-"""Page cache of the raw reader, as the store's readers have it (KiB, negative in SQLite)."""
+_READER_CACHE = -READER_CACHE_KIB
+"""Page cache of the raw reader, as the store's readers have it; SQLite takes KiB as negative."""
 
 
 async def typed_load(bench: Bench) -> Section:
