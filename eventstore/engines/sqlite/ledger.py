@@ -43,6 +43,8 @@ class _Stream(msgspec.Struct, gc=False):
     id: int
     version: int
     stored: bool
+    first_us: int = 0
+    last_us: int = 0
 
 
 class SqliteLedger:
@@ -94,17 +96,18 @@ class SqliteLedger:
         if not self._events:
             return
         created: list[Any] = []
-        moved: list[tuple[int, int]] = []
-        recorded = self._recorded_us
+        moved: list[tuple[int, int, int]] = []
         for tenant_id, name, stream in self._touched.values():
             if stream.stored:
-                moved.append((stream.id, stream.version))
+                moved.append((stream.id, stream.version, stream.last_us))
             else:
-                created += (stream.id, tenant_id, name, stream.version, recorded, recorded)
+                created += (
+                    stream.id, tenant_id, name, stream.version, stream.first_us, stream.last_us,
+                )  # fmt: skip
                 stream.stored = True
         sql.INSERT_STREAMS.run(self._run, created)
         if moved:
-            self._run(sql.UPDATE_STREAMS, (recorded, _encode(moved).decode()))
+            self._run(sql.UPDATE_STREAMS, (_encode(moved).decode(),))
         sql.INSERT_EVENTS.run(self._run, self._events)
         sql.INSERT_EVENT_TAGS.run(self._run, self._event_tags)
         sql.INSERT_EVENT_CAUSES.run(self._run, self._event_causes)
@@ -187,7 +190,7 @@ class SqliteLedger:
                 rows.append(self._write_part(tenant, part, recorded_us))
             else:
                 rows.append((self.version(call.tenant, part.stream), tenant.position, 0))
-        tenant.recorded_us = self._recorded_us = recorded_us
+        tenant.recorded_us = recorded_us
         self._moved_tenants[tenant.id] = tenant
         written = Written(rows, recorded_us)
         if call.key is not None:
@@ -199,6 +202,9 @@ class SqliteLedger:
     ) -> tuple[int, int, int]:
         stream = self._stream(tenant.id, part.stream) or self._add_stream(tenant.id, part.stream)
         self._touched[stream.id] = (tenant.id, part.stream, stream)
+        stream.last_us = recorded_us
+        if stream.version == 0:
+            stream.first_us = recorded_us
         position, version, previous = tenant.position, stream.version, tenant.hash
         first = (version + 1, position + 1, len(part.events))
         tenant_id, stream_id, add = tenant.id, stream.id, self._events.extend
@@ -355,7 +361,6 @@ class SqliteLedger:
         self._keys: dict[tuple[int, int, str], tuple[Any, ...]] = {}
         self._touched: dict[int, tuple[int, str, _Stream]] = {}
         self._moved_tenants: dict[int, _Tenant] = {}
-        self._recorded_us = 0
 
 
 def find_key(

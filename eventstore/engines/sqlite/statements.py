@@ -27,10 +27,10 @@ UPSERT_HEAD = (
 FIND_STREAM = "SELECT stream_id, version FROM streams WHERE tenant_id = ? AND name = ?"
 LAST_STREAM_ID = "SELECT coalesce(max(stream_id), 0) FROM streams"
 UPDATE_STREAMS = (
-    "UPDATE streams SET version = moved.value ->> 1, recorded_at = ?"
+    "UPDATE streams SET version = moved.value ->> 1, recorded_at = moved.value ->> 2"
     " FROM json_each(?) moved WHERE stream_id = moved.value ->> 0"
 )
-"""All streams that a batch has moved on, by one statement: [[stream, version], ...]."""
+"""All streams that a batch has moved on, in one statement: [[stream, version, time], ...]."""
 FIND_TYPE = "SELECT type_id FROM event_types WHERE name = ?"
 INSERT_TYPE = "INSERT INTO event_types (name) VALUES (?)"
 FIND_TAG = "SELECT tag_id FROM tags WHERE tenant_id = ? AND name = ?"

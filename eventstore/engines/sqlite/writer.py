@@ -70,7 +70,7 @@ class Writer:
         self._committed = committed
         self._appends_max, self._bytes_max = appends_max, bytes_max
         self._appends_waiting = self._bytes_waiting = 0
-        self._room: deque[asyncio.Future[None]] = deque()
+        self._room: deque[_Waiting] = deque()
         self._closed = False
         self._warned = False
         self._thread = threading.Thread(target=self._work, name=f"eventstore {path}", daemon=True)
@@ -79,40 +79,38 @@ class Writer:
     def commit(self, call: Call) -> Awaitable[Outcome]:
         """Hands the call to the owner; what it returns is awaited for the outcome. Cancelled while
         it waits for room, nothing is written; after that the commit goes on without its caller."""
-        if self._is_full(call.payload_bytes):
-            return self._commit_later(call)
-        return self._hand_over(call)
+        item = _Waiting(call, self._loop.create_future())
+        if not self._closed and (self._room or self._is_full(call.payload_bytes)):
+            self._room.append(item)  # behind those who wait already: nobody is overtaken for ever
+            return item.future
+        return self._hand_over(item)
 
-    async def _commit_later(self, call: Call) -> Outcome:
-        while self._is_full(call.payload_bytes):
-            await self._wait_for_room()
-        outcome: Outcome = await self._hand_over(call)
-        return outcome
-
-    def _hand_over(self, work: Call | Job) -> asyncio.Future[Any]:
+    def _hand_over(self, item: _Waiting) -> asyncio.Future[Any]:
         if self._closed:
             raise StoreClosed(f"{self._path}: closed")
-        if isinstance(work, Call):
+        if isinstance(item.work, Call):
             self._appends_waiting += 1
-            self._bytes_waiting += work.payload_bytes
-        future: asyncio.Future[Any] = self._loop.create_future()
+            self._bytes_waiting += item.work.payload_bytes
         with self._lock:
-            self._incoming.append(_Waiting(work, future))
+            self._incoming.append(item)
             if self._idle:
                 # At the end of this turn of the loop: what else becomes ready in it comes along.
                 self._idle = False
                 self._loop.call_soon(self._go.release)
-        return future
+        return item.future
 
     async def run(self, job: Job) -> Any:
         """Runs a job in a transaction of its own, behind the appends that wait.
         If cancelled, the job is run all the same."""
-        return await self._hand_over(job)
+        return await self._hand_over(_Waiting(job, self._loop.create_future()))
 
     async def close(self) -> None:
         """Refuses new work, finishes what was accepted, ends the thread."""
         self._closed = True
-        self._wake_room()
+        while self._room:
+            waiting = self._room.popleft().future
+            if not waiting.done():
+                waiting.set_exception(StoreClosed(f"{self._path}: closed"))
         with self._lock:
             self._ending = True
             self._idle = False
@@ -127,30 +125,20 @@ class Writer:
 
     def _is_full(self, size: int) -> bool:
         # A call larger than the whole bound goes through when it is alone.
-        return (
-            not self._closed
-            and self._appends_waiting > 0
-            and (
-                self._appends_waiting >= self._appends_max
-                or self._bytes_waiting + size > self._bytes_max
-            )
+        return self._appends_waiting > 0 and (
+            self._appends_waiting >= self._appends_max
+            or self._bytes_waiting + size > self._bytes_max
         )
 
-    async def _wait_for_room(self) -> None:
-        turn: asyncio.Future[None] = self._loop.create_future()
-        self._room.append(turn)
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self._wake_room()
-            raise
-
-    def _wake_room(self) -> None:
+    def _let_in(self) -> None:
+        """Hands over those who wait for room, in their order, as far as there is room."""
         while self._room:
-            turn = self._room.popleft()
-            if not turn.done():
-                turn.set_result(None)
+            work, future = self._room[0].work, self._room[0].future
+            if not future.done() and isinstance(work, Call) and self._is_full(work.payload_bytes):
+                return
+            item = self._room.popleft()
+            if not future.done():  # else its caller was cancelled
+                self._hand_over(item)
 
     # --- in the owner's thread
 
@@ -193,15 +181,16 @@ class Writer:
         try:
             with self._turns:
                 outcomes = self._transact(calls)
-        except EventStoreError as exc:
-            self._answer([(item, exc) for item in calls])
-        except sqlite3.Error as exc:
+        except (sqlite3.Error, OutcomeUnknown) as exc:
             if len(calls) == 1:
-                self._answer([(calls[0], translate(exc, self._path))])
+                error = exc if isinstance(exc, OutcomeUnknown) else translate(exc, self._path)
+                self._answer([(calls[0], error)])
                 return
             # One of them is at fault: each alone, so that only the culprit fails.
             for item in calls:
                 self._commit_batch([item])
+        except EventStoreError as exc:
+            self._answer([(item, exc) for item in calls])
         except BaseException as exc:  # a defect of ours must not leave callers waiting
             self._answer([(item, exc) for item in calls])
             _log.exception("%s: the writer failed", self._path)
@@ -297,7 +286,6 @@ class Writer:
                     future.set_exception(outcome)
                 else:
                     future.set_result(outcome)
-        if self._room:
-            self._wake_room()
+        self._let_in()
         if committed:
             self._committed()
