@@ -15,6 +15,7 @@ from urllib.parse import quote
 import typer
 
 from eventstore import EventStore, InvalidEvent
+from eventstore.engines.sqlite.migrating import holds_store
 from eventstore.opening import sqlite_path
 
 from .exits import Stop, wrong_usage
@@ -142,5 +143,10 @@ def _check_file(path: Path, create: bool) -> None:
     if header != SQLITE_HEADER and not (create and header == b""):
         raise Stop(
             f"{str(path)!r} is no store: it is not a SQLite database",
+            next_step="name another file with --store",
+        )
+    if not create and not holds_store(str(path)):
+        raise Stop(
+            f"{str(path)!r} is a SQLite database, but holds no store",
             next_step="name another file with --store",
         )

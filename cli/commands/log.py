@@ -12,7 +12,7 @@ import typer
 from eventstore import EventStore, Position, Query, RecordedEvent, Version
 
 from ..exits import wrong_usage
-from ..moments import parse_point
+from ..moments import check_point, parse_point
 from ..naming import find_stream
 from ..options import (
     DEFAULT_URL,
@@ -118,6 +118,8 @@ async def _log(where: tuple[str, str | None], wanted: Wanted, as_json: bool) -> 
         if wanted.stream is not None:
             name = await find_stream(store, wanted.stream)
             wanted = msgspec.structs.replace(wanted, stream=name)
+        if isinstance(wanted.after, Position):
+            await check_point(store, wanted.stream or "", wanted.after)
         stream_width = STREAM_WIDTH if wanted.stream is None else 0
         left = wanted.limit
         if left == 0:

@@ -74,7 +74,7 @@ def _messages(state: AgentState, width: int) -> Iterator[Line]:
     for index in range(first, len(messages)):
         message = messages[index]
         parts = [part.get("type", "part") for part in message.parts]
-        text = message.text or f"[{', '.join(str(part) for part in parts) or 'empty'}]"
+        text = message.text.strip() or f"[{', '.join(str(part) for part in parts) or 'empty'}]"
         yield [
             (f"  {message.role or '-':<10}", "green" if message.role == "user" else ""),
             one_line(text, width - 12),

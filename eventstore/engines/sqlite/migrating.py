@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import quote
 
 from ...errors import SchemaTooNew, StorageFailed
 from ...ids import UuidSevens
 from ...schema import NEWEST, TABLES, known_revisions, upgrade
+from .errors import translate
 
 
 def check_file(path: str, connection: sqlite3.Connection) -> str | None:
@@ -37,6 +41,27 @@ def check_file(path: str, connection: sqlite3.Connection) -> str | None:
         if taken:
             raise StorageFailed(f"{path}: has a table {taken[0]!r} that is not an event store's")
     return found
+
+
+def holds_store(path: str) -> bool:
+    """Whether the file has an event store's schema; nothing in it or beside it is changed.
+
+    Opening makes the schema where there is none: who only wants to read asks here first. Raises
+    as the engine does for what is no database, and as `check_file`.
+    """
+    address = f"file:{quote(str(Path(path).absolute()))}?mode=ro"
+    try:
+        # The file alone first, because SQLite leaves files beside a database that it reads in WAL
+        # mode; only a log that was not folded in makes those needed.
+        for option in ("&immutable=1", ""):
+            with closing(sqlite3.connect(address + option, uri=True)) as connection:
+                if check_file(path, connection) is not None:
+                    return True
+            if not Path(f"{path}-wal").exists():
+                break
+    except sqlite3.Error as exc:
+        raise translate(exc, path) from exc
+    return False
 
 
 def migrate(path: str, connection: sqlite3.Connection) -> None:

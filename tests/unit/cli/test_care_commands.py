@@ -189,6 +189,31 @@ def test_file_is_no_database_then_refused_untouched(run: Run, content: bytes) ->
     assert Path("notes.txt").read_bytes() == content
 
 
+@pytest.mark.parametrize("mode", ["DELETE", "WAL"])
+def test_database_of_another_program_then_refused_untouched(run: Run, mode: str) -> None:
+    """A reading command makes no tables in somebody else's database, and nothing beside it."""
+    with closing(sqlite3.connect("other.db")) as connection:
+        connection.execute(f"PRAGMA journal_mode = {mode}")
+        connection.execute("CREATE TABLE notes (text)")
+        connection.commit()
+    before = Path("other.db").read_bytes()
+    ran = run("log", "--store", "other.db")
+    assert ran.code == 1
+    assert "holds no store" in ran.err
+    assert Path("other.db").read_bytes() == before
+    assert [path.name for path in Path().iterdir()] == ["other.db"]
+
+
+def test_events_not_folded_into_the_file_then_read_all_the_same(run: Run) -> None:
+    """A store whose process died has everything beside the file still; it is found."""
+    with closing(sqlite3.connect("eventstore.db")) as reader:
+        reader.execute("PRAGMA journal_mode = WAL")
+        reader.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        run("append", "board/7", "t")
+        assert Path("eventstore.db-wal").stat().st_size > 0
+        assert run("log", "board/7").out.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("url", "code"),
     [

@@ -127,3 +127,13 @@ def test_no_stream_under_the_prefix_then_said(two: Run) -> None:
     """An empty listing is an answer, not an error."""
     ran = two("streams", "zzz")
     assert (ran.code, ran.out) == (0, "0 streams under 'zzz'\n")
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--after", "5"), ("board/7", "--after", "@5"), ("--follow", "--after", "5")]
+)
+def test_position_beyond_the_end_then_refused(two: Run, arguments: tuple[str, ...]) -> None:
+    """A position that does not exist is told with the log's end, not waited for."""
+    ran = two("log", *arguments)
+    assert ran.code == 1
+    assert "the log ends at position 4" in ran.err
