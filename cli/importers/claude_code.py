@@ -51,7 +51,7 @@ _USAGE = {
 
 def is_row(value: Json) -> bool:
     """Whether a line's value is a row of such a file."""
-    if not isinstance(value, dict) or value.get("type") not in ROW_TYPES:
+    if not isinstance(value, dict) or str(value.get("type")) not in ROW_TYPES:
         return False
     if "role" in value:
         return False

@@ -12,6 +12,9 @@ from reducers.agent import vocabulary
 
 from .parsing import Json
 
+TITLE_CHARACTERS_MAX = 200
+"""A title is read on one line; what is longer was not meant as one."""
+
 
 class Mapper(Protocol):
     """Turns one session's records into events, in their order; it remembers what it has seen.
@@ -78,6 +81,12 @@ def time_of(value: Json) -> datetime | None:
 def text_of(value: Json) -> str | None:
     """A text that is not empty, or None."""
     return value if isinstance(value, str) and value else None
+
+
+def title_of(value: Json) -> str | None:
+    """A text that can serve as a title, cut to what a line holds; None where there is none."""
+    found = text_of(value)
+    return None if found is None else found[:TITLE_CHARACTERS_MAX]
 
 
 def object_of(value: Json) -> dict[str, Json]:

@@ -19,6 +19,7 @@ from .mapping import (
     response_part,
     text_of,
     time_of,
+    title_of,
 )
 from .parsing import Json, encode_sorted
 
@@ -51,7 +52,7 @@ class OpenAi:
         fields = object_of(head)
         return vocabulary.session_started(
             conversation_id=text_of(fields.get("id")),
-            title=text_of(fields.get("title")),
+            title=title_of(fields.get("title")),
             source={"kind": self.kind},
             attributes=fields or None,
         )
@@ -120,7 +121,7 @@ class TauBench(OpenAi):
         fields = object_of(head)
         task, trial = fields.get("task_id"), fields.get("trial")
         return vocabulary.session_started(
-            title=f"task {task} trial {trial}",
+            title=title_of(f"task {task} trial {trial}"),
             source={"kind": self.kind},
             attributes=fields,
         )

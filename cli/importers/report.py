@@ -159,8 +159,9 @@ class Counting:
                     if not report.title:
                         report.title = _title(data.get("parts"))
                 for part in data.get("parts", ()):
-                    if part.get("type") not in _KNOWN_PARTS:
-                        self._unmapped(f"part/{str(part.get('type'))[:40]}")
+                    kind_of_part = str(part.get("type"))
+                    if kind_of_part not in _KNOWN_PARTS:
+                        self._unmapped(f"part/{kind_of_part[:40]}")
             elif kind == vocabulary.TOOL_REQUESTED:
                 report.tool_calls += 1
             elif kind in (vocabulary.TOOL_FAILED, vocabulary.ERROR_RAISED):

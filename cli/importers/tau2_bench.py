@@ -19,6 +19,7 @@ from .mapping import (
     response_part,
     text_of,
     time_of,
+    title_of,
     usage_of,
 )
 from .openai import content_parts
@@ -68,7 +69,7 @@ class Tau2Bench:
             source["shared"] = self._shared
         return vocabulary.session_started(
             conversation_id=text_of(simulation.get("id")),
-            title=title if purpose is None else f"{title}: {purpose}",
+            title=title_of(title if purpose is None else f"{title}: {purpose}"),
             source=source,
             attributes=fields,
             occurred_at=time_of(simulation.get("start_time")),
