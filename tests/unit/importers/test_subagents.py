@@ -64,6 +64,24 @@ async def test_agent_named_nowhere_then_linked_by_its_prompt(
     assert cause["tool_call_id"] == "toolu_2"
 
 
+@pytest.mark.parametrize("row", ["agent_progress", "toolUseResult"])
+async def test_agent_with_another_prompt_then_linked_by_the_row_that_names_it(
+    row: str, store: EventStore, fixtures: Path, tmp_path: Path
+) -> None:
+    """A progress row names agent and call, and so does the call's result; each is enough."""
+    folder = shutil.copytree(fixtures / "claude", tmp_path / "c")
+    path = folder / f"{SESSION}.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    kept = [line for line in lines if '"agentId"' not in line or row in line]
+    path.write_text("".join(kept))
+    agent = folder / SESSION / "subagents" / "agent-a1.jsonl"
+    agent.write_text(agent.read_text().replace("Find the toys.", "Something else."))
+    await import_paths(store, [path])
+    cause = await cause_of(store, "a1")
+    assert cause is not None
+    assert cause["tool_call_id"] == "toolu_2"
+
+
 async def test_subagent_without_its_session_then_imported_unlinked(
     store: EventStore, fixtures: Path
 ) -> None:
