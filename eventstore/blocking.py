@@ -168,9 +168,11 @@ class _Background:
         with self._lock:
             first, self._over = not self._over, True
         if first:
-            asyncio.run_coroutine_threadsafe(_finish(), self._loop).result()
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
+            # Here, and not in the thread: an iterator that is left while the loop stops has put a
+            # last task into it, and nothing can come after this.
+            self._loop.run_until_complete(_finish())
             self._loop.close()
 
     def _check(self) -> None:

@@ -103,6 +103,13 @@ class RecordedEvent(msgspec.Struct, frozen=True, eq=False, gc=False):
         """The metadata given with the append, read-only; None when there was none."""
         return None if self.context_json is None else canonical.decode(self.context_json.encode())
 
+    def __repr__(self) -> str:
+        # Without the payload: what is printed ends in logs.
+        return (
+            f"RecordedEvent({self.type!r}, stream={self.stream!r}, version={self.version},"
+            f" position={self.position}, id={self.id!r}, {len(self.payload)} bytes)"
+        )
+
     def untyped(self) -> RecordedEvent:
         """The same event with `data` as read-only dicts, whatever class is registered for it."""
         if self.type not in registry.by_name:
