@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from cli.app import COMMANDS
 from .conftest import Command
 
 OTHERS = {"import", "export"}
-"""Their examples need source files, and run beside the importers' own tests."""
+"""Their examples need source files."""
+
+CHAT = [{"role": "user", "content": "Is there a train?"}, {"role": "assistant", "content": "Yes."}]
 
 LINE = re.compile(r"^ +\$ (.+)$", re.MULTILINE)
 
@@ -51,6 +54,22 @@ def test_examples_of_a_command_then_they_run(
         ran = shell(example)
         assert (ran.returncode, ran.stderr) == (0, ""), example
         assert ran.stdout, example
+
+
+def test_examples_of_import_and_export_then_they_run(
+    board: Command, shell: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same for sessions from files; --follow stays until Ctrl-C and has its own tests."""
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "other.json").write_text(json.dumps(CHAT[:1]))
+    (tmp_path / "chat.json").write_text(json.dumps(CHAT))
+    (tmp_path / "chat.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in CHAT))
+    examples = LINE.findall(help_of(capsys, "import"))
+    examples += ["eventstore import chat.jsonl --id 42", *LINE.findall(help_of(capsys, "export"))]
+    for example in [line for line in examples if "--follow" not in line]:
+        ran = shell(example)
+        assert (ran.returncode, ran.stderr) == (0, ""), example
+        assert ran.stdout or "> session.json" in example, example
 
 
 @pytest.mark.parametrize("name", COMMANDS)
