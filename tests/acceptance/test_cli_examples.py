@@ -61,7 +61,9 @@ def test_examples_of_import_and_export_then_they_run(
 ) -> None:
     """The same for sessions from files; --follow stays until Ctrl-C and has its own tests."""
     (tmp_path / "results").mkdir()
-    (tmp_path / "results" / "other.json").write_text(json.dumps(CHAT[:1]))
+    (tmp_path / "results" / "other.json").write_text(
+        json.dumps([{"role": "user", "content": "Another"}])
+    )
     (tmp_path / "chat.json").write_text(json.dumps(CHAT))
     (tmp_path / "chat.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in CHAT))
     examples = LINE.findall(help_of(capsys, "import"))
