@@ -81,8 +81,8 @@ class Reader:
                 await connection.execute_fetchall("PRAGMA query_only = ON")
                 await connection.execute_fetchall(f"PRAGMA cache_size = -{READER_CACHE_KIB}")
         except BaseException as exc:
-            for connection in opened:
-                await connection.close()
+            # Shielded: one who cancels again while we clean up must not leave some of them open.
+            await asyncio.shield(asyncio.gather(*(connection.close() for connection in opened)))
             if isinstance(exc, sqlite3.Error):
                 raise translate(exc, path) from exc
             raise

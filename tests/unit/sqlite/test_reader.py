@@ -1,0 +1,118 @@
+"""The readers' own parts: names, pages, waking, and what errors leave behind."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from eventstore import EventStore, NewEvent
+from eventstore.engines.sqlite import reader as reading
+from eventstore.errors import StorageFailed
+from tests.waiting import PATIENCE_SECONDS, until
+
+from .conftest import Connect
+
+
+def _engine(store: EventStore) -> Any:
+    return store._core.engine  # type: ignore[attr-defined]  # the SQLite engine
+
+
+async def test_more_names_come_than_are_remembered_then_no_page_loses_its_own(
+    store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several pages at once, each with more streams than are remembered: forgetting for one must
+    not look like damage to another."""
+    monkeypatch.setattr(reading, "_NAMES_MAX", 2)
+    for n in range(60):
+        await store.append(f"s/{n % 20}", NewEvent(f"t/{n % 15}", n))
+    for _ in range(5):
+        logs = await asyncio.gather(
+            *(store.read_all(after=n).list() for n in range(20)),
+            *(store.read(f"s/{n}").list() for n in range(20)),
+            *(store.read_all(types=[f"t/{n}"]).list() for n in range(15)),
+        )
+        assert [len(log) for log in logs] == [*range(60, 40, -1), *[3] * 20, *[4] * 15]
+
+
+async def test_payloads_are_large_then_pages_are_cut_and_nothing_is_left_out(
+    store: EventStore,
+) -> None:
+    """A page ends when its payloads exceed 4 MiB: every way of reading goes on behind it."""
+    payload = "x" * 1_500_000
+    await store.append("s", [NewEvent("t", [n, payload], tags=["x"]) for n in range(9)])
+    due = list(range(9))
+    assert [e[0] for e in await store.read("s").list()] == due
+    assert [e[0] for e in await store.read("s", backwards=True).list()] == due[::-1]
+    assert [e[0] for e in await store.read_all().list()] == due
+    assert [e[0] for e in await store.read_all(tags=["x"]).list()] == due
+    pages = [len(page) async for page in store.read_all().pages()]
+    assert max(pages) <= 3
+
+
+async def test_the_look_out_for_other_processes_fails_then_waiting_goes_on(
+    url: str, store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failed look wakes those who wait: they look for themselves, and a new look-out begins."""
+    reader = _engine(store)._reader
+    look, failures = reader.data_version, []
+
+    async def fail_once() -> int:
+        if not failures:
+            failures.append(1)
+            raise StorageFailed("no luck")
+        version: int = await look()
+        return version
+
+    monkeypatch.setattr(reader, "data_version", fail_once)
+    coming = asyncio.create_task(anext(aiter(store.subscribe())))
+    await until(lambda: failures)
+    async with EventStore.open(url) as other:
+        await other.append("s", NewEvent("t", 1))
+        event = await asyncio.wait_for(coming, PATIENCE_SECONDS)
+    assert event.position == 1
+
+
+async def test_queries_fail_then_the_readers_serve_as_before(
+    store: EventStore, connect: Connect
+) -> None:
+    """An error gives its connection back."""
+    await store.append("s", NewEvent("t", 1))
+    with connect() as raw:
+        raw.execute("ALTER TABLE event_types RENAME TO hidden")
+        for _ in range(10):
+            with pytest.raises(StorageFailed):
+                await store.read_all(types=["t"]).list()
+        raw.execute("ALTER TABLE hidden RENAME TO event_types")
+    reader = _engine(store)._reader
+    assert reader._free.qsize() == len(reader._connections)
+    assert len(await store.read_all(types=["t"]).list()) == 1
+
+
+async def test_many_readers_are_cancelled_then_the_next_ones_are_served(
+    store: EventStore,
+) -> None:
+    """A query that nobody waits for any more runs to its end; the connection is not lost."""
+    await store.append("s", [NewEvent("t", n) for n in range(2_000)])
+    for turn in range(30):
+        reads = [asyncio.create_task(store.read_all(after=n).list()) for n in range(6)]
+        for _ in range(turn):
+            await asyncio.sleep(0)
+        for read in reads:
+            read.cancel()
+        await asyncio.gather(*reads, return_exceptions=True)
+    reader = _engine(store)._reader
+    assert reader._free.qsize() == len(reader._connections)
+    assert len(await store.read_all().list()) == 2_000
+
+
+async def test_nobody_waits_any_more_then_the_look_out_ends(store: EventStore) -> None:
+    """It runs only while someone waits, and leaves no task behind."""
+    follower = asyncio.create_task(anext(aiter(store.subscribe())))
+    await until(lambda: _engine(store)._waiters)
+    poller = _engine(store)._poller
+    follower.cancel()
+    await asyncio.gather(follower, return_exceptions=True)
+    assert _engine(store)._waiters == set()
+    await until(poller.done)
