@@ -8,6 +8,7 @@ are shared between readers.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any, NoReturn
 
 import msgspec
@@ -26,7 +27,7 @@ def encode(data: object, where: str, bytes_max: int = PAYLOAD_BYTES_MAX) -> byte
     come back equal: NaN, infinities, lone surrogates, integers beyond signed 64 bits, depth over
     100, non-string keys, tuples, sets, bytes, dates and other objects, more than `bytes_max` bytes.
     """
-    odd = _check(data, 0, where)
+    odd = not _is_plain(data, 0) and _check(data, 0, where)
     try:
         payload = _encode(data)
     except UnicodeEncodeError:
@@ -62,6 +63,36 @@ def decode(payload: bytes) -> Any:
 def decode_mutable(payload: bytes) -> Any:
     """The JSON value in `payload` as fresh dicts and lists, for a caller that owns them."""
     return _decode(payload)
+
+
+def _is_plain(value: Any, depth: int) -> bool:
+    """Whether a value holds nothing that has to be looked at twice, which nearly all of them do
+    not. It makes no paths for errors, and so takes half the time of `_check`, which follows."""
+    items: Iterable[Any]
+    if type(value) is dict:
+        items = value.values()
+        for key in value:
+            if type(key) is not str:
+                return False
+    elif type(value) is list:
+        items = value
+    else:
+        return False
+    if depth >= PAYLOAD_DEPTH_MAX:
+        return False
+    for item in items:
+        kind = type(item)
+        if kind is str or item is None or kind is bool:
+            continue
+        if kind is int:
+            if not INTEGER_MIN <= item <= INTEGER_MAX:
+                return False
+        elif kind is float:
+            if not math.isfinite(item):
+                return False
+        elif not _is_plain(item, depth + 1):
+            return False
+    return True
 
 
 def _check(value: Any, depth: int, path: str) -> bool:
