@@ -42,11 +42,24 @@ def get(value: dict[str, Json], name: str) -> Json:
     return value.get(re.sub("_([a-z])", lambda match: match[1].upper(), name))
 
 
-class Adk:
-    """The mapper of one ADK session."""
+def logged_answers(logs: Json) -> dict[str, dict[str, Json]]:
+    """The models' answers in an older session's `event_logs`, by event id: where its events have
+    no usage of their own, this is where it is told."""
+    found: dict[str, dict[str, Json]] = {}
+    for log in map(object_of, list_of(logs)):
+        event_id = text_of(get(log, "event_id"))
+        if event_id is not None:
+            found[event_id] = object_of(get(log, "model_response"))
+    return found
 
-    def __init__(self) -> None:
+
+class Adk:
+    """The mapper of one ADK session. `answers` are the models' answers that stand beside the
+    events, by the event that came out of each (`logged_answers`)."""
+
+    def __init__(self, answers: dict[str, dict[str, Json]] | None = None) -> None:
         self._calls = CallIds()
+        self._answers = answers or {}
         self._shared: dict[str, Json] = {}
 
     def start(self, head: Json) -> NewEvent:
@@ -69,9 +82,11 @@ class Adk:
         content = event.get("content")
         if isinstance(content, dict):
             events += self._message(event, content, when)
-        usage = get(event, "usage_metadata")
-        if isinstance(usage, dict):
-            events.append(_model_call(event, usage, when))
+        for answer in (event, self._answers.get(text_of(event.get("id")) or "", {})):
+            usage = get(answer, "usage_metadata")
+            if isinstance(usage, dict):
+                events.append(_model_call(answer, usage, when))
+                break
         delta = self._delta(event)
         if delta:
             self._shared.update(delta)

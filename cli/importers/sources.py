@@ -145,7 +145,8 @@ def _adk(document: bytes) -> Session:
     if session_id is None:
         session_id = derived_id(records[0] if records else b"")
     stream = stream_of(session_id)
-    return Session(adk.KIND, stream, adk.Adk(), records, head, tail, tail_may_change=True)
+    mapper = adk.Adk(adk.logged_answers(_value(_find(fields, "event_logs"))))
+    return Session(adk.KIND, stream, mapper, records, head, tail, tail_may_change=True)
 
 
 def _openai(document: bytes) -> Session:

@@ -277,6 +277,14 @@ async def test_adk_in_its_other_shapes_then_the_same_events(
     older = await told(store, await only_stream(store, fixtures / "adk_context.json"))
     assert ("context.changed", {"delta": {"a": 1}}) in older
     assert [kind for kind, _ in older].count("tool.completed") == 1
+    asked = next(n for n, (kind, _) in enumerate(older) if kind == "tool.requested")
+    assert older[asked + 1] == (
+        "model.called",
+        {
+            "response_model": "gemini-1.5-flash-001",
+            "usage": {"input_tokens": 7, "output_tokens": 3},
+        },
+    ), "an answer of a model is told by the event that came out of it"
     newer = await told(store, await only_stream(store, fixtures / "adk_camel.json"))
     assert ("context.changed", {"delta": {"x": [1]}}) in newer
     assert ("error.raised", {"error_type": "429", "message": "slow down"}) in newer
