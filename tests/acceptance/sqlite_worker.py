@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import resource
 import sqlite3
 import sys
 import time
@@ -139,6 +140,21 @@ async def append_until_killed(state: State, *, name: str, callers: int) -> None:
             turn += 1
 
     await asyncio.gather(*(call(caller) for caller in range(callers)))
+
+
+@verb
+async def append_large(state: State, *, stream: str, key: str, size: int) -> dict[str, Any]:
+    """Appends one event of so many bytes under a key."""
+    event = NewEvent("note.added", "x" * size)
+    result = await state.opened.append(stream, event, idempotency_key=key)
+    return {"version": result.version, "duplicate": result.duplicate}
+
+
+@verb
+async def limit_files(state: State, *, size: int | None) -> None:
+    """No file of this process may grow beyond so many bytes, as if the disk were full."""
+    _, hardest = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (hardest if size is None else size, hardest))
 
 
 @verb

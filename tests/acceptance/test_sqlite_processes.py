@@ -130,6 +130,31 @@ async def test_the_store_closes_while_the_lock_is_held_elsewhere_then_what_was_a
         assert await again.version("s") == 10
 
 
+async def test_no_file_may_grow_then_the_append_fails_and_a_retry_writes_once(url: str) -> None:
+    """The operating system refuses to write in the middle of a commit: the caller is told that it
+    is not written or not known, everything before stands, and the retry is written once."""
+    async with Process(url) as process:
+        await process.ask("open_store")
+        for n in range(5):
+            await process.ask("append_large", stream="s", key=f"k{n}", size=1_000)
+        await process.ask("limit_files", size=1_000_000)
+        refused = await process.ask("append_large", stream="s", key="large", size=3_000_000)
+        assert refused["error"] in ("StorageFailed", "OutcomeUnknown")
+        again = await process.ask("append_large", stream="s", key="k4", size=1_000)
+        assert again == {"version": 5, "duplicate": True}
+        await process.ask("limit_files", size=None)
+        again = await process.ask("append_large", stream="s", key="large", size=3_000_000)
+        assert again["version"] == 6
+        again = await process.ask("append_large", stream="s", key="large", size=3_000_000)
+        assert again == {"version": 6, "duplicate": True}
+    async with EventStore.open(url) as store:
+        assert [len(event.data) for event in await store.read("s").list()] == [
+            *[1_000] * 5,
+            3_000_000,
+        ]
+        assert (await store.verify()).damages == ()
+
+
 async def test_two_processes_want_one_lease_then_tokens_keep_the_late_one_out(url: str) -> None:
     """A lease is the log's: one holder at a time by the clock that was handed in, and a holder
     that comes back late is refused by its fencing token."""
