@@ -238,8 +238,15 @@ class EventStore:
         """Reads the tenant's whole log against what is promised of it; see `VerifyReport`.
         With `head`, kept elsewhere, the loss of the tail is seen too. If cancelled, nothing is
         left open."""
-        self._core.check()
-        return await verify_log(self._core.engine, self._tenant, head, progress)
+        check = self._core.check
+
+        def report(done: int, total: int) -> None:
+            check()  # a store that closes does not wait for the end of a long log
+            if progress is not None:
+                progress(done, total)
+
+        check()
+        return await verify_log(self._core.engine, self._tenant, head, report)
 
     @property
     def checkpoints(self) -> Checkpoints:

@@ -51,13 +51,15 @@ class Reader:
     def __init__(self, path: str, connections: list[aiosqlite.Connection]) -> None:
         self._path = path
         self._connections = connections
-        self._free: asyncio.Queue[aiosqlite.Connection | None] = asyncio.Queue()
+        self._free: asyncio.Queue[aiosqlite.Connection] = asyncio.Queue()
         for connection in connections:
             self._free.put_nowait(connection)
         self._tenants: dict[str, int] = {}
         self._streams: dict[int, str] = {}
         self._types: dict[int, str] = {}
         self._hash_at: tuple[int, int, bytes] = (0, 0, GENESIS)
+        self._busy = 0
+        self._idle: asyncio.Future[None] | None = None
         self._closed = False
 
     @classmethod
@@ -89,15 +91,17 @@ class Reader:
         return cls(path, opened)
 
     async def close(self) -> None:
-        """Waits for the queries that run, then frees all connections."""
+        """Waits for those who read, then frees all connections.
+
+        An append that was accepted before the closing may still read what it tells its caller:
+        the events that were missed, or the first answer. Iterators end at their next page.
+        """
+        while self._busy:
+            self._idle = asyncio.get_running_loop().create_future()
+            await self._idle
         self._closed = True
-        for _ in self._connections:
-            connection = await self._free.get()
-            assert connection is not None
+        for connection in self._connections:
             await connection.close()
-        # One who waits since before may have been overtaken by us: None passes from one to the
-        # next, so that each is told.
-        self._free.put_nowait(None)
 
     async def fetch(self, statement: str, args: Sequence[Any] | dict[str, Any] = ()) -> list[Row]:
         """The rows of one query, which is one short transaction."""
@@ -255,13 +259,17 @@ class Reader:
     async def _borrow(self) -> AsyncIterator[aiosqlite.Connection]:
         if self._closed:
             raise StoreClosed(f"{self._path}: closed")
-        connection = await self._free.get()
+        self._busy += 1
         try:
-            if connection is None:
-                raise StoreClosed(f"{self._path}: closed")
-            yield connection
+            connection = await self._free.get()
+            try:
+                yield connection
+            finally:
+                self._free.put_nowait(connection)
         finally:
-            self._free.put_nowait(connection)
+            self._busy -= 1
+            if not self._busy and self._idle is not None and not self._idle.done():
+                self._idle.set_result(None)
 
     async def _fetch(
         self,

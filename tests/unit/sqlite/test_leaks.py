@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from eventstore import EventStore, NewEvent, StoreClosed
+from eventstore import Conflict, EventStore, NewEvent, StoreClosed
 from tests.waiting import PATIENCE_SECONDS
 
 from .conftest import open_things
@@ -57,6 +57,51 @@ async def test_readers_wait_when_the_store_closes_then_each_has_an_answer(url: s
         failure = task.exception()
         assert failure is None or isinstance(failure, StoreClosed)
     assert isinstance(follower.exception(), StoreClosed)
+
+
+async def test_refused_and_repeated_appends_wait_when_the_store_closes_then_each_hears_the_truth(
+    url: str,
+) -> None:
+    """What was accepted before the closing is answered in full: a conflict with the events that
+    were missed, a repeated key with its first answer."""
+    store = await EventStore.open(url)
+    notes = [NewEvent("t", n) for n in range(50)]
+    first = await store.append("s", notes, idempotency_key="k")
+    refused = [
+        asyncio.create_task(store.append("s", NewEvent("t", 1), expected=3)) for _ in range(20)
+    ]
+    repeated = [
+        asyncio.create_task(store.append("s", notes, idempotency_key="k")) for _ in range(10)
+    ]
+    await asyncio.sleep(0)
+    await asyncio.wait_for(store.close(), PATIENCE_SECONDS)
+    for task in refused:
+        with pytest.raises(Conflict) as told:
+            await task
+        assert [event.data for event in told.value.events] == list(range(3, 50))
+    for task in repeated:
+        again = await task
+        assert (again.duplicate, again.events) == (True, first.events)
+
+
+async def test_a_long_verify_runs_when_the_store_closes_then_it_ends_at_its_next_page(
+    url: str,
+) -> None:
+    """Closing waits for a page, not for a whole log."""
+    store = await EventStore.open(url)
+    await store.append("s", [NewEvent("t", n) for n in range(5_000)])
+    seen: list[int] = []
+    closing: list[asyncio.Task[None]] = []
+
+    def progress(done: int, total: int) -> None:
+        seen.append(done)
+        if not closing:
+            closing.append(asyncio.ensure_future(store.close()))
+
+    with pytest.raises(StoreClosed):
+        await store.verify(progress=progress)
+    await closing[0]
+    assert len(seen) <= 2
 
 
 _PROGRAM = """
