@@ -249,9 +249,10 @@ class OpenSession:
     # --- when a batch is written
 
     def take_pending(self) -> list[_Pending]:
-        """Hands over what is pending."""
+        """Hands over what is pending, but for what was found to stand since it was taken: when a
+        batch meets another importer's, the next one is made already."""
         pending, self.pending = self.pending, []
-        return pending
+        return self._still_new(pending)
 
     def append(self, pending: list[_Pending]) -> Append:
         """Records as one append behind what stands."""
@@ -273,6 +274,9 @@ class OpenSession:
     async def read_again(self, store: EventStore, pending: list[_Pending]) -> list[_Pending]:
         """What is left of `pending` when what another importer has written meanwhile is gone."""
         await read_standing(store, self.report.stream, self.standing)
+        return self._still_new(pending)
+
+    def _still_new(self, pending: list[_Pending]) -> list[_Pending]:
         standing = self.standing
         left: list[_Pending] = []
         for one in pending:
@@ -349,7 +353,8 @@ class Importer:
         may be written; importing again writes the rest."""
         await self._arrive()
         waiting, self._waiting, self._events = self._waiting, {}, 0
-        batch = [(session, session.take_pending()) for session in waiting.values()]
+        taken = [(session, session.take_pending()) for session in waiting.values()]
+        batch = [(session, pending) for session, pending in taken if pending]
         if batch:
             appends = [session.append(pending) for session, pending in batch]
             task = asyncio.create_task(self.store.append_many(appends))

@@ -12,7 +12,7 @@ import pytest
 
 from cli.importers import ImportReport, Options, SeveralSessions, export_source, import_paths
 from cli.importers import writing as importer_writing
-from cli.importers.writing import OpenSession
+from cli.importers.writing import Importer, OpenSession
 from eventstore import EventStore, NewEvent
 
 Message = dict[str, Any]
@@ -238,6 +238,36 @@ async def test_two_importers_at_once_then_each_record_once(
     assert await everything(store, reports[0]) == expected
     assert sum(one.totals()["new_records"] for one in reports) == report.totals()["records"]
     assert len(met) > 10
+
+
+@pytest.mark.parametrize("moment", [1, 2, 5])
+async def test_another_importer_overtakes_then_each_record_once(
+    moment: int, store: EventStore, recorded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also a batch that was made before the other one's records were seen is not written."""
+    path = recorded / "claude-code" / "tool_heavy.jsonl"
+    monkeypatch.setattr(importer_writing, "BATCH_EVENTS", 10)
+    sends = 0
+    send = Importer.send
+
+    async def overtaken(importer: Importer) -> None:
+        nonlocal sends
+        sends += 1
+        if sends == moment:
+            await import_paths(store, [path])
+        await send(importer)
+
+    monkeypatch.setattr(Importer, "send", overtaken)
+    report = await import_paths(store, [path])
+    assert sends > moment
+    assert not report.rejected
+    assert await exported(store, report) == [
+        json.loads(line) for line in read_text(path).splitlines()
+    ]
+
+
+def read_text(path: Path) -> str:
+    return path.read_text()
 
 
 async def everything(store: EventStore, report: ImportReport) -> dict[str, list[tuple[str, bytes]]]:
