@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+import weakref
 from types import TracebackType
 
 from ...errors import Busy
@@ -44,6 +45,7 @@ class Turns:
         self._path = path
         self._timeout_seconds = timeout_seconds
         self._file = -1
+        _all.add(self)
         if fcntl is not None:
             # Beside the database and not the database itself: closing any descriptor of that
             # would drop SQLite's own locks (POSIX locks belong to process and file).
@@ -84,3 +86,17 @@ class Turns:
         except BlockingIOError:
             return False
         return True
+
+
+_all: weakref.WeakSet[Turns] = weakref.WeakSet()
+
+
+def _forget_in_child() -> None:
+    """A forked child shares the open file, and with it the lock: it would keep the lock of a
+    parent that is killed for as long as it lives. It may not use the store anyway."""
+    for turns in _all:
+        turns.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_in_child)

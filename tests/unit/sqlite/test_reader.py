@@ -116,3 +116,19 @@ async def test_nobody_waits_any_more_then_the_look_out_ends(store: EventStore) -
     await asyncio.gather(follower, return_exceptions=True)
     assert _engine(store)._waiters == set()
     await until(poller.done)
+
+
+async def test_an_event_comes_between_looking_and_waiting_then_nobody_waits_for_another(
+    store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who begins to wait looks once more, or would sleep until the next event after the missed
+    one; here the look-out, which might hide that, never wakes anybody."""
+    engine, blind = _engine(store), asyncio.Event()
+    monkeypatch.setattr(engine, "_poll", blind.wait)
+    await store.append("s", NewEvent("t", 1))
+    await asyncio.wait_for(engine.wait("default", 0), PATIENCE_SECONDS)
+    waiting = asyncio.create_task(engine.wait("default", 1))
+    await until(lambda: engine._waiters)
+    await store.append("s", NewEvent("t", 2))
+    await asyncio.wait_for(waiting, PATIENCE_SECONDS)
+    blind.set()
