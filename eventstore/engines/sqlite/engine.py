@@ -312,11 +312,11 @@ class SqliteEngine:
         seen = None
         while self._waiters:
             try:
-                version = await self._reader.data_version()
+                version = self._reader.data_version()
             except EventStoreError:
                 self._wake()  # they look for themselves, and are told what is wrong
                 return
-            if version != seen:
+            if version is None or version != seen:
                 self._wake()
             seen = version
             await asyncio.sleep(POLL_SECONDS)

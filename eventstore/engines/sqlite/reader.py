@@ -15,7 +15,7 @@ import aiosqlite
 import msgspec
 
 from ...envelope import GENESIS
-from ...errors import Corrupt, StoreClosed
+from ...errors import Busy, Corrupt, StoreClosed
 from ...events import RecordedEvent
 from ...limits import PAGE_BYTES_MAX
 from ...query import Query
@@ -48,8 +48,11 @@ _encode = msgspec.json.Encoder().encode
 class Reader:
     """All reads of one file. Every method may be cancelled and leaves nothing open."""
 
-    def __init__(self, path: str, connections: list[aiosqlite.Connection]) -> None:
+    def __init__(
+        self, path: str, connections: list[aiosqlite.Connection], watch: sqlite3.Connection
+    ) -> None:
         self._path = path
+        self._watch = watch
         self._connections = connections
         self._free: asyncio.Queue[aiosqlite.Connection] = asyncio.Queue()
         for connection in connections:
@@ -66,7 +69,9 @@ class Reader:
     async def open(cls, path: str, busy_timeout_seconds: float) -> Reader:
         """Opens the connections. If cancelled or failing, none stays open."""
         opened: list[aiosqlite.Connection] = []
+        watch: sqlite3.Connection | None = None
         try:
+            watch = sqlite3.connect(read_uri(path), uri=True, isolation_level=None, timeout=0)
             for _ in range(_CONNECTIONS):
                 connection = aiosqlite.connect(
                     read_uri(path),
@@ -84,11 +89,13 @@ class Reader:
                 await connection.execute_fetchall(f"PRAGMA cache_size = -{READER_CACHE_KIB}")
         except BaseException as exc:
             # Shielded: one who cancels again while we clean up must not leave some of them open.
+            if watch is not None:
+                watch.close()
             await asyncio.shield(asyncio.gather(*(connection.close() for connection in opened)))
             if isinstance(exc, sqlite3.Error):
                 raise translate(exc, path) from exc
             raise
-        return cls(path, opened)
+        return cls(path, opened, watch)
 
     async def close(self) -> None:
         """Waits for those who read, then frees all connections.
@@ -100,6 +107,7 @@ class Reader:
             self._idle = asyncio.get_running_loop().create_future()
             await self._idle
         self._closed = True
+        self._watch.close()
         for connection in self._connections:
             await connection.close()
 
@@ -164,13 +172,21 @@ class Reader:
         rows = await self.fetch(sql.FIND_STREAM, (tenant_id, stream))
         return (rows[0][0], rows[0][1], tenant_id) if rows else None
 
-    async def data_version(self) -> int:
-        """A number that differs when another connection has committed since the last look.
+    def data_version(self) -> int | None:
+        """A number that differs when another connection has committed since the last look; None
+        when it cannot be told just now.
 
-        Always asked of the same connection: each one counts for itself.
+        Asked here and not in a thread, on a connection of its own: it takes 6 us in shared memory
+        and waits for no lock and no query, where a hop would be half of what an idle subscription
+        costs. Always the same connection, because each one counts for itself.
         """
-        rows = await self._fetch(self._connections[0], sql.DATA_VERSION, ())
-        return int(rows[0][0])
+        try:
+            return int(self._watch.execute(sql.DATA_VERSION).fetchone()[0])
+        except sqlite3.Error as exc:
+            error = translate(exc, self._path)
+            if isinstance(error, Busy):
+                return None
+            raise error from exc
 
     async def _filtered_page(
         self, tenant_id: int, after: int, until: int, queries: Sequence[Query], limit: int

@@ -58,11 +58,11 @@ async def test_the_look_out_for_other_processes_fails_then_waiting_goes_on(
     reader = _engine(store)._reader
     look, failures = reader.data_version, []
 
-    async def fail_once() -> int:
+    def fail_once() -> int:
         if not failures:
             failures.append(1)
             raise StorageFailed("no luck")
-        version: int = await look()
+        version: int = look()
         return version
 
     monkeypatch.setattr(reader, "data_version", fail_once)
