@@ -172,7 +172,7 @@ class StorageFailed(EventStoreError):
 
 
 class OutcomeUnknown(EventStoreError):
-    """The store was closed or a deadline passed before the commit's outcome was known.
+    """The disk failed while the commit was made durable, and again when it was tried anew.
 
     It may or may not be written: send it again with the same idempotency key or event ids.
     """

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from .query import AppendCondition
 
 
+_set = msgspec.structs.force_setattr
+
+
 class _TypeAndData(msgspec.Struct, frozen=True):
     type: str
     data: Any
@@ -83,9 +86,11 @@ class RecordedEvent(msgspec.Struct, frozen=True, eq=False, gc=False):
         read-only dicts and lists. Raises `InvalidEvent` where a registered class does not fit."""
         data = self._data
         if data is msgspec.UNSET:
-            where = f"{self.stream!r} version {self.version}"
-            data = registry.decode(self.type, self.schema_version, self.payload, where)
-            msgspec.structs.force_setattr(self, "_data", data)
+            data = registry.decode_current(self.type, self.schema_version, self.payload)
+            if data is msgspec.UNSET:
+                where = f"{self.stream!r} version {self.version}"
+                data = registry.decode(self.type, self.schema_version, self.payload, where)
+            _set(self, "_data", data)
         return data
 
     @property

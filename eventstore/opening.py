@@ -43,7 +43,7 @@ async def open_engine(
 
         path = sqlite_path(options.url)
         return await open_sqlite(path, options, clock), clock, ids
-    raise InvalidEvent(f"store URL: {scheme!r} is not memory, sqlite or postgresql")
+    raise InvalidEvent(f"store URL: {scheme!r} is not memory or sqlite")
 
 
 def sqlite_path(url: str) -> str:

@@ -120,6 +120,18 @@ class Registry:
             return canonical.decode(payload)
         return canonical.freeze(self._upcast(name, schema_version, payload))
 
+    def decode_current(self, name: str, schema_version: int, payload: bytes) -> Any:
+        """The instance, where a class is registered and nothing is in the way; else
+        `msgspec.UNSET`, and `decode` does it or says what is wrong. A fold spends its time here.
+        """
+        entry = self.by_name.get(name)
+        if entry is None or entry.version != schema_version or entry.decoder is None:
+            return msgspec.UNSET
+        try:
+            return entry.decoder.decode(payload)
+        except ValueError:
+            return msgspec.UNSET
+
     def decode(self, name: str, schema_version: int, payload: bytes, where: str) -> Any:
         """The registered class's instance, or read-only data for a name without a class.
 

@@ -53,7 +53,7 @@ class EventStore:
         queue_appends_max: int = QUEUE_APPENDS_MAX,
         queue_bytes_max: int = QUEUE_BYTES_MAX,
     ) -> Opening:
-        """Opens `memory://`, `sqlite:///PATH` (the file is made or migrated) or `postgresql://...`.
+        """Opens `memory://` or `sqlite:///PATH` (the file is made or migrated).
 
         Use it as ``async with EventStore.open(url) as store`` or ``store = await
         EventStore.open(url)`` and close it. `clock` gives an aware datetime or microseconds, `ids`

@@ -90,8 +90,9 @@ def advice_on(settings: dict[str, Any]) -> list[str]:
         first, last = WAL_RESET_DEFECT
         if first <= tuple(int(part) for part in str(sqlite).split(".")) <= last:
             advice.append(
-                f"SQLite {sqlite} has the WAL-reset defect (3.7.0 to 3.51.2): let only one"
-                " process write to the file, or run a Python with SQLite 3.51.3 or newer"
+                f"SQLite {sqlite} has the WAL-reset defect (3.7.0 to 3.51.2): stores of this"
+                " library take turns, so let no other program write to the file, or run a Python"
+                " with SQLite 3.51.3 or newer"
             )
         if SYNCHRONOUS.get(settings.get("synchronous", 2)) == "NORMAL":
             advice.append(
