@@ -29,7 +29,7 @@ Status = Literal["pending", "completed", "failed"]
 
 
 class ToolError(Struct, frozen=True, gc=False):
-    """Why a call failed, as its event says."""
+    """Why a call failed, as its event says; where it has no message, the text that came back."""
 
     type: str | None = None
     message: str | None = None
@@ -118,7 +118,11 @@ def tool_completed(state: ToolCalls, event: RecordedEvent) -> ToolCalls:
 def tool_failed(state: ToolCalls, event: RecordedEvent) -> ToolCalls:
     """Ends a call with its error, and the result where the source has one."""
     data = fields(event)
-    error = ToolError(text(data.get("error_type")), text(data.get("message")))
+    message = text(data.get("message"))
+    if message is None:
+        # Sources that flag a result as an error say in the result what went wrong.
+        message = text(data.get("tool_call_result"))
+    error = ToolError(text(data.get("error_type")), message)
     return _end(state, event, "failed", error)
 
 

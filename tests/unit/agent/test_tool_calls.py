@@ -46,6 +46,19 @@ def test_a_call_fails_then_it_has_its_error(folded: Folded) -> None:
     assert (state.pending_ids, state.failures) == ([], 1)
 
 
+def test_a_failure_without_a_message_then_the_text_that_came_back_is_it(folded: Folded) -> None:
+    """Sources that only flag a result as an error say in it what went wrong; a message of the
+    event's own goes first, and a result that is no text is none."""
+    told: list[tuple[dict[str, Any], str | None]] = [
+        ({"tool_call_result": "no such order"}, "no such order"),
+        ({"tool_call_result": "no such order", "message": "too slow"}, "too slow"),
+        ({"tool_call_result": ["no such order"]}, None),
+    ]
+    for data, message in told:
+        call = folded(tool_calls, ASK, v.tool_failed(tool_call_id="t1", **data)).calls["t1"]
+        assert (call.error, call.result) == (ToolError(None, message), data["tool_call_result"])
+
+
 def test_calls_overlap_then_each_gets_its_own_result_and_order_stays(folded: Folded) -> None:
     """Results come in any order; calls stay in the order in which they were asked for."""
     ask = [v.tool_requested(tool_call_id=f"t{n}", tool_name="f") for n in (9, 3, 5, 1)]
