@@ -11,8 +11,8 @@ from .sizes import Sizes
 _HEAD = "| work | raw limit | ours | ours against it | asked | |\n|---|---|---|---|---|---|"
 
 _NOT_DONE = [
-    "No other machine, disk or file system than the one above, and no machine at rest: the spread"
-    " (smallest to largest sample) stands beside every median.",
+    "No other machine, disk or file system than the one above, and none whose cores and clock were"
+    " set apart: the spread (smallest to largest sample) stands beside every median.",
     "No power was cut: that an acknowledged event survives is the business of the crash tests and"
     " of the disk that keeps its word at fsync.",
     "No network, no PostgreSQL engine, no free-threaded Python and no other event loop than"
