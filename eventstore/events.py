@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 _set = msgspec.structs.force_setattr
+_UNSET = msgspec.UNSET
 
 
 class _TypeAndData(msgspec.Struct, frozen=True):
@@ -85,9 +86,9 @@ class RecordedEvent(msgspec.Struct, frozen=True, eq=False, gc=False):
         """The payload, decoded and upcast at first use: the registered class's instance, or
         read-only dicts and lists. Raises `InvalidEvent` where a registered class does not fit."""
         data = self._data
-        if data is msgspec.UNSET:
+        if data is _UNSET:
             data = registry.decode_current(self.type, self.schema_version, self.payload)
-            if data is msgspec.UNSET:
+            if data is _UNSET:
                 where = f"{self.stream!r} version {self.version}"
                 data = registry.decode(self.type, self.schema_version, self.payload, where)
             _set(self, "_data", data)

@@ -188,7 +188,10 @@ def _with_dict(function: Apply) -> Apply:
 
 def _with_instance(function: Apply, cls: type) -> Apply:
     def step(state: Any, event: Any) -> Any:
-        if event.data.__class__ is not cls:
+        data = event._data
+        if data is msgspec.UNSET:
+            data = event.data
+        if data.__class__ is not cls:
             # Its data was decoded before the class was registered.
             event = _decoded_as(event, cls)
         return function(state, event)

@@ -86,12 +86,14 @@ class BoundedCursor(sqlite3.Cursor):
         if self.description is None or len(self.description) <= PAYLOAD_COLUMN:
             return super().fetchall()
         rows: list[Any] = []
-        size = 0
+        add, left, column = rows.append, PAGE_BYTES_MAX, PAYLOAD_COLUMN
         for row in self:
-            rows.append(row)
-            payload = row[PAYLOAD_COLUMN]
-            size += len(payload) if isinstance(payload, bytes) else 0
-            if size > PAGE_BYTES_MAX:
+            add(row)
+            try:
+                left -= len(row[column])
+            except TypeError:
+                continue  # no bytes: damage, and told by the event's hash
+            if left < 0:
                 break
         self.close()
         return rows

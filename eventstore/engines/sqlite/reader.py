@@ -60,6 +60,7 @@ class Reader:
         self._tenants: dict[str, int] = {}
         self._streams: dict[int, str] = {}
         self._types: dict[int, str] = {}
+        self._stream_ids: dict[tuple[int | None, str], int] = {}
         self._hash_at: tuple[int, int, bytes] = (0, 0, GENESIS)
         self._busy = 0
         self._idle: asyncio.Future[None] | None = None
@@ -120,14 +121,39 @@ class Reader:
         self, tenant: str, stream: str, after: int, limit: int, backwards: bool
     ) -> list[RecordedEvent]:
         """See `Engine`."""
-        found = await self.find_stream(tenant, stream)
-        if found is None:
+        tenant_id, stream_id, version = await self._place(tenant, stream)
+        if tenant_id is None or stream_id is None:
             return []
         statement = sql.READ_STREAM_BACKWARDS if backwards else sql.READ_STREAM
+        args = (stream_id, after, limit)
         async with self._borrow() as connection:
-            rows = await self._fetch(connection, statement, (found[0], after, limit))
-            _check_stream_rows(rows, stream, found[1], after, limit, backwards)
-            return await self._to_events(connection, found[2], rows)
+            rows = await self._fetch(connection, statement, args)
+            if version is None and (backwards or len(rows) < limit):
+                # The page may be the last one: then the head says where it has to end, and it is
+                # read again where the head was asked too late to say so.
+                found = await self._fetch(connection, sql.FIND_STREAM, (tenant_id, stream))
+                version = found[0][1]
+                if backwards or (rows[-1][2] if rows else after) != version:
+                    rows = await self._fetch(connection, statement, args)
+            _check_stream_rows(rows, stream, version or 0, after, limit, backwards)
+            events = await self._to_events(connection, tenant_id, rows)
+        if rows and not backwards:
+            self._hash_at = (tenant_id, rows[-1][0], rows[-1][17])
+        return events
+
+    async def _place(self, tenant: str, stream: str) -> tuple[int | None, int | None, int | None]:
+        """(tenant's id, stream's id, its version); the version is None where the id was known."""
+        tenant_id = await self.find_tenant(tenant)
+        stream_id = self._stream_ids.get((tenant_id, stream))
+        if stream_id is not None:
+            return tenant_id, stream_id, None
+        found = await self.find_stream(tenant, stream)
+        if found is None:
+            return tenant_id, None, None
+        if len(self._stream_ids) > _NAMES_MAX:
+            self._stream_ids.clear()
+        self._stream_ids[found[2], stream] = found[0]
+        return found[2], found[0], found[1]
 
     async def log_page(
         self, tenant: str, after: int, until: int, queries: Sequence[Query], limit: int

@@ -93,16 +93,15 @@ def to_events(
             stream, event_type = streams[stream_id], types[type_id]
             if position != last + 1:
                 before = hashes[position - 1]
-            tail = _encode(
+            # The same bytes as `chain` covers: its three numbers stand in front of the rest.
+            envelope = _encode(
                 (
-                    event_id, stream, event_type, schema_version, occurred_us, actor,
-                    causation_id, correlation_id, derived, tags, context, payload_format,
-                    subject_key_id,
+                    position, version, recorded_us, event_id, stream, event_type, schema_version,
+                    occurred_us, actor, causation_id, correlation_id, derived, tags, context,
+                    payload_format, subject_key_id,
                 )
             )  # fmt: skip
-            found = sha256(
-                b"%b[%d,%d,%d,%b%b" % (before, position, version, recorded_us, tail[1:], payload)
-            ).digest()
+            found = sha256(before + envelope + payload).digest()
         except (KeyError, TypeError, ValueError) as exc:
             raise _damaged(row, streams) from exc
         if found != digest:
