@@ -22,12 +22,12 @@ _set = msgspec.structs.force_setattr
 _UNSET = msgspec.UNSET
 
 
-class _TypeAndData(msgspec.Struct, frozen=True):
+class _TypeAndData(msgspec.Struct, frozen=True, gc=False):
     type: str
     data: Any
 
 
-class NewEvent(_TypeAndData, frozen=True, kw_only=True):
+class NewEvent(_TypeAndData, frozen=True, kw_only=True, gc=False):
     """An event that is to be appended: `NewEvent(type, data, *, ...)`.
 
     `data` is any JSON value (most often a dict). `id` is made by the store when it is None.
@@ -43,7 +43,7 @@ class NewEvent(_TypeAndData, frozen=True, kw_only=True):
     context: dict[str, Any] | None = None
 
 
-class Append(msgspec.Struct, frozen=True):
+class Append(msgspec.Struct, frozen=True, gc=False):
     """One stream's part of `append_many`; the fields are those of `EventStore.append`."""
 
     stream: str
@@ -153,7 +153,7 @@ def _identity(event: RecordedEvent) -> tuple[Any, ...]:
 _FIELDS = tuple(name for name in RecordedEvent.__struct_fields__ if name != "_data")
 
 
-class AppendResult(msgspec.Struct, frozen=True):
+class AppendResult(msgspec.Struct, frozen=True, gc=False):
     """What an append did. `version` and `position` are those of its last event.
 
     For an append without events: the stream's version and the log's head as they were checked.

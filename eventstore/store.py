@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from threading import get_ident
 from types import TracebackType
 from typing import Any
 
@@ -363,6 +364,7 @@ class _Core:
         self.clock = clock
         self.ids = ids
         self._loop = asyncio.get_running_loop()
+        self._thread = get_ident()
         self._forks = _forks
         self._closing: asyncio.Task[None] | None = None
 
@@ -375,7 +377,8 @@ class _Core:
                 f"{self.engine.url}: opened in another process than this one ({os.getpid()});"
                 " open a store in each process"
             )
-        if _running_loop() is not self._loop:
+        # Asked of the thread and the loop: `get_running_loop` costs a system call in Python 3.11.
+        if get_ident() != self._thread or not self._loop.is_running():
             raise Misuse(
                 f"{self.engine.url}: used outside the event loop it was opened in;"
                 " open a store in each loop, or use eventstore.blocking"
@@ -392,13 +395,6 @@ class _Core:
             self.check()
             self._closing = self._loop.create_task(self.engine.close())
         await asyncio.shield(self._closing)
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
 
 
 def _queries(

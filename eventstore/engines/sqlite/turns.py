@@ -49,7 +49,9 @@ class Turns:
         if fcntl is not None:
             # Beside the database and not the database itself: closing any descriptor of that
             # would drop SQLite's own locks (POSIX locks belong to process and file).
-            self._file = os.open(f"{path}-turns", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            # Of the real file, so that who comes by another name meets the same lock.
+            place = os.path.realpath(path)
+            self._file = os.open(f"{place}-turns", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
 
     def __enter__(self) -> None:
         if self._file >= 0 and not self._try():

@@ -11,17 +11,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import logging
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import msgspec
 
 from ...calls import Call, Outcome
-from ...errors import EventStoreError, OutcomeUnknown, StoreClosed
+from ...errors import Busy, EventStoreError, OutcomeUnknown, StoreClosed
 from ...judge import judge
 from ...limits import BATCH_BYTES_MAX, BATCH_EVENTS_MAX
 from . import statements as sql
@@ -34,6 +35,14 @@ _log = logging.getLogger("eventstore")
 
 Job = Callable[[sqlite3.Connection], Any]
 _Answer = tuple["_Waiting", Any]
+
+
+class _NotBegun(Exception):
+    """No transaction was begun: the error is everybody's, and nothing was written."""
+
+    def __init__(self, error: EventStoreError) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 class _Waiting(msgspec.Struct, gc=False):
@@ -179,45 +188,76 @@ class Writer:
 
     def _commit_batch(self, calls: list[_Waiting]) -> None:
         try:
-            with self._turns:
-                outcomes = self._transact(calls)
-        except (sqlite3.Error, OutcomeUnknown) as exc:
+            outcomes = self._transact(calls)
+        except _NotBegun as exc:
+            # Nobody is the culprit, and waiting again for each would be long.
+            self._answer([(item, copy.copy(exc.error)) for item in calls])
+        except Exception as exc:
             if len(calls) == 1:
-                error = exc if isinstance(exc, OutcomeUnknown) else translate(exc, self._path)
-                self._answer([(calls[0], error)])
+                self._commit_again(calls[0], exc)
                 return
             # One of them is at fault: each alone, so that only the culprit fails.
             for item in calls:
                 self._commit_batch([item])
-        except EventStoreError as exc:
-            self._answer([(item, exc) for item in calls])
-        except BaseException as exc:  # a defect of ours must not leave callers waiting
-            self._answer([(item, exc) for item in calls])
-            _log.exception("%s: the writer failed", self._path)
         else:
             self._answer(list(zip(calls, outcomes, strict=True)), committed=True)
 
+    def _commit_again(self, item: _Waiting, error: Exception) -> None:
+        """Answers a call that failed alone; where its outcome is not known, it is sent once more
+        with its ids, so that it is written once whichever of the two stands."""
+        call = item.work
+        if isinstance(error, OutcomeUnknown) and isinstance(call, Call):
+            call.given_ids = tuple(event.id for part in call.appends for event in part.events)
+            try:
+                outcomes = self._transact([item])
+            except _NotBegun:
+                pass  # still unknown: that is what the caller is told
+            except Exception as exc:
+                error = exc if isinstance(exc, OutcomeUnknown) else error
+            else:
+                self._answer([(item, outcomes[0])], committed=True)
+                return
+        if isinstance(error, sqlite3.Error):
+            error = translate(error, self._path)
+        elif not isinstance(error, EventStoreError):
+            _log.error("%s: the writer failed with a %s", self._path, type(error).__name__)
+        self._answer([(item, error)])
+
     def _transact(self, calls: list[_Waiting]) -> list[Outcome]:
         """One transaction for all: judged in order, written in bulk, durable when this returns."""
-        ledger, run = self._ledger, self._connection.execute
-        try:
-            run(sql.BEGIN)
-        except sqlite3.Error as exc:
-            # Nothing began, so nobody is the culprit, and waiting again for each would be long.
-            raise translate(exc, self._path) from exc
-        try:
-            ledger.begin()
-            work = [item.work for item in calls if isinstance(item.work, Call)]
-            ledger.look_up_keys(work)
-            outcomes = [judge(call, ledger) for call in work]
-            ledger.flush()
-        except BaseException:
-            self._roll_back()
-            raise
-        self._commit()
+        ledger = self._ledger
+        with self._turn():
+            try:
+                ledger.begin()
+                work = [item.work for item in calls if isinstance(item.work, Call)]
+                ledger.look_up_keys(work)
+                outcomes = [judge(call, ledger) for call in work]
+                ledger.flush()
+            except BaseException:
+                self._roll_back()
+                raise
+            self._commit()
         if ledger.written_elsewhere and not self._warned:
             self._warn_of_defect()
         return outcomes
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Holds the turn with a transaction begun. Raises `_NotBegun` where that cannot be."""
+        try:
+            self._turns.__enter__()
+        except Busy as exc:
+            raise _NotBegun(exc) from exc
+        try:
+            try:
+                if self._connection.in_transaction:
+                    self._roll_back()
+                self._connection.execute(sql.BEGIN)
+            except sqlite3.Error as exc:
+                raise _NotBegun(translate(exc, self._path)) from exc
+            yield
+        finally:
+            self._turns.__exit__(None, None, None)
 
     def _commit(self) -> None:
         try:
@@ -240,17 +280,17 @@ class Writer:
         self._ledger.rolled_back()
 
     def _run_job(self, job: Job) -> Any:
-        connection = self._connection
         try:
-            with self._turns:
-                connection.execute(sql.BEGIN)
-                self._ledger.begin()
+            with self._turn():
                 try:
-                    result = job(connection)
-                    connection.execute("COMMIT")
+                    self._ledger.begin()
+                    result = job(self._connection)
                 except BaseException:
                     self._roll_back()
                     raise
+                self._commit()
+        except _NotBegun as exc:
+            return exc.error
         except sqlite3.Error as exc:
             return translate(exc, self._path)
         except Exception as exc:

@@ -106,13 +106,22 @@ def _let_syncs_fail(store: EventStore, count: int) -> None:
     writer._connection = _FailingCommit(writer._connection, count)
 
 
-async def test_the_sync_of_a_commit_fails_then_the_outcome_is_unknown_and_a_retry_writes_once(
+async def test_the_sync_of_a_commit_fails_once_then_it_is_sent_again_and_nobody_hears_of_it(
+    store: EventStore,
+) -> None:
+    """A call whose outcome is not known is sent again with the same event ids, inside."""
+    _let_syncs_fail(store, 1)
+    assert (await store.append("s", NewEvent("t", 1))).version == 1
+    assert [event.data for event in await store.read("s").list()] == [1]
+
+
+async def test_the_sync_of_a_commit_fails_twice_then_the_outcome_is_unknown_and_a_retry_writes_once(
     store: EventStore,
 ) -> None:
     """Nobody can say whether it reached the disk: that is what the caller hears, and the same key
     sent again is written exactly once."""
     await store.append("s", NewEvent("t", 0))
-    _let_syncs_fail(store, 1)
+    _let_syncs_fail(store, 2)
     with pytest.raises(OutcomeUnknown) as told:
         await store.append("s", NewEvent("t", 1), idempotency_key="k")
     assert told.value.written == "unknown"
@@ -125,9 +134,9 @@ async def test_the_sync_of_a_commit_fails_then_the_outcome_is_unknown_and_a_retr
 async def test_the_sync_of_a_batch_fails_then_each_call_is_sent_again_and_written_once(
     store: EventStore,
 ) -> None:
-    """The batch is sent again call by call with the same event ids: one failed sync is not heard
-    of, and of a second one only the call whose own it was."""
-    _let_syncs_fail(store, 2)
+    """The batch is sent again call by call with the same event ids: failed syncs are not heard of
+    but by the call that fails twice alone."""
+    _let_syncs_fail(store, 3)
     answers = await asyncio.gather(
         *(store.append("s", NewEvent("t", n), idempotency_key=f"k{n}") for n in range(3)),
         return_exceptions=True,
@@ -140,6 +149,37 @@ async def test_the_sync_of_a_batch_fails_then_each_call_is_sent_again_and_writte
     await store.append("s", NewEvent("t", 0), idempotency_key="k0")
     assert [event.data for event in await store.read("s").list()] == [1, 2, 0]
     assert (await store.verify()).damages == ()
+
+
+async def test_the_sync_of_a_checkpoint_fails_then_its_outcome_is_unknown(
+    store: EventStore,
+) -> None:
+    """A checkpoint may stand or not after a failed sync, and that is said; the owner lives on."""
+    await store.append("s", NewEvent("t", 1))
+    _let_syncs_fail(store, 1)
+    with pytest.raises(OutcomeUnknown):
+        await store.checkpoints.save("reader", 1)
+    assert (await store.checkpoints.save("reader", 1)).position == 1
+
+
+async def test_a_job_fails_where_it_begins_then_the_write_lock_is_given_back(
+    store: EventStore,
+) -> None:
+    """Whatever fails inside a job, no transaction stays open, and appends go on."""
+    await store.append("s", NewEvent("t", 1))
+    writer: Any = store._core.engine._writer  # type: ignore[attr-defined]  # the SQLite engine's
+    begin = writer._ledger.begin
+
+    def fail() -> None:
+        writer._ledger.begin = begin
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorcode = sqlite3.SQLITE_IOERR_READ
+        raise error
+
+    writer._ledger.begin = fail
+    with pytest.raises(StorageFailed):
+        await store.checkpoints.save("reader", 1)
+    assert (await store.append("s", NewEvent("t", 2))).version == 2
 
 
 @pytest.mark.parametrize(
