@@ -33,8 +33,21 @@ def translate(error: sqlite3.Error, where: str) -> EventStoreError:
     if primary in _FAILED:
         return StorageFailed(f"{where}: {_FAILED[primary]}; nothing was written")
     if primary == sqlite3.SQLITE_CONSTRAINT:
-        return InvalidEvent(f"{where}: an id that the id factory made stands already")
+        return _of_constraint(str(error), where)
     if code is None and isinstance(error, sqlite3.OperationalError):
         return Corrupt(f"{where}: a stored text is not UTF-8", kind="page")
     name = getattr(error, "sqlite_errorname", type(error).__name__)
     return StorageFailed(f"{where}: SQLite refused ({name}); nothing was written")
+
+
+def _of_constraint(text: str, where: str) -> EventStoreError:
+    """SQLite's text for a constraint names columns or is our trigger's; it holds no data.
+
+    Everything but the id is given by the store itself, so that it can only stand already where
+    the heads or the indexes are not those of the log.
+    """
+    if "the id is taken" in text or "events.event_id" in text:
+        return InvalidEvent(f"{where}: an id that the id factory made stands already")
+    if text.startswith("events:") or "events.position" in text or "events.version" in text:
+        return Corrupt(f"{where}: an event stands where the next one is due", kind="head")
+    return Corrupt(f"{where}: the log and its tables of names disagree", kind="index")

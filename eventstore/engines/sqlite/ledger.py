@@ -3,7 +3,8 @@
 It runs in the owner's thread, inside a transaction that holds the write lock. Accepted calls are
 buffered as rows and written with one `executemany` a table; whatever has to ask the database
 first writes what is buffered. What it remembers between batches (heads, stream versions, ids of
-names) is dropped when another connection has written, or when a batch is rolled back.
+names) is dropped when another connection has written, or when a batch is rolled back; what is
+asked for anew is compared with the events it speaks of, because nothing goes on from damage.
 """
 
 from __future__ import annotations
@@ -293,6 +294,12 @@ class SqliteLedger:
             if row is None:
                 return None
             head = self._run(sql.FIND_HEAD, row).fetchone() or (0, GENESIS, 0)
+            if (self._run(sql.LAST_EVENT, row).fetchone() or (0, GENESIS)) != head[:2]:
+                raise Corrupt(
+                    f"the head says position {head[0]}, and the log's last event is another one",
+                    kind="head",
+                    position=head[0],
+                )
             found = self._tenants[name] = _Tenant(row[0], *head)
         return found
 
@@ -305,15 +312,25 @@ class SqliteLedger:
     def _stream(self, tenant_id: int, name: str) -> _Stream | None:
         found = self._streams.get((tenant_id, name))
         if found is None:
-            row = self._run(sql.FIND_STREAM, (tenant_id, name)).fetchone()
+            row = self._run(sql.FIND_STREAM_AND_LAST, (tenant_id, name)).fetchone()
             if row is None:
                 return None
+            if row[1] != row[2]:
+                raise Corrupt(
+                    f"stream {name!r}: its head says version {row[1]}, its events {row[2]}",
+                    kind="head",
+                    stream=name,
+                    version=row[1],
+                )
             found = self._streams[tenant_id, name] = _Stream(row[0], row[1], True)
         return found
 
     def _add_stream(self, tenant_id: int, name: str) -> _Stream:
         if self._last_stream_id < 0:
-            self._last_stream_id = self._run(sql.LAST_STREAM_ID).fetchone()[0]
+            known, named = self._run(sql.LAST_STREAM_ID).fetchone()
+            if named > known:
+                raise Corrupt("a stream has events, but no head", kind="head")
+            self._last_stream_id = known
         self._last_stream_id += 1
         found = self._streams[tenant_id, name] = _Stream(self._last_stream_id, 0, False)
         return found

@@ -25,7 +25,18 @@ UPSERT_HEAD = (
     " recorded_at = excluded.recorded_at"
 )
 FIND_STREAM = "SELECT stream_id, version FROM streams WHERE tenant_id = ? AND name = ?"
-LAST_STREAM_ID = "SELECT coalesce(max(stream_id), 0) FROM streams"
+LAST_EVENT = "SELECT position, hash FROM events WHERE tenant_id = ? ORDER BY position DESC LIMIT 1"
+FIND_STREAM_AND_LAST = (
+    "SELECT s.stream_id, s.version,"
+    " (SELECT coalesce(max(e.version), 0) FROM events e WHERE e.stream_id = s.stream_id)"
+    " FROM streams s WHERE s.tenant_id = ? AND s.name = ?"
+)
+"""The stream as its row says and, one seek in an index, as its events say."""
+LAST_STREAM_ID = (
+    "SELECT coalesce((SELECT max(stream_id) FROM streams), 0),"
+    " coalesce((SELECT max(stream_id) FROM events), 0)"
+)
+"""Of the streams, and of the streams that events name."""
 UPDATE_STREAMS = (
     "UPDATE streams SET version = moved.value ->> 1, recorded_at = moved.value ->> 2"
     " FROM json_each(?) moved WHERE stream_id = moved.value ->> 0"

@@ -188,7 +188,13 @@ def _refuse_changes_sqlite() -> None:
         "  AND version = NEW.version)"
         " OR EXISTS (SELECT 1 FROM events WHERE tenant_id = NEW.tenant_id"
         "  AND event_id = NEW.event_id)"
-        " BEGIN SELECT RAISE(ABORT, 'events: append-only, the place is taken'); END"
+        # A taken place is damage and is told first; an id may be the id factory's mistake.
+        " BEGIN SELECT CASE WHEN EXISTS (SELECT 1 FROM events WHERE tenant_id = NEW.tenant_id"
+        "  AND position = NEW.position)"
+        " OR EXISTS (SELECT 1 FROM events WHERE stream_id = NEW.stream_id"
+        "  AND version = NEW.version)"
+        " THEN RAISE(ABORT, 'events: append-only, the place is taken')"
+        " ELSE RAISE(ABORT, 'events: append-only, the id is taken') END; END"
     )
     # The other two tables are all key: what replaces a row there is the same row.
     op.execute(

@@ -86,10 +86,10 @@ async def test_the_factory_repeats_an_id_then_the_id_is_blamed(
             await store.append("s", NewEvent("note", {"n": 2}))
 
 
-async def test_an_event_takes_a_place_while_a_batch_is_judged_then_it_is_corrupt(
+async def test_an_event_takes_the_next_place_unseen_then_the_append_is_corrupt(
     url: str, connect: Connect
 ) -> None:
-    """A version below the stream's last cannot be seen by its head: the index tells."""
+    """What is remembered between batches is not asked anew: the database itself tells."""
     async with EventStore.open(url) as store:
         await store.append_many([Append("u", [NewEvent("note", 1)])])
         _damage(
