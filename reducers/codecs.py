@@ -10,13 +10,17 @@ it back unchanged, else exactly, else not at all. Nothing in the bytes can make 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import fields, is_dataclass
 from typing import Any, get_args, get_origin
 
 import msgspec
 from immutables import Map
 from msgspec.msgpack import Ext
 from pydantic import BaseModel
+
+from eventstore.canonical import FrozenDict, FrozenList
 
 from .errors import ReducerError
 from .json_form import state_hash
@@ -39,7 +43,7 @@ class StateCodec:
 
     def encode(self, state: Any) -> bytes:
         """The snapshot bytes. Raises `ReducerError`, saying why, for a state that would not come
-        back equal, or equal with another JSON form."""
+        back equal, made of the same kinds, and with the same JSON form."""
         if self._decode_typed is not None:
             encoded = _encode_or_none(state)
             if encoded is not None and _gives_back(self._decode_typed, encoded, state):
@@ -112,15 +116,18 @@ class _ExactCodec:
             return Ext(_OBJECT, _encode((self._numbers[kind], self._content(value))))
         if isinstance(value, (msgspec.Struct, BaseModel)):
             raise TypeError(f"the state's type does not name {kind.__name__}; give state_type")
-        if isinstance(value, dict):
+        if kind in _DICTS:
             return {key: self._marked(item) for key, item in value.items()}
         if kind is Map:
             return Ext(_MAP, _encode({key: self._marked(item) for key, item in value.items()}))
-        if isinstance(value, list):
+        if kind in _LISTS:
             return [self._marked(item) for item in value]
         code = _CODES.get(kind)
         if code is not None:
             return Ext(code, _encode([self._marked(item) for item in value]))
+        if isinstance(value, _PLAIN) and kind not in _PLAIN:
+            # msgspec would write an enum's value, or a defaultdict as a dict.
+            raise TypeError(f"a {kind.__name__} would come back as another kind")
         return value
 
     def _content(self, value: Any) -> Any:
@@ -143,9 +150,60 @@ class _ExactCodec:
 def _gives_back(decode: Callable[[bytes], Any], encoded: bytes, state: Any) -> bool:
     try:
         back = decode(encoded)
-        return bool(back == state) and state_hash(back) == state_hash(state)
+        return (
+            bool(back == state)
+            and _same_kinds(back, state)
+            and state_hash(back) == state_hash(state)
+        )
     except (*_UNREADABLE, ReducerError):
         return False
+
+
+def _same_kinds(back: Any, state: Any) -> bool:
+    """Whether two equal states are made of the same kinds throughout: neither `==` nor the JSON
+    form tells a StrEnum from its text, or a Counter from a dict. An event's read-only dicts and
+    lists are dicts and lists here: handlers change neither."""
+    kind = type(state)
+    if type(back) is not kind and _WRITABLE.get(kind) is not type(back):
+        return False
+    if kind in _PLAIN_VALUES:
+        return True
+    if isinstance(state, (msgspec.Struct, BaseModel)) or is_dataclass(state):
+        return _all_same(_fields(back), _fields(state))
+    if isinstance(state, dict):
+        return _all_same(back, state) and _all_same(back.values(), state.values())
+    if kind is Map:
+        # Its order is that of hashes, and equal keys may stand in another one.
+        names = {name: name for name in back}
+        return all(
+            _same_kinds(names[name], name) and _same_kinds(back[name], item)
+            for name, item in state.items()
+        )
+    if isinstance(state, (set, frozenset)):
+        names = {name: name for name in back}
+        return all(_same_kinds(names[name], name) for name in state)
+    if isinstance(state, (list, tuple, PersistentList, deque)):
+        return _all_same(back, state)
+    return True
+
+
+def _all_same(back: Iterable[Any], state: Iterable[Any]) -> bool:
+    for one, other in zip(back, state, strict=True):
+        kind = type(other)
+        # Most are plain: to ask that here halves the price.
+        if not (type(one) is kind and kind in _PLAIN_VALUES) and not _same_kinds(one, other):
+            return False
+    return True
+
+
+def _fields(value: Any) -> list[Any]:
+    if isinstance(value, BaseModel):
+        # Not __dict__, where cached properties stand as well.
+        found = [value.__dict__[name] for name in type(value).__pydantic_fields__]
+        return [*found, value.__pydantic_extra__]
+    if isinstance(value, msgspec.Struct):
+        return [getattr(value, name) for name in value.__struct_fields__]
+    return [getattr(value, field.name) for field in fields(value)]
 
 
 def _encode_or_none(state: Any) -> bytes | None:
@@ -219,6 +277,14 @@ _CODES: dict[type, int] = {
     frozenset: _FROZENSET,
 }
 
+_DICTS = (dict, FrozenDict)
+_LISTS = (list, FrozenList)
+_WRITABLE: dict[type, type] = {FrozenDict: dict, FrozenList: list}
+_PLAIN_VALUES = frozenset((str, int, float, bool, bytes, type(None)))
+_PLAIN: tuple[type, ...] = (
+    *(str, int, float, bool, bytes, bytearray),
+    *(dict, list, tuple, set, frozenset, enum.Enum),
+)
 _encode = msgspec.msgpack.Encoder(enc_hook=_hook).encode
 _decode_any = msgspec.msgpack.Decoder(ext_hook=_read_extension).decode
 _decode_parts = msgspec.msgpack.Decoder(dict[str, bytes]).decode

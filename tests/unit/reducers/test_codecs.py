@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime
 import decimal
 import enum
-from typing import Any
+from collections import Counter, OrderedDict, defaultdict
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import msgspec
 import pytest
@@ -14,12 +16,33 @@ from hypothesis import strategies as st
 from immutables import Map
 from pydantic import BaseModel
 
+from eventstore.canonical import freeze
 from reducers import PersistentList, ReducerError, state_hash
 from reducers.codecs import PartsCodec, StateCodec
 
 
 class Status(enum.StrEnum):
     OPEN = "open"
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+
+
+class Pair(NamedTuple):
+    one: int = 1
+
+
+class Names(list[str]):
+    """A list with a name of its own."""
+
+
+class Box(msgspec.Struct, frozen=True):
+    value: Any = None
+
+
+class Anything(BaseModel, frozen=True):
+    value: Any = None
 
 
 class Model(BaseModel, frozen=True):
@@ -168,6 +191,58 @@ def test_state_would_not_come_back_then_refused_with_the_reason(
         StateCodec(state_type).encode(state)
     assert "hunter2" not in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Status.OPEN,
+        Level.LOW,
+        Counter("aab"),
+        defaultdict(list, {"a": [1]}),
+        OrderedDict(a=1),
+        Names("ab"),
+        Pair(),
+        {Status.OPEN},
+    ],
+)
+@pytest.mark.parametrize("wrapped", [list, tuple, PersistentList, "dict", "map", "model"])
+def test_kind_would_be_lost_then_refused(value: Any, wrapped: Any) -> None:
+    """What no annotation names gets no snapshot, rather than one that says less: an enum's member
+    stays one, a Counter counts on."""
+    made: dict[str, Callable[[], Any]] = {
+        "dict": lambda: {"a": value},
+        "map": lambda: Map({"a": value}),
+        "model": lambda: Anything(value=value),
+    }
+    state = wrapped([value]) if isinstance(wrapped, type) else made[wrapped]()
+    for state_type in (type(state), Any):
+        with pytest.raises(ReducerError):
+            StateCodec(state_type).encode(state)
+    with pytest.raises(ReducerError):
+        StateCodec(Box).encode(Box(state))
+
+
+@pytest.mark.parametrize("kind", [dict, Map])
+def test_key_is_an_enum_member_that_its_type_does_not_name_then_refused(kind: Any) -> None:
+    """Keys keep their kind too: 1 for `Level.LOW` is another one."""
+    with pytest.raises(ReducerError, match="not come back equal"):
+        StateCodec(kind).encode(kind({Level.LOW: 1}))
+    with pytest.raises(ReducerError, match="not come back equal"):
+        StateCodec(Any).encode({"s": {True}, "k": {Level.LOW: 1}})
+    named = StateCodec(dict[Level, Status])
+    (key,) = named.decode(named.encode({Level.LOW: Status.OPEN}))
+    assert type(key) is Level
+
+
+@pytest.mark.parametrize("state_type", [dict, Any, dict[str, Any]])
+def test_event_data_stands_in_the_state_then_it_comes_back_as_plain_data(state_type: Any) -> None:
+    """An event's read-only dicts and lists are kept as the dicts and lists that they are."""
+    state = {"data": freeze({"a": [1, {"b": ()}]}), "t": (freeze([1]),)}
+    back = round_trip(state_type, state)
+    assert back == state
+    assert type(back["data"]) is dict
+    assert type(back["t"][0]) is list
 
 
 @pytest.mark.parametrize("damage", [b"", b"t", b"x", b"?abc", b"t\xc1", b"x\xc7\x01\x63\xc0",
