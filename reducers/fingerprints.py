@@ -187,8 +187,24 @@ def _last_line(code: CodeType) -> int:
 
 
 def _byte_code(code: CodeType) -> bytes:
-    inner = [_byte_code(each) for each in code.co_consts if isinstance(each, CodeType)]
-    return b"".join([code.co_code, *inner])
+    """Everything that decides what a code object does; the instructions alone hold numbers of
+    constants and names. Arguments and variables are named for calls by keyword."""
+    names = (code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars)
+    counts = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags)
+    constants = [_constant(each) for each in code.co_consts]
+    text = f"{names} {counts} {constants}".encode("utf-8", "backslashreplace")
+    return b"".join((code.co_code, code.co_exceptiontable, text))
+
+
+def _constant(value: Any) -> str:
+    if isinstance(value, CodeType):
+        return sha256(_byte_code(value)).hexdigest()
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_constant, value))})"
+    if isinstance(value, frozenset):
+        # Its order hangs on the process's hash seed.
+        return f"{{{', '.join(sorted(map(_constant, value)))}}}"
+    return repr(value)
 
 
 def _functions(member: Any) -> list[FunctionType]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import linecache
+import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -49,6 +51,10 @@ def make():
     return r
 """
 
+EDITED_LATER = SOURCE.replace(
+    "number * 2", "number * 2 + (lambda n: n * 7 + n.real + (n in {3, 5}))(number)"
+)
+ROOT = Path(__file__).parents[3]
 Loader = Callable[..., ModuleType]
 
 
@@ -116,16 +122,48 @@ def test_something_else_changes_then_the_fingerprint_does_not(load: Loader, old:
     assert mark(load(SOURCE)) == mark(load(SOURCE.replace(old, new)))
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("number * 2", "number + 2"),
+        ("number * 2", "number * 4"),
+        ("min(number", "max(number"),
+        ("n * 7", "n * 8"),
+        ("n.real", "n.imag"),
+        ("{3, 5}", "{3, 6}"),
+    ],
+)
 def test_file_is_edited_after_loading_then_the_fingerprint_is_not_that_of_the_new_code(
-    load: Loader,
+    load: Loader, old: str, new: str
 ) -> None:
-    """Old code that runs on must not keep snapshots under the name of the new code."""
-    old = load(SOURCE)
-    edited = SOURCE.replace("number * 2", "number + 2")
-    assert old.__file__ is not None
-    Path(old.__file__).write_text(edited)
+    """Old code that runs on must not keep snapshots under the name of the new code, also where
+    only a constant or a name differs."""
+    assert old in EDITED_LATER
+    running = load(EDITED_LATER)
+    edited = EDITED_LATER.replace(old, new)
+    assert running.__file__ is not None
+    Path(running.__file__).write_text(edited)
     linecache.checkcache()
-    assert mark(old) != mark(load(edited))
+    assert mark(running) != mark(load(edited))
+
+
+def test_process_has_another_hash_seed_then_the_fingerprint_is_the_same(tmp_path: Path) -> None:
+    """Sets among a handler's constants have another order in each process, and count the same."""
+    (tmp_path / "board.py").write_text(
+        SOURCE.replace("number * 2", "number in {'a', 'b', 'c', 'd', 'e', 'f'}")
+        + "\nprint(make().fingerprint())\n"
+    )
+    found = {
+        subprocess.run(
+            [sys.executable, str(tmp_path / "board.py")],
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(found) == 1
 
 
 def test_source_cannot_be_had_then_the_version_alone_counts() -> None:
