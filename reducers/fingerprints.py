@@ -2,8 +2,9 @@
 
 A fingerprint covers the reducer's version, its initial state and state type, its handlers'
 source, the functions, classes and constants of the same package that they name (and those that
-these name), and the schema versions and upcasters of the handled types. Code reached in other
-ways (another package, a name looked up at run time) is not seen: raise `version` when it changes.
+these name), and the schema versions, classes and upcasters of the handled types. Code reached in
+other ways (another package, a name looked up at run time) is not seen: raise `version` when it
+changes.
 """
 
 from __future__ import annotations
@@ -68,6 +69,8 @@ def _upcasts(reducer: Reducer[Any]) -> Iterator[str]:
         yield f"event {name} version {registry.current_version(name)}"
         if handler.cls is not None:
             yield schema_text(handler.cls)
+            # A handler may ask its event's methods and properties.
+            yield from reader.read_type(handler.cls)
         for version, step in sorted(registry.upcasters.get(name, {}).items()):
             yield f"upcast {version}"
             yield from reader.read(step)
@@ -208,10 +211,13 @@ def _constant(value: Any) -> str:
 
 
 def _functions(member: Any) -> list[FunctionType]:
+    found: list[Any]
     if isinstance(member, property):
         found = [member.fget, member.fset]
     elif isinstance(member, (staticmethod, classmethod)):
         found = [member.__func__]
+    elif isinstance(member, functools.cached_property):
+        found = [member.func]
     else:
         found = [member]
     return [each for each in found if isinstance(each, FunctionType)]

@@ -209,6 +209,84 @@ def test_event_class_gets_another_field_then_the_fingerprint_changes() -> None:
     assert marked("n") != marked("n", "m")
 
 
+TYPED = """
+import functools
+import msgspec
+from pydantic import BaseModel, computed_field
+from eventstore import event_type
+from eventstore.registry import isolated_registry
+from reducers import Reducer
+
+RATE = 2
+
+class Line(msgspec.Struct, frozen=True):
+    price: int
+
+    def gross(self):
+        return with_tax(self.price)
+
+def with_tax(price):
+    return price + 19
+
+class Base(msgspec.Struct, frozen=True):
+    lines: list[Line]
+
+    def doubled(self):
+        return self.total * RATE
+
+class Ordered(Base, frozen=True):
+    @property
+    def total(self):
+        return sum(line.gross() for line in self.lines)
+
+class Paid(BaseModel):
+    cents: int
+
+    @computed_field
+    def euros(self) -> float:
+        return self.cents / 100
+
+    @functools.cached_property
+    def rounded(self):
+        return round(self.euros, 1)
+
+    @staticmethod
+    def sign():
+        return "EUR"
+
+def make():
+    with isolated_registry():
+        event_type("ordered")(Ordered)
+        event_type("paid")(Paid)
+        r = Reducer("r", 0)
+        r.on(Ordered)(lambda state, event: state + event.data.doubled())
+        r.on(Paid)(lambda state, event: state - event.data.rounded)
+    return r
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("line.gross() for", "line.price for"),
+        ("with_tax(self.price)", "with_tax(-self.price)"),
+        ("price + 19", "price + 20"),
+        ("self.total * RATE", "self.total + RATE"),
+        ("RATE = 2", "RATE = 3"),
+        ("self.cents / 100", "self.cents / 1000"),
+        ("round(self.euros, 1)", "round(self.euros, 2)"),
+        ('"EUR"', '"USD"'),
+    ],
+)
+def test_event_class_computes_otherwise_then_the_fingerprint_changes(
+    load: Loader, old: str, new: str
+) -> None:
+    """What an event's methods and properties give to a handler is part of its state."""
+    assert old in TYPED
+    assert mark(load(TYPED)) == mark(load(TYPED))
+    assert mark(load(TYPED)) != mark(load(TYPED.replace(old, new)))
+
+
 def _typed(state: int, event: object) -> int:
     return state
 
