@@ -17,6 +17,7 @@ from . import canonical
 from .envelope import envelope_tail
 from .errors import InvalidEvent
 from .events import Append, NewEvent, as_events
+from .ids import UuidSevens
 from .limits import (
     APPEND_BYTES_MAX,
     APPEND_EVENTS_MAX,
@@ -241,6 +242,8 @@ def _prepare_event(
     event_id = event.id
     if event_id is None:
         event_id = ids()
+        if type(ids) is not UuidSevens:  # what ours makes is a name
+            event_id = check_name("event id", event_id)
     else:
         given.append(check_name("event id", event_id))
     causation = shared.causation_id

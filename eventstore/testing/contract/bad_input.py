@@ -7,6 +7,7 @@ import datetime
 import decimal
 import enum
 import uuid
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -253,3 +254,16 @@ class BadInputContract(Harness):
             await store.append("s", note())
         assert await store.head() == 1
         assert (await store.append("s", note())).position == 2
+
+    @pytest.mark.parametrize("made", [7, None, uuid.UUID(int=1), "", "a\nb", "\ud800", b"id"])
+    async def test_the_id_factory_makes_what_is_no_name_then_it_is_refused(
+        self, tmp_path: Path, made: Any
+    ) -> None:
+        """An id that would be refused from a caller is refused from a factory too."""
+        store = await self.open_store(self.new_url(tmp_path), ids=lambda: made)
+        try:
+            with pytest.raises(InvalidEvent, match=r"^event id: "):
+                await store.append("s", note())
+            assert await store.head() == 0
+        finally:
+            await store.close()

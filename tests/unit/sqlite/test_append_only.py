@@ -67,7 +67,7 @@ async def test_an_event_is_put_on_a_taken_place_then_the_database_refuses(
         row = dict(raw.execute("SELECT * FROM events WHERE position = 1").fetchone()) | changes
         names = ", ".join(row)
         values = ", ".join(f":{name}" for name in row)
-        with pytest.raises(sqlite3.IntegrityError, match="the (place|id) is taken"):
+        with pytest.raises(sqlite3.IntegrityError, match=r"the (place|id) is taken"):
             raw.execute(f"{verb} INTO events ({names}) VALUES ({values})", row)
 
 

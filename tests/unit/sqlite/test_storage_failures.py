@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from eventstore import Busy, Corrupt, EventStore, InvalidEvent, NewEvent
+from eventstore import Busy, Corrupt, EventStore, NewEvent
 from eventstore.engines.sqlite.errors import translate
 from eventstore.errors import EventStoreError, OutcomeUnknown, StorageFailed
 
@@ -197,7 +197,7 @@ async def test_a_job_fails_where_it_begins_then_the_write_lock_is_given_back(
         (sqlite3.SQLITE_ERROR, StorageFailed),
         (sqlite3.SQLITE_CORRUPT_INDEX, Corrupt),
         (sqlite3.SQLITE_NOTADB, Corrupt),
-        (sqlite3.SQLITE_CONSTRAINT_TRIGGER, InvalidEvent),
+        (sqlite3.SQLITE_CONSTRAINT_TRIGGER, Corrupt),
     ],
 )
 def test_sqlite_fails_then_the_error_is_of_the_closed_set(
