@@ -273,6 +273,8 @@ class SqliteEngine:
             args = {"tenant": tenant_id}
             ((said, indexed),) = await self._reader.fetch(sql.COUNT_INDEXES, args)
             ((lost,),) = await self._reader.fetch(sql.COUNT_NOT_INDEXED, args)
+            ((beyond,),) = await self._reader.fetch(sql.COUNT_BEYOND_HEAD, args)
+            ((keys,),) = await self._reader.fetch(sql.COUNT_LOST_KEYS, args)
         except Corrupt as exc:  # so damaged that SQLite gives up
             return [str(exc)]
         damages = []
@@ -280,6 +282,10 @@ class SqliteEngine:
             damages.append(f"events bear {said} tags, the index has {indexed}")
         if lost:
             damages.append(f"{lost} tags or causes of events are not in their index")
+        if beyond > 0:
+            damages.append(f"the log goes on for {beyond} positions beyond its head")
+        if keys:
+            damages.append(f"{keys} idempotency keys stand for events that are not in the log")
         return damages
 
     def describe(self) -> dict[str, Any]:

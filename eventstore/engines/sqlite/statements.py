@@ -225,6 +225,27 @@ COUNT_NOT_INDEXED = (
     "   AND c.cause_id = said.value AND c.position = e.position))"
 )
 """Tags and causes that events say and the indexes do not know by that name: none."""
+COUNT_BEYOND_HEAD = (
+    "SELECT coalesce((SELECT max(position) FROM events WHERE tenant_id = :tenant), 0)"
+    " - coalesce((SELECT position FROM heads WHERE tenant_id = :tenant), 0)"
+)
+"""Positions that the log has beyond its head: none. (Those it lacks are seen by reading it.)"""
+_FIRST_AND_LAST = (
+    "SELECT 1 FROM events f JOIN events l ON l.stream_id = f.stream_id WHERE f.tenant_id = :tenant"
+)
+COUNT_LOST_KEYS = (
+    "SELECT (SELECT count(*) FROM idempotency_keys k WHERE k.tenant_id = :tenant"
+    f"  AND k.stream_id <> 0 AND NOT EXISTS ({_FIRST_AND_LAST} AND f.position = k.first_position"
+    "   AND f.stream_id = k.stream_id AND l.version = f.version + k.event_count - 1))"
+    " + (SELECT count(*) FROM idempotency_keys k WHERE k.tenant_id = :tenant AND k.stream_id = 0"
+    "  AND NOT coalesce(json_valid(k.call), 0))"
+    " + (SELECT count(*) FROM idempotency_keys k,"
+    "   json_each(CASE WHEN json_valid(k.call) THEN k.call -> 1 END) part"
+    "  WHERE k.tenant_id = :tenant AND k.stream_id = 0 AND part.value ->> 2 > 0"
+    f"  AND NOT EXISTS ({_FIRST_AND_LAST} AND f.position = part.value ->> 1"
+    "   AND f.version = part.value ->> 0 AND l.version = f.version + (part.value ->> 2) - 1))"
+)
+"""Keys whose first or last event is not in the log: none."""
 
 
 _JOINS_MAX = 8

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from eventstore import Corrupt, EventStore, NewEvent, RecordedEvent
+from eventstore import Append, Corrupt, EventStore, NewEvent, RecordedEvent
 from eventstore.testing import SequentialIds
 from eventstore.verify import KnownHead
 
@@ -253,6 +253,41 @@ async def test_the_logs_head_is_wrong_then_verify_says_so(
         assert "gap" in [d.kind for d in (await store.verify()).damages]
         with pytest.raises(Corrupt):
             await store.read_all().list()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (
+            "INSERT INTO events SELECT tenant_id, 99, stream_id, 99, 'other', type_id,"
+            " schema_version, recorded_at, occurred_at, actor, causation_id, correlation_id,"
+            " derived_from, NULL, context, payload, payload_format, subject_key_id, hash"
+            f" FROM events {_THERE}",
+            "beyond its head",
+        ),
+        ("INSERT INTO idempotency_keys VALUES (1, 1, 'k', x'00', 99, 1, NULL)", "keys"),
+        ("INSERT INTO idempotency_keys VALUES (1, 1, 'k', x'00', 9, 2, NULL)", "keys"),
+        ("INSERT INTO idempotency_keys VALUES (1, 1, 'k', x'00', 10, 1, NULL)", "keys"),
+        ("INSERT INTO idempotency_keys VALUES (1, 0, 'k', x'00', 9, 1, NULL)", "keys"),
+        (
+            "INSERT INTO idempotency_keys"
+            " VALUES (1, 0, 'k', x'00', 9, 3, '[[\"a\",\"c\"],[[5,9,1],[0,10,0],[1,11,3]]]')",
+            "keys",
+        ),
+    ],
+)
+async def test_a_row_stands_for_what_the_log_does_not_have_then_verify_says_so(
+    url: str, damage: Callable[..., None], change: str, says: str
+) -> None:
+    """An event beyond the head; a key whose events are not there, or are another stream's."""
+    async with EventStore.open(url) as store:
+        sent = [Append("a", [], expected=5), Append("c", [NewEvent("t", n) for n in range(2)])]
+        await store.append_many(sent, idempotency_key="call")
+        assert (await store.verify()).damages == ()
+    damage(change)
+    async with EventStore.open(url) as store:
+        (told,) = (await store.verify()).damages
+    assert (told.kind, says in told.message) == ("index", True)
 
 
 async def test_a_key_stands_for_a_missing_event_then_it_is_corrupt(
