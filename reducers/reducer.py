@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args
 
 import msgspec
-from pydantic import BaseModel
 
 from eventstore.events import RecordedEvent
 from eventstore.names import check_name
@@ -23,6 +22,7 @@ from .errors import ReducerError
 from .fingerprints import fingerprint
 from .folding import function_name, where
 from .loading import Loaded, Moment, load
+from .replaying import unchangeable
 from .schemas import classes_in
 
 if TYPE_CHECKING:
@@ -36,8 +36,6 @@ SNAPSHOT_EVERY = 500
 """Events between two snapshots when the reducer does not say. Folding costs about 5 us an event,
 so a load never folds more than 2.5 ms behind a snapshot: half of what 1,000 events cost. Writing
 one costs a commit (0.3 ms) and encoding the state, spread over 500 events."""
-
-_MUTABLE = (dict, list, set, bytearray, BaseModel)
 
 
 class Handler(msgspec.Struct, frozen=True):
@@ -55,6 +53,7 @@ class Reducer(Generic[S]):
     another state although no source changed. `snapshot_every` is the number of events behind the
     last snapshot at which `load` keeps a new one; None keeps none. `state_type` says how snapshots
     are decoded where the initial state does not: for example `Map[str, Card]` or `Card | None`.
+    Each fold starts from a copy of `initial` unless nothing in it can be changed in place.
     None is a legitimate state only if `initial` is None or `state_type` allows it. Raises
     `ReducerError` and `InvalidEvent` for a bad name, version or state.
     """
@@ -78,19 +77,29 @@ class Reducer(Generic[S]):
         self.handlers: dict[str, Handler] = {}
         self.snapshot_refused = False  # whether it was said that this state cannot be kept
         self._initial = initial
+        self._shared = unchangeable(initial)
         self._steps: dict[str, Apply] = {}
         self._compiled_for: tuple[int, int, int] = (0, 0, 0)
         self._compiled_with: object = None  # held, so that its id stays its own
         self._codec: StateCodec | PartsCodec | None = None
         self._fingerprint: tuple[tuple[object, ...], str] | None = None
         _check_state(name, initial, self.state_type)
+        # What was passed stays its owner's, who may change it.
+        self._initial = self.initial
 
     @property
     def initial(self) -> S:
-        """The state before the first event; a fresh copy where it could be changed in place."""
-        if isinstance(self._initial, _MUTABLE):
+        """The state before the first event; a fresh copy where anything in it could be changed in
+        place, so that nothing leaks from one stream into another."""
+        if self._shared:
+            return self._initial
+        try:
             return copy.deepcopy(self._initial)
-        return self._initial
+        except (TypeError, RecursionError, copy.Error) as exc:
+            raise ReducerError(
+                f"reducer {self.name!r}: its initial state can be changed in place and not be"
+                f" copied ({type(exc).__name__})"
+            ) from exc
 
     def on(self, event: str | type) -> Callable[[H], H]:
         """Registers the decorated ``handler(state, event) -> state`` for one event type.

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterable, Iterator
+from datetime import date, time, timedelta, timezone
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from uuid import UUID
 
 import msgspec
 from immutables import Map
@@ -14,7 +18,7 @@ from eventstore.events import RecordedEvent
 from .diffs import Change, diff
 from .errors import ReducerError
 from .folding import UNSET, fold, where
-from .json_form import canonical_json, members
+from .json_form import canonical_json
 from .persistent import PersistentList
 
 if TYPE_CHECKING:
@@ -70,6 +74,13 @@ def replay(
         yield Step(event, before, state)
 
 
+def unchangeable(state: Any) -> bool:
+    """Whether nothing in a state can be changed in place."""
+    found: list[Any] = []
+    _Watch()._collect(state, found)
+    return not found
+
+
 REMEMBERED_MAX = 200_000
 """Objects that a replay keeps alive only to know them again: some tens of MiB."""
 
@@ -108,7 +119,8 @@ class _Watch:
         elif isinstance(value, Map):
             inner = value.values()
         elif isinstance(value, msgspec.Struct) and value.__struct_config__.frozen:
-            inner = (members(value) or {}).values()
+            # By attribute: the JSON form may leave defaults out.
+            inner = [getattr(value, field) for field in value.__struct_fields__]
         else:
             found.append(value)
             return
@@ -124,4 +136,7 @@ class _Watch:
         self._sound[id(value)] = value
 
 
-_ATOMS = (str, int, float, bool, type(None), bytes, FrozenDict, FrozenList)
+_ATOMS = (
+    *(str, int, float, bool, bytes, type(None), msgspec.UnsetType, enum.Enum),
+    *(date, time, timedelta, timezone, UUID, Decimal, FrozenDict, FrozenList),
+)

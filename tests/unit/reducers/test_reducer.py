@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
+from datetime import UTC, datetime
+from threading import Lock
 from typing import Any
 
 import msgspec
 import pytest
+from immutables import Map
 from pydantic import BaseModel
 
 from eventstore import EventStore, InvalidEvent, NewEvent, event_type, upcast
 from eventstore.registry import isolated_registry
-from reducers import Reducer, ReducerError, fold
+from reducers import PersistentList, Reducer, ReducerError, fold
+
+NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
 
 class Count(msgspec.Struct, frozen=True):
@@ -189,6 +196,71 @@ def test_initial_could_be_changed_then_each_fold_gets_its_own() -> None:
     reducer: Reducer[dict[str, Any]] = Reducer("r", {"items": []})
     fold((), reducer)["items"].append(1)
     assert fold((), reducer) == {"items": []}
+
+
+class Holder(msgspec.Struct, frozen=True):
+    inner: Any = None
+
+
+class Row(msgspec.Struct, frozen=True, array_like=True):
+    inner: Any = None
+
+
+class Short(msgspec.Struct, frozen=True, omit_defaults=True):
+    inner: dict[str, int] = {}
+
+
+class FrozenModel(BaseModel, frozen=True):
+    inner: dict[str, int] = {}
+
+
+@pytest.mark.parametrize(
+    ("initial", "find"),
+    [
+        (Holder({}), lambda state: state.inner),
+        (Row({}), lambda state: state.inner),
+        (Holder(Short()), lambda state: state.inner.inner),
+        (Holder(({},)), lambda state: state.inner[0]),
+        (({},), lambda state: state[0]),
+        (Map({"a": {}}), lambda state: state["a"]),
+        (PersistentList([{}]), lambda state: state[0]),
+        (FrozenModel(), lambda state: state.inner),
+        (Holder(FrozenModel()), lambda state: state.inner.inner),
+    ],
+)
+async def test_handler_changes_something_inside_a_frozen_state_then_no_other_stream_sees_it(
+    store: EventStore, initial: Any, find: Callable[[Any], dict[str, int]]
+) -> None:
+    """What a handler wrongly changes in place stays in its own fold, however deep it lies."""
+    initial = copy.deepcopy(initial)
+    reducer: Reducer[Any] = Reducer("r", initial, snapshot_every=None)
+
+    @reducer.on("a")
+    def added(state: Any, event: Any) -> Any:
+        find(state)[event.stream] = 1
+        return state
+
+    await store.append("one", [NewEvent("a", {})])
+    await store.append("two", [NewEvent("a", {})])
+    assert find((await reducer.load(store, "one")).state) == {"one": 1}
+    assert find((await reducer.load(store, "two")).state) == {"two": 1}
+    find(initial)["late"] = 1
+    assert find(reducer.initial) == {}
+
+
+@pytest.mark.parametrize(
+    "initial", [Holder((1, "x", None, msgspec.UNSET)), (Row(NOON),), Map({"a": Count()}), None]
+)
+def test_nothing_in_the_initial_state_can_be_changed_then_it_is_not_copied(initial: Any) -> None:
+    """A state that is immutable throughout costs no copy."""
+    reducer: Reducer[Any] = Reducer("r", initial)
+    assert fold((), reducer) is initial
+
+
+def test_initial_state_can_be_changed_and_not_copied_then_refused() -> None:
+    """It is refused at once, and not by the first fold."""
+    with pytest.raises(ReducerError, match="not be copied"):
+        Reducer("r", {"lock": Lock()})
 
 
 def test_reducer_is_shown_then_name_version_and_types_are_seen() -> None:

@@ -102,6 +102,15 @@ def _inside_map(state: Any) -> Any:
     return State(state.log.append(1), state.by_name)
 
 
+class Row(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
+    items: dict[str, int] = {}
+
+
+def _row(state: Any) -> Any:
+    state.loose.items["n"] = 1
+    return state
+
+
 def _forced(state: Any) -> Any:
     state.log[40].append("x")
     return State(state.log.append(1))
@@ -114,6 +123,7 @@ def _forced(state: Any) -> Any:
         ({"list": []}, _dict_and_copy),
         (Model(), _model),
         (State(loose=({"x": [1]},)), _inside),
+        (State(loose=Row()), _row),
         (State(by_name=Map({"x": (set(),)})), _inside_map),
         (State(PersistentList([*range(40), [], *range(40)])), _forced),
     ],
