@@ -128,12 +128,20 @@ class Reader:
         args = (stream_id, after, limit)
         async with self._borrow() as connection:
             rows = await self._fetch(connection, statement, args)
-            if version is None and (backwards or len(rows) < limit):
+            if version is None and (backwards or (len(rows) < limit and not _is_full(rows))):
                 # The page may be the last one: then the head says where it has to end, and it is
                 # read again where the head was asked too late to say so.
                 found = await self._fetch(connection, sql.FIND_STREAM, (tenant_id, stream))
+                if not found:
+                    raise Corrupt(
+                        f"stream {stream!r}: its head is gone", kind="head", stream=stream
+                    )
                 version = found[0][1]
-                if backwards or (rows[-1][2] if rows else after) != version:
+                if backwards:
+                    is_whole = (rows[0][2] if rows else 0) == min(after - 1, version)
+                else:
+                    is_whole = (rows[-1][2] if rows else after) == version
+                if not is_whole:
                     rows = await self._fetch(connection, statement, args)
             _check_stream_rows(rows, stream, version or 0, after, limit, backwards)
             events = await self._to_events(connection, tenant_id, rows)

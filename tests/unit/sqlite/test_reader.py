@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from eventstore import EventStore, NewEvent
+from eventstore import Corrupt, EventStore, NewEvent
 from eventstore.engines.sqlite import reader as reading
+from eventstore.engines.sqlite import statements as sql
 from eventstore.errors import StorageFailed
 from tests.waiting import PATIENCE_SECONDS, until
 
@@ -132,3 +133,43 @@ async def test_an_event_comes_between_looking_and_waiting_then_nobody_waits_for_
     await store.append("s", NewEvent("t", 2))
     await asyncio.wait_for(waiting, PATIENCE_SECONDS)
     blind.set()
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+async def test_the_streams_head_goes_while_its_id_is_known_then_reading_is_corrupt(
+    store: EventStore, connect: Connect, backwards: bool
+) -> None:
+    """A stream that was read before and has no row any more is damage, and told as such."""
+    await store.append("s", NewEvent("t", 1))
+    assert len(await store.read("s").list()) == 1
+    with connect() as raw:
+        raw.execute("DELETE FROM streams")
+    with pytest.raises(Corrupt) as caught:
+        await store.read("s", backwards=backwards).list()
+    assert (caught.value.kind, caught.value.stream) == ("head", "s")
+
+
+@pytest.mark.parametrize("payload", ["x", "x" * 1_500_000], ids=["small", "cut_by_bytes"])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"backwards": True}, {"backwards": True, "after": 6}, {"after": 3}, {"limit": 9}],
+    ids=str,
+)
+async def test_nothing_was_appended_meanwhile_then_no_page_is_fetched_twice(
+    store: EventStore, monkeypatch: pytest.MonkeyPatch, payload: str, options: dict[str, Any]
+) -> None:
+    """A page costs its rows once; only where the head has moved on in between is it read again."""
+    await store.append("s", [NewEvent("t", payload) for _ in range(9)])
+    await store.version("s")
+    due = await store.read("s", **options).list()
+    reader, asked = _engine(store)._reader, []
+    fetch = reader._fetch
+
+    async def note(connection: Any, statement: str, args: Any) -> Any:
+        if statement in (sql.READ_STREAM, sql.READ_STREAM_BACKWARDS):
+            asked.append(args)
+        return await fetch(connection, statement, args)
+
+    monkeypatch.setattr(reader, "_fetch", note)
+    assert await store.read("s", **options).list() == due
+    assert sorted(asked) == sorted(set(asked))
