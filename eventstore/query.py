@@ -43,7 +43,12 @@ class AppendCondition(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         if type(self.after) is not int or self.after < 0:
             raise InvalidEvent("condition: after is a position, an int from 0 on")
-        as_queries(self.query)
+        if self.query is None:
+            raise InvalidEvent("condition: a Query or a list of them; Query() matches every event")
+        # Kept as it was judged to be: a generator gives its queries once, a list may be changed.
+        queries = as_queries(self.query)
+        if not isinstance(self.query, Query):
+            msgspec.structs.force_setattr(self, "query", queries)
 
 
 def as_queries(query: Query | Sequence[Query] | None) -> tuple[Query, ...]:

@@ -52,7 +52,7 @@ class ConditionContract(Harness):
             return
         with pytest.raises(ConditionFailed) as caught:
             await store.append("mail/7", note(), condition=condition)
-        assert caught.value.query == query
+        assert caught.value.query == (tuple(query) if isinstance(query, list) else query)
         assert caught.value.after == 0
         assert list(caught.value.events) == before[1]
         assert (caught.value.stream, caught.value.index) == ("mail/7", 0)
@@ -176,12 +176,29 @@ class ConditionContract(Harness):
             await store.append("m", note(), condition=AppendCondition(Query(tags=("user:ann",))))
         assert positions(list(caught.value.events)) == [size + 1]
 
+    async def test_the_queries_of_a_condition_come_once_then_each_use_asks_for_all(
+        self, store: EventStore
+    ) -> None:
+        """A generator gives its queries once, and a list may be changed after the condition."""
+        await store.append("orders/7", _paid())
+        wanted = [Query(types=("order.sent",)), Query(tags=("user:ann",))]
+        for condition in (AppendCondition(q for q in wanted), AppendCondition(wanted)):  # type: ignore[arg-type]  # more than is said
+            for _ in range(2):
+                with pytest.raises(ConditionFailed) as caught:
+                    await store.append("m", note(), condition=condition)
+                assert caught.value.query == (
+                    Query(types=("order.sent",)),
+                    Query(tags=("user:ann",)),
+                )
+            wanted.pop()
+
     @pytest.mark.parametrize(
         "make",
         [
             lambda: AppendCondition(Query(), after=-1),
             lambda: AppendCondition(Query(), after=True),
             lambda: AppendCondition(Query(), after="1"),  # type: ignore[arg-type]  # wrong
+            lambda: AppendCondition(None),  # type: ignore[arg-type]  # wrong
             lambda: AppendCondition([]),
             lambda: AppendCondition(["types"]),  # type: ignore[list-item]  # wrong
             lambda: AppendCondition(5),  # type: ignore[arg-type]  # wrong
