@@ -2,13 +2,14 @@
 
 The walk goes over the states as they are and skips what both share, so that it costs about as
 much as what changed. Two things are the same when their JSON forms are (`json_form`): a tuple and
-a list of the same items are, 1 and 1.0 and true are not.
+a list of the same items are, as are NaN and None; 1 and 1.0 and true are not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
+from math import isfinite
 from typing import Any, Literal
 
 import msgspec
@@ -56,24 +57,28 @@ def _walk(before: Any, after: Any, path: str) -> Iterator[Change]:
     if before is after:
         return
     kind = type(before)
-    if kind in _PLAIN and kind is type(after):
-        # By its digits, because 0.0 == -0.0 and nan != nan.
-        if before != after if kind is not float else repr(before) != repr(after):
+    if kind in _PLAIN and type(after) in _PLAIN:
+        if kind is float or type(after) is float:
+            changed = _in_json(before) != _in_json(after)
+        else:
+            changed = kind is not type(after) or before != after
+        if changed:
             yield Change("replace", path, before, after)
         return
     old, new = members(before), members(after)
     if old is not None and new is not None:
         yield from _walk_members(old, new, path)
         return
-    if old is None and new is None:
-        was, now = items(before), items(after)
-        if was is not None and now is not None:
-            yield from _walk_items(was, now, path)
-            return
-        if was is None and now is None and not (kind in _PLAIN and type(after) in _PLAIN):
-            yield from _walk_others(before, after, path)
-            return
-    yield Change("replace", path, before, after)
+    was, now = items(before), items(after)
+    if was is not None and now is not None:
+        yield from _walk_items(was, now, path)
+        return
+    contains = any(each is not None for each in (old, new, was, now))
+    if contains and (kind in _PLAIN or type(after) in _PLAIN):
+        # An object or array in place of a plain value: no need to encode it.
+        yield Change("replace", path, before, after)
+    else:
+        yield from _walk_others(before, after, path)
 
 
 def _walk_members(old: dict[str, Any], new: dict[str, Any], path: str) -> Iterator[Change]:
@@ -131,12 +136,21 @@ def _common_end(was: Any, now: Any, front: int) -> int:
 
 
 def _walk_others(before: Any, after: Any, path: str) -> Iterator[Change]:
-    """Sets, dates, enums and the like: what counts is what they are in JSON."""
+    """Sets, dates, enums and the like, or things of two shapes: what counts is what they are in
+    JSON."""
     old, new = to_json(before), to_json(after)
     if isinstance(old, (dict, list)) and type(old) is type(new):
         yield from _walk(old, new, path)
     elif type(old) is not type(new) or old != new:
         yield Change("replace", path, before, after)
+
+
+def _in_json(value: Any) -> Any:
+    """A plain value, to compare: by a float's digits, because 0.0 == -0.0, and None for what JSON
+    lacks."""
+    if type(value) is not float:
+        return value
+    return (repr(value),) if isfinite(value) else None
 
 
 def same(before: Any, after: Any) -> bool:

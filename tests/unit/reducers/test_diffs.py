@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import math
+from collections import deque
 from typing import Any
 
 import jsonpatch
@@ -106,6 +108,28 @@ def test_patch_is_applied_then_it_gives_the_second_state(pair: Any, kind: int) -
     one JSON form."""
     before, after = pair
     check(_as_states(before, kind), _as_states(after, kind + 1))
+
+
+@dataclasses.dataclass
+class Point:
+    x: Any = 1
+
+
+ODD: list[Any] = [
+    None, True, 1, 1.0, -0.0, math.nan, math.inf, "1.0", "1", [], {}, set(), {1}, [1], (1,),
+    frozenset((1,)), [1, 2], {1, 2}, deque([1, 2]), PersistentList([1]), [None], [math.nan],
+    One.ONE, Point(), Point(math.nan), {"x": 1}, {"x": None}, Map(x=1), Model(), Maybe(),
+    b"1", "MQ==", [[1]], [{1}], {"a": {1}}, {"a": [1]}, {"a": (2,)}, Maybe(1), {"number": 1},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("before", ODD, ids=repr)
+def test_two_kinds_meet_then_only_their_json_forms_count(before: Any) -> None:
+    """Whatever takes the place of whatever: no change exactly where the JSON forms are equal, and
+    a patch that applies."""
+    for after in ODD:
+        check(before, after)
+        check([0, before, 0], [0, after, 0])
 
 
 @given(st.lists(documents, max_size=4), documents)
