@@ -32,6 +32,8 @@ S = TypeVar("S")
 Moment = Version | Position | datetime | Occurred
 
 _END = 2**62
+"""Beyond every version, position and time, and within what a database's integer holds."""
+
 _logger = logging.getLogger("eventstore")
 
 
@@ -101,9 +103,9 @@ def _until(at: object) -> _Until:
     if isinstance(at, (Version, Position)) and at < 0:
         raise InvalidEvent(f"at: {at!r}, versions and positions count from 1 (0: before all)")
     if isinstance(at, Version):
-        return _Until(version=int(at))
+        return _Until(version=min(int(at), _END))
     if isinstance(at, Position):
-        return _Until(position=int(at))
+        return _Until(position=min(int(at), _END))
     if isinstance(at, datetime):
         return _Until(recorded_us=to_microseconds(at, "at"))
     if isinstance(at, int):
