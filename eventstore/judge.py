@@ -57,6 +57,9 @@ class Ledger(Protocol):
     def write(self, call: Call) -> Written:
         """Accepts the call: its events get the next versions and positions."""
 
+    def keep_key(self, call: Call, written: Written) -> None:
+        """Lets the call's key, which is new, stand for events that were written before."""
+
 
 def judge(call: Call, ledger: Ledger) -> Outcome:
     """Accepts `call` into the ledger's batch, or says why not. Never touches another call."""
@@ -116,7 +119,11 @@ def _judge_known(call: Call, known: dict[str, StoredEvent], ledger: Ledger) -> O
             rows.append(_check_row(call, part, ledger))
         else:
             rows.append((first.version, first.position, len(part.events)))
-    return Written(rows, recorded_us, duplicate=True)
+    written = Written(rows, recorded_us, duplicate=True)
+    if call.key is not None:
+        # From now on it is used: other content under it is not what was sent first.
+        ledger.keep_key(call, written)
+    return written
 
 
 def _same(part: StreamAppend, stands: StoredEvent, first: StoredEvent, offset: int) -> bool:

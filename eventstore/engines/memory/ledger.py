@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from ...calls import CALL_SCOPE, Call, Written
+from ...calls import Call, Written
 from ...envelope import GENESIS, chain
 from ...events import RecordedEvent
 from ...judge import StoredEvent, StoredKey
@@ -112,8 +112,15 @@ class MemoryLedger:
                 for cause in {prepared.causation_id, *prepared.derived_from} - {None}:
                     log.caused.setdefault(str(cause), []).append(position)
         written = Written(rows, recorded_us)
-        if call.key is not None and call.content_hash is not None:
-            streams = tuple(part.stream for part in call.appends)
-            scope = CALL_SCOPE if call.key_scope == CALL_SCOPE else call.key_scope
-            log.keys[scope, call.key] = StoredKey(call.content_hash, written, streams)
+        if call.key is not None:
+            self.keep_key(call, written)
         return written
+
+    def keep_key(self, call: Call, written: Written) -> None:
+        """See `Ledger`."""
+        assert call.key is not None
+        assert call.content_hash is not None
+        streams = tuple(part.stream for part in call.appends)
+        self.tenants[call.tenant].keys[call.key_scope, call.key] = StoredKey(
+            call.content_hash, written, streams
+        )

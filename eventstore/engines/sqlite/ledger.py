@@ -94,7 +94,7 @@ class SqliteLedger:
 
     def flush(self) -> None:
         """Writes what is buffered. The transaction stays open."""
-        if not self._events:
+        if not self._events and not self._keys:
             return
         created: list[Any] = []
         moved: list[tuple[int, int, int]] = []
@@ -197,6 +197,12 @@ class SqliteLedger:
         if call.key is not None:
             self._write_key(tenant.id, call, written)
         return written
+
+    def keep_key(self, call: Call, written: Written) -> None:
+        """See `Ledger`."""
+        tenant = self._tenant(call.tenant)
+        assert tenant is not None
+        self._write_key(tenant.id, call, written)
 
     def _write_part(
         self, tenant: _Tenant, part: StreamAppend, recorded_us: int

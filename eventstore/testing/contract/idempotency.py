@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ...errors import Conflict, IdempotencyMismatch, InvalidEvent
-from ...events import NewEvent
+from ...events import Append, NewEvent
 from ...points import Expected
 from ...query import AppendCondition, Query
 from ...store import EventStore
@@ -246,6 +246,34 @@ class IdempotencyContract(Harness):
         again = await store.append("s", [note("a", id="a")], idempotency_key="fresh")
         assert again.duplicate is True
         assert await store.head() == 1
+
+    async def test_known_ids_come_with_a_fresh_key_then_the_key_is_used_from_then_on(
+        self, store: EventStore
+    ) -> None:
+        """Whoever was told "it stands" under a key is not told later that it was something else."""
+        sent = [note("a", id="a"), note("b", id="b")]
+        await store.append("t", note("t", id="t"))
+        first = await store.append("s", sent[0])
+        await store.append("t", note("between"))
+        await store.append("s", sent[1])
+        before = await whole(store)
+        for _ in range(2):
+            again = await store.append("s", sent, idempotency_key="k")
+            assert (again.duplicate, again.version, again.position) == (True, 2, 4)
+            assert [event.id for event in again.events] == ["a", "b"]
+        with pytest.raises(IdempotencyMismatch) as caught:
+            await store.append("s", note("other"), idempotency_key="k")
+        assert caught.value.result == again
+        assert await store.lookup("s", "k") == again
+        call = [Append("s", sent[0]), Append("t", note("t", id="t"))]
+        for _ in range(2):
+            results = await store.append_many(call, idempotency_key="k")
+            assert [(r.duplicate, r.version) for r in results] == [(True, 1), (True, 1)]
+            assert results[0].events == first.events
+        with pytest.raises(IdempotencyMismatch):
+            await store.append_many([Append("s", note("other"))], idempotency_key="k")
+        assert await whole(store) == before
+        assert (await store.verify()).damages == ()
 
     async def test_the_stream_is_named_as_an_id_then_a_retry_is_still_known(
         self, store: EventStore

@@ -60,7 +60,10 @@ class Model:
             return ("first" if first == content else "mismatch"), places
         stands = {row.id: at for at, row in enumerate(self.log, start=1) if row.id is not None}
         if any(event_id in stands for event_id in given):
-            return self._known(parts, stands)
+            word, places = self._known(parts, stands)
+            if word == "first" and key is not None:
+                self.keys[scope, key] = (content, places)
+            return word, places
         for index, append in enumerate(appends):
             at = self.of_stream(append.stream)
             missed = _missed(append.expected, at)
