@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from ...calls import Call, Outcome, Written
-from ...errors import InvalidEvent, StoreClosed
+from ...errors import StoreClosed
 from ...events import RecordedEvent
 from ...judge import StoredKey, judge
 from ...limits import SNAPSHOTS_KEPT
@@ -37,20 +37,12 @@ class MemoryEngine:
         """See `Engine`. There is no await inside, so nothing can be cancelled half-way."""
         if self._closed:
             raise StoreClosed("memory store: closed")
-        self._refuse_repeated_ids(call)
         outcome = judge(call, self._ledger)
         if isinstance(outcome, Written) and call.event_count:
             for waiter in self._waiters:
                 if not waiter.done():
                     waiter.set_result(None)
         return outcome
-
-    def _refuse_repeated_ids(self, call: Call) -> None:
-        ids = self._ledger.log(call.tenant).ids
-        for part in call.appends:
-            for event in part.events:
-                if event.id in ids and event.id not in call.given_ids:
-                    raise InvalidEvent(f"append: the id factory repeated {event.id!r}")
 
     async def stream_page(
         self, tenant: str, stream: str, after: int, limit: int, backwards: bool

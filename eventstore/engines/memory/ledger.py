@@ -9,6 +9,7 @@ import msgspec
 
 from ...calls import Call, Written
 from ...envelope import GENESIS, chain
+from ...errors import InvalidEvent
 from ...events import RecordedEvent
 from ...judge import StoredEvent, StoredKey
 from ...query import Query
@@ -85,6 +86,10 @@ class MemoryLedger:
 
     def write(self, call: Call) -> Written:
         """See `Ledger`."""
+        ids = [event.id for part in call.appends for event in part.events]
+        # The caller's own were judged: what stands here was made by the id factory.
+        if len(set(ids)) < len(ids) or not self.log(call.tenant).ids.keys().isdisjoint(ids):
+            raise InvalidEvent("append: an id that the id factory made stands already")
         log = self.tenants[call.tenant]
         head = log.head()
         previous, recorded_us = head.hash, max(head.recorded_us, self._clock())

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ...errors import InvalidEvent
+from ...errors import Conflict, InvalidEvent
 from ...events import Append, NewEvent
 from ...store import EventStore
 from .harness import Harness, note, notes
@@ -254,6 +254,23 @@ class BadInputContract(Harness):
             await store.append("s", note())
         assert await store.head() == 1
         assert (await store.append("s", note())).position == 2
+        with pytest.raises(InvalidEvent, match="id factory"):
+            await store.append("s", [note(), note(id="event-000004"), note()])
+        assert await store.head() == 2
+
+    async def test_the_id_factory_repeats_itself_at_a_retry_then_the_key_goes_first(
+        self, tmp_path: Path
+    ) -> None:
+        """What is not written needs no id of its own: a retry, and a refusal, are told as such."""
+        store = await self.open_store(self.new_url(tmp_path), ids=lambda: "always")
+        try:
+            await store.append("s", note(), idempotency_key="k")
+            assert (await store.append("s", note(), idempotency_key="k")).duplicate is True
+            with pytest.raises(Conflict):
+                await store.append("s", note(), expected=0)
+            assert await store.head() == 1
+        finally:
+            await store.close()
 
     @pytest.mark.parametrize("made", [7, None, uuid.UUID(int=1), "", "a\nb", "\ud800", b"id"])
     async def test_the_id_factory_makes_what_is_no_name_then_it_is_refused(
