@@ -168,10 +168,13 @@ def _same_kinds(back: Any, state: Any) -> bool:
         return False
     if kind in _PLAIN_VALUES:
         return True
-    if isinstance(state, (msgspec.Struct, BaseModel)) or is_dataclass(state):
+    # The commonest first: to ask for a model, an abstract class, is slow.
+    if isinstance(state, msgspec.Struct):
         return _all_same(_fields(back), _fields(state))
     if isinstance(state, dict):
         return _all_same(back, state) and _all_same(back.values(), state.values())
+    if isinstance(state, (list, tuple)):
+        return _all_same(back, state)
     if kind is Map:
         # Its order is that of hashes, and equal keys may stand in another one.
         names = {name: name for name in back}
@@ -182,8 +185,10 @@ def _same_kinds(back: Any, state: Any) -> bool:
     if isinstance(state, (set, frozenset)):
         names = {name: name for name in back}
         return all(_same_kinds(names[name], name) for name in state)
-    if isinstance(state, (list, tuple, PersistentList, deque)):
+    if isinstance(state, (PersistentList, deque)):
         return _all_same(back, state)
+    if isinstance(state, BaseModel) or is_dataclass(state):
+        return _all_same(_fields(back), _fields(state))
     return True
 
 
@@ -197,12 +202,12 @@ def _all_same(back: Iterable[Any], state: Iterable[Any]) -> bool:
 
 
 def _fields(value: Any) -> list[Any]:
+    if isinstance(value, msgspec.Struct):
+        return [getattr(value, name) for name in value.__struct_fields__]
     if isinstance(value, BaseModel):
         # Not __dict__, where cached properties stand as well.
         found = [value.__dict__[name] for name in type(value).__pydantic_fields__]
         return [*found, value.__pydantic_extra__]
-    if isinstance(value, msgspec.Struct):
-        return [getattr(value, name) for name in value.__struct_fields__]
     return [getattr(value, field.name) for field in fields(value)]
 
 
