@@ -41,6 +41,7 @@ class Lease(msgspec.Struct, frozen=True):
     fencing_token: int
     expires_at: datetime
     position: int
+    tenant: str
 
 
 class Behind(msgspec.Struct, frozen=True):
@@ -64,9 +65,9 @@ class Checkpoints:
     ) -> Checkpoint | None:
         """The checkpoint, or None. Raises `LogDiverged` when it does not lie in this log.
         If cancelled, nothing is left open."""
-        row = await self._engine().load_checkpoint(
-            self._tenant, check_name("checkpoint", name), generation, partition
-        )
+        check_name("checkpoint", name)
+        _check_place(name, generation, partition)
+        row = await self._engine().load_checkpoint(self._tenant, name, generation, partition)
         if row is None or (row.position == 0 and row.fencing_token == 0):
             return None
         if row.position:
@@ -103,11 +104,13 @@ class Checkpoints:
             partition,
         ):
             raise InvalidEvent(f"checkpoint {name!r}: the lease is for another checkpoint")
+        if lease is not None:
+            self._check_own(lease)
         digest = GENESIS if position == 0 else await self._engine().hash_at(self._tenant, position)
         if digest is None:
             raise LogDiverged(f"checkpoint {name!r}: no event at position {position}")
-        token = 0 if lease is None else lease.fencing_token
-        row = CheckpointRow(name, generation, partition, position, digest, None, token, 0)
+        token, holder = (0, None) if lease is None else (lease.fencing_token, lease.holder)
+        row = CheckpointRow(name, generation, partition, position, digest, holder, token, 0)
         if not await self._engine().save_checkpoint(self._tenant, row):
             raise LeaseLost(f"checkpoint {name!r}: fencing token {token} is not the newest")
         return Checkpoint(name, position, digest, generation, partition)
@@ -127,6 +130,7 @@ class Checkpoints:
 
     async def renew(self, lease: Lease, *, seconds: float = 30.0) -> Lease:
         """Extends a lease that is still held. Raises `LeaseLost`. Cancellation as in `acquire`."""
+        self._check_own(lease)
         renewed = await self._take(
             lease.name,
             lease.generation,
@@ -143,6 +147,7 @@ class Checkpoints:
 
     async def release(self, lease: Lease) -> None:
         """Frees the lease if it is still held. If cancelled, it runs out by itself."""
+        self._check_own(lease)
         row = CheckpointRow(
             lease.name,
             lease.generation,
@@ -160,6 +165,10 @@ class Checkpoints:
     ) -> list[Behind]:
         """Tenants of the whole store that have something new for this reader: one query.
         If cancelled, nothing is left open."""
+        check_name("checkpoint", name)
+        _check_place(name, generation, 0)
+        if type(limit) is not int or not 0 <= limit <= INTEGER_MAX:
+            raise InvalidEvent("tenants_behind: limit is an int from 0 on")
         rows = await self._engine().tenants_beyond(name, generation, limit)
         return [Behind(*row) for row in rows]
 
@@ -185,7 +194,12 @@ class Checkpoints:
             row.fencing_token,
             from_microseconds(row.lease_until_us),
             row.position,
+            self._tenant,
         )
+
+    def _check_own(self, lease: Lease) -> None:
+        if lease.tenant != self._tenant:
+            raise InvalidEvent(f"lease {lease.name!r}: it is another tenant's")
 
 
 def _check_place(name: str, generation: object, partition: object) -> None:

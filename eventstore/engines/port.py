@@ -118,7 +118,7 @@ class Engine(Protocol):
         """The checkpoint as it stands."""
 
     async def save_checkpoint(self, tenant: str, row: CheckpointRow) -> bool:
-        """Stores position and hash where the fencing token is still the row's; else False.
+        """Stores position and hash where fencing token and holder are still the row's; else False.
         A row with token 0 is stored only where no lease was ever taken."""
 
     async def take_lease(
@@ -129,7 +129,7 @@ class Engine(Protocol):
         `now_us`. Answers the row as it stands then, or None when another one holds it."""
 
     async def end_lease(self, tenant: str, row: CheckpointRow) -> None:
-        """Frees the lease if the fencing token is still the row's."""
+        """Frees the lease if fencing token and holder are still the row's."""
 
     async def tenants_beyond(
         self, name: str, generation: int, limit: int

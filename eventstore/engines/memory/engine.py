@@ -147,6 +147,8 @@ class MemoryEngine:
             return True
         if stands.fencing_token != row.fencing_token:
             return False
+        if row.fencing_token and stands.holder != row.holder:
+            return False
         self._checkpoints[key] = msgspec.structs.replace(
             stands, position=row.position, hash=row.hash
         )
@@ -179,7 +181,9 @@ class MemoryEngine:
         """See `Engine`."""
         key = (tenant, row.name, row.generation, row.partition)
         stands = self._checkpoints.get(key)
-        if stands is not None and stands.fencing_token == row.fencing_token:
+        if stands is None or stands.holder != row.holder:
+            return
+        if stands.fencing_token == row.fencing_token:
             self._checkpoints[key] = msgspec.structs.replace(stands, holder=None, lease_until_us=0)
 
     async def tenants_beyond(

@@ -155,6 +155,7 @@ class SqliteEngine:
                 "position": row.position,
                 "hash": row.hash,
                 "token": row.fencing_token,
+                "holder": row.holder,
             }
             return connection.execute(sql.SAVE_CHECKPOINT, args).rowcount == 1
 
@@ -188,7 +189,8 @@ class SqliteEngine:
 
         def job(connection: sqlite3.Connection) -> None:
             place = _place(connection, tenant, row)
-            connection.execute(sql.END_LEASE, (*place.values(), row.fencing_token))
+            args = (*place.values(), row.fencing_token, row.holder)
+            connection.execute(sql.END_LEASE, args)
 
         await self._writer.run(job)
 

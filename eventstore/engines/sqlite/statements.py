@@ -153,6 +153,7 @@ SAVE_CHECKPOINT = (
     "  AND generation = :generation AND partition = :partition)"
     " ON CONFLICT (tenant_id, name, generation, partition) DO UPDATE"
     " SET position = excluded.position, hash = excluded.hash WHERE fencing_token = :token"
+    "  AND (:token = 0 OR holder IS :holder)"
 )
 TAKE_LEASE = (
     "INSERT INTO checkpoints (tenant_id, name, generation, partition, position, hash, holder,"
@@ -167,7 +168,7 @@ TAKE_LEASE = (
 )
 END_LEASE = (
     "UPDATE checkpoints SET holder = NULL, lease_until = 0 WHERE tenant_id = ? AND name = ?"
-    " AND generation = ? AND partition = ? AND fencing_token = ?"
+    " AND generation = ? AND partition = ? AND fencing_token = ? AND holder IS ?"
 )
 TENANTS_BEYOND = (
     "SELECT t.name, h.position, coalesce(min(c.position), 0) FROM heads h"

@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from ...errors import InvalidEvent, LeaseLost, LogDiverged
@@ -208,3 +209,45 @@ class CheckpointContract(Harness):
             taken = await store.checkpoints.acquire("work", "bob", seconds=60)
             assert taken is not None
             assert taken.fencing_token > lease.fencing_token
+
+    async def test_a_lease_is_anothers_with_the_same_token_then_it_moves_and_frees_nothing(
+        self, store: EventStore
+    ) -> None:
+        """Tokens count for each checkpoint: neither another tenant's nor another holder's is
+        taken for the own one."""
+        await store.append("s", notes(1))
+        other = store.tenant("other")
+        await other.append("s", notes(1))
+        own = await store.checkpoints.acquire("r", "ann")
+        foreign = await other.checkpoints.acquire("r", "ann")
+        assert own is not None
+        assert foreign is not None
+        assert own.fencing_token == foreign.fencing_token
+        for attempt in (
+            store.checkpoints.save("r", 1, lease=foreign),
+            store.checkpoints.renew(foreign),
+            store.checkpoints.release(foreign),
+        ):
+            with pytest.raises(InvalidEvent, match="another tenant's"):
+                await attempt
+        pretended = msgspec.structs.replace(own, holder="bob")
+        with pytest.raises(LeaseLost):
+            await store.checkpoints.save("r", 1, lease=pretended)
+        await store.checkpoints.release(pretended)
+        assert await store.checkpoints.acquire("r", "bob") is None
+        assert (await store.checkpoints.save("r", 1, lease=own)).position == 1
+
+    async def test_a_checkpoints_place_is_malformed_then_it_is_refused(
+        self, store: EventStore
+    ) -> None:
+        """By every question alike, before the engine is asked."""
+        for place in ({"generation": 2**70}, {"generation": -1}, {"partition": "0"}):
+            with pytest.raises(InvalidEvent):
+                await store.checkpoints.load("r", **place)  # type: ignore[arg-type]  # wrong
+        for name, options in (
+            ("\ud800", {}),
+            ("r", {"generation": 2**70}),
+            ("r", {"limit": 2**70}),
+        ):
+            with pytest.raises(InvalidEvent):
+                await store.checkpoints.tenants_behind(name, **options)
