@@ -212,7 +212,7 @@ class LogDiverged(EventStoreError):
 class Corrupt(EventStoreError):
     """What is stored is not what was written. Nothing goes on from here.
 
-    `kind` (hash, gap, order, index, head, page), `position` and `stream`/`version` where known.
+    `kind` (hash, gap, index, head, tail, page), `position` and `stream`/`version` where known.
     """
 
     fault = "machine"

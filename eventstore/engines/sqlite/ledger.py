@@ -1,7 +1,7 @@
 """The log as the owner of the write connection sees it: judged against, then written in bulk.
 
 It runs in the owner's thread, inside a transaction that holds the write lock. Accepted calls are
-buffered as rows and written with one `executemany` a table; whatever has to ask the database
+buffered as rows and written with a few statements a table; whatever has to ask the database
 first writes what is buffered. What it remembers between batches (heads, stream versions, ids of
 names) is dropped when another connection has written, or when a batch is rolled back; what is
 asked for anew is compared with the events it speaks of, because nothing goes on from damage.
