@@ -243,7 +243,7 @@ class CheckpointContract(Harness):
         """By every question alike, before the engine is asked."""
         for place in ({"generation": 2**70}, {"generation": -1}, {"partition": "0"}):
             with pytest.raises(InvalidEvent):
-                await store.checkpoints.load("r", **place)  # type: ignore[arg-type]  # wrong
+                await store.checkpoints.load("r", **place)
         for name, options in (
             ("\ud800", {}),
             ("r", {"generation": 2**70}),
