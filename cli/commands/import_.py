@@ -140,7 +140,7 @@ def _show(screen: Screen, report: ImportReport, where: Where) -> None:
     if len(ranked) > ROWS_SHOWN:
         screen.line(f"and {len(ranked) - ROWS_SHOWN} more; see --json or eventstore streams")
     totals = report.totals()
-    screen.line(
+    screen.text(
         f"{count(totals['sessions'], 'session')}, {count(totals['records'], 'record')},"
         f" {count(totals['messages'], 'message')}, {count(totals['tool_calls'], 'tool call')},"
         f" {count(totals['errors'], 'error')};"
@@ -151,9 +151,9 @@ def _show(screen: Screen, report: ImportReport, where: Where) -> None:
     for kind, number in totals["unmapped"].items():
         screen.line(f"without a meaning for the state: {number:,} {kind}")
     for skipped in report.skipped:
-        screen.line(f"skipped {skipped.file}: {skipped.reason}")
+        screen.text(f"skipped {skipped.file}: {skipped.reason}")
     for command in _commands(ranked, where):
-        screen.text(f"  {command}")
+        screen.command(command)
 
 
 def _row(session: SessionReport) -> tuple[str, ...]:

@@ -61,6 +61,14 @@ class Screen:
         else:
             self._console.print(_styled(parts), overflow="fold")
 
+    def command(self, text: str) -> None:
+        """Prints a command to paste, as one line however long it is: the terminal wraps it by
+        itself, and what is copied from there has no line break in it."""
+        if self._console is None:
+            self.line("  ", text)
+        else:
+            self._console.print(_styled([f"  {text}"]), soft_wrap=True)
+
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]], right: str = "") -> None:
         """Prints rows under their column names; columns named in `right` (with spaces between)
         hold numbers."""
