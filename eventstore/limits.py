@@ -25,6 +25,9 @@ APPEND_BYTES_MAX: Final = 64 * 1024 * 1024
 APPEND_STREAMS_MAX: Final = 1_000
 """Streams in one append_many."""
 
+SCHEMA_VERSION_MAX: Final = 2**31 - 1
+"""Schema version of an event type: what PostgreSQL's integer holds."""
+
 TAGS_MAX: Final = 100
 """Tags on one event: each is an index row."""
 

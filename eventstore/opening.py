@@ -31,6 +31,7 @@ async def open_engine(
 ) -> tuple[Engine, Callable[[], int], Callable[[], str]]:
     """The engine of the URL, with the clock in microseconds and the id factory."""
     registry.check()
+    _check_options(options)
     clock = as_microseconds(options.clock)
     ids = options.ids or UuidSevens()
     scheme = options.url.split(":", 1)[0]
@@ -44,6 +45,21 @@ async def open_engine(
         path = sqlite_path(options.url)
         return await open_sqlite(path, options, clock), clock, ids
     raise InvalidEvent(f"store URL: {scheme!r} is not memory or sqlite")
+
+
+def _check_options(options: Options) -> None:
+    """Refuses options that no engine could keep to, naming the option and its bound."""
+    if not isinstance(options.url, str):
+        raise InvalidEvent(f"store URL: a str, not {type(options.url).__name__}")
+    if not isinstance(options.synchronous, str):
+        raise InvalidEvent("synchronous: NORMAL, FULL or EXTRA")
+    seconds: object = options.busy_timeout_seconds
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds >= 0:
+        raise InvalidEvent("busy_timeout_seconds: a number of seconds from 0 on")
+    for name in ("queue_appends_max", "queue_bytes_max"):
+        count = getattr(options, name)
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            raise InvalidEvent(f"{name}: an int from 1 on")
 
 
 def sqlite_path(url: str) -> str:

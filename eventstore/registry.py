@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from . import canonical
 from .errors import InvalidEvent, SchemaTooNew
+from .limits import SCHEMA_VERSION_MAX
 from .names import check_name
 
 T = TypeVar("T")
@@ -245,5 +246,5 @@ def _why(exc: ValueError) -> str:
 
 
 def _check_version(name: str, version: object) -> None:
-    if type(version) is not int or version < 1:
-        raise InvalidEvent(f"event type {name!r}: versions are ints from 1 on")
+    if type(version) is not int or not 1 <= version <= SCHEMA_VERSION_MAX:
+        raise InvalidEvent(f"event type {name!r}: versions are ints from 1 to {SCHEMA_VERSION_MAX}")

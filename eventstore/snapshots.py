@@ -11,6 +11,7 @@ import msgspec
 
 from .engines.port import Engine, SnapshotRow
 from .limits import SNAPSHOT_BYTES_MAX
+from .names import check_name
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -44,6 +45,8 @@ class Snapshots:
     async def save(self, stream: str, reducer: str, fingerprint: str, snapshot: Snapshot) -> bool:
         """Keeps a state; False when it was not kept, because it is larger than 64 MiB or the
         stream has no events. If cancelled, it may or may not be kept."""
+        check_name("stream", stream)
+        check_name("reducer", reducer)
         if len(snapshot.state) > SNAPSHOT_BYTES_MAX:
             return False
         row = SnapshotRow(snapshot.version, snapshot.position, snapshot.state, snapshot.state_hash)
@@ -54,6 +57,8 @@ class Snapshots:
     ) -> Snapshot | None:
         """The newest state at or below version `until`, or None. If cancelled, nothing is left
         open."""
+        check_name("stream", stream)
+        check_name("reducer", reducer)
         row = await self._engine().find_snapshot(self._tenant, stream, reducer, fingerprint, until)
         if row is None:
             return None
@@ -61,6 +66,7 @@ class Snapshots:
 
     async def list(self, stream: str) -> list[SnapshotInfo]:
         """All snapshots of a stream, of every reducer. If cancelled, nothing is left open."""
+        check_name("stream", stream)
         return [
             SnapshotInfo(
                 stream, name, mark, row.version, row.position, len(row.state), row.state_hash
@@ -71,4 +77,6 @@ class Snapshots:
     async def drop(self, stream: str | None = None) -> int:
         """Forgets a stream's snapshots (None: all of the tenant); returns how many.
         If cancelled, they may or may not be gone."""
+        if stream is not None:
+            check_name("stream", stream)
         return await self._engine().drop_snapshots(self._tenant, stream)

@@ -20,7 +20,13 @@ from .clock import Clock, system_clock
 from .engines.port import Engine
 from .errors import InvalidEvent, Misuse, StoreClosed
 from .events import Append, AppendResult, RecordedEvent, StreamInfo
-from .limits import BUSY_TIMEOUT_SECONDS, PAGE_ROWS_MAX, QUEUE_APPENDS_MAX, QUEUE_BYTES_MAX
+from .limits import (
+    BUSY_TIMEOUT_SECONDS,
+    INTEGER_MAX,
+    PAGE_ROWS_MAX,
+    QUEUE_APPENDS_MAX,
+    QUEUE_BYTES_MAX,
+)
 from .names import check_name
 from .opening import Options, open_engine
 from .points import Expected, from_microseconds
@@ -199,11 +205,14 @@ class EventStore:
     async def event(self, event_id: str) -> RecordedEvent | None:
         """The event with this id, or None. If cancelled, nothing is left open."""
         self._core.check()
+        check_name("event id", event_id)
         return await self._core.engine.find_by_id(self._tenant, event_id)
 
     async def caused_by(self, event_id: str) -> AsyncIterator[RecordedEvent]:
-        """Events that name `event_id` as their causation id or in `derived_from`, by position."""
+        """Events that name `event_id` as their causation id or in `derived_from`, by position.
+        Nothing is held between pages; cancelled or abandoned, it leaves nothing open."""
         self._core.check()
+        check_name("event id", event_id)
         after = 0
         while page := await self._core.engine.find_by_cause(
             self._tenant, event_id, after, PAGE_ROWS_MAX
@@ -408,8 +417,8 @@ def _queries(
 
 
 def _check_bounds(after: object, limit: object) -> None:
-    if not isinstance(after, int) or isinstance(after, bool) or after < 0:
-        raise InvalidEvent("after: an int from 0 on")
+    if not isinstance(after, int) or isinstance(after, bool) or not 0 <= after <= INTEGER_MAX:
+        raise InvalidEvent("after: an int from 0 to 2**63 - 1")
     if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 0):
         raise InvalidEvent("limit: an int from 0 on, or None")
 
