@@ -23,6 +23,7 @@ def _column(name: str, kind: Any, **options: Any) -> sa.Column[Any]:
 
 
 def upgrade() -> None:
+    """Makes every table of the first schema, in the transaction that is open."""
     _create_names()
     _create_events()
     _create_indexes_of_events()
