@@ -185,12 +185,12 @@ class SqliteLedger:
         """See `Ledger`."""
         tenant = self._tenant(call.tenant) or self._add_tenant(call.tenant)
         recorded_us = max(tenant.recorded_us, self._clock())
-        rows = []
+        rows, checked = [], tenant.position
         for part in call.appends:
             if part.events:
                 rows.append(self._write_part(tenant, part, recorded_us))
             else:
-                rows.append((self.version(call.tenant, part.stream), tenant.position, 0))
+                rows.append((self.version(call.tenant, part.stream), checked, 0))
         tenant.recorded_us = recorded_us
         self._moved_tenants[tenant.id] = tenant
         written = Written(rows, recorded_us)
