@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -115,8 +115,33 @@ def _run(arguments: list[str]) -> int:
     return code if isinstance(code, int) else ExitCode.DONE
 
 
-def _root() -> None:
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            is_eager=True,
+            callback=lambda wanted: _show_version() if wanted else None,
+            help="Show the versions of this program, Python and SQLite, and exit.",
+        ),
+    ] = False,
+) -> None:
     """Nothing happens before a command is named."""
+
+
+def _show_version() -> None:
+    """What a report of a defect has to name, on one line."""
+    import platform
+
+    from eventstore.engines.sqlite.migrating import SQLITE_VERSION
+
+    from .program import program_version
+
+    print(
+        f"eventstore {program_version()}, Python {platform.python_version()},"
+        f" SQLite {SQLITE_VERSION}"
+    )
+    raise typer.Exit
 
 
 def _load(name: str) -> Any:

@@ -12,7 +12,8 @@ import traceback
 
 import typer
 
-from eventstore import Corrupt, EventStoreError
+from eventstore import Corrupt, EventStoreError, InvalidEvent
+from eventstore.names import check_name
 
 from .rendering.safe import one_line
 
@@ -49,6 +50,17 @@ class Stop(Exception):
 def wrong_usage(message: str, next_step: str = "") -> Stop:
     """A `Stop` with exit code 2: the command was not given what it needs."""
     return Stop(message, next_step=next_step, code=ExitCode.USAGE)
+
+
+def check_argument(name: str, value: str | None, kind: str) -> None:
+    """Refuses what cannot be the name of a `kind`, given as the argument or option `name`; None
+    was not given. Raises `Stop` (exit code 2): the store was not even asked."""
+    if value is not None:
+        try:
+            check_name(kind, value)
+        except InvalidEvent as exc:
+            said = str(exc).removeprefix(f"{kind}: ")
+            raise wrong_usage(f"{name}: {said}", "see --help, and mind the quotes") from None
 
 
 def explain(error: Exception) -> tuple[int, str]:

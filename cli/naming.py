@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Iterator
 
 from eventstore import EventStore
+from eventstore.limits import NAME_BYTES_MAX
 
-from .exits import Stop, wrong_usage
+from .exits import Stop, check_argument, wrong_usage
 
 SESSION_PREFIX = "session/"
 """Sessions are found by their id alone: what importers and agents write stands under this."""
@@ -24,13 +25,18 @@ async def find_stream(store: EventStore, typed: str) -> str:
 
     An exact name goes first, then one that begins with it, then ``session/`` + it. A session that
     has subagent streams below it is meant itself. Raises `Stop`: exit code 2 for an ambiguous
-    beginning, with the candidates, 1 when there is none. If cancelled, nothing is left open.
+    beginning, with the candidates, and for what can be no name; 1 when there is none. If cancelled,
+    nothing is left open.
     """
-    for name in (typed, SESSION_PREFIX + typed):
+    check_argument("STREAM", typed.removeprefix("$"), "stream")
+    meant = [typed, SESSION_PREFIX + typed]
+    if len(meant[1].encode()) > NAME_BYTES_MAX:
+        meant.pop()
+    for name in meant:
         if await store.version(name):
             return name
     candidates: list[str] = []
-    for prefix in (typed, SESSION_PREFIX + typed):
+    for prefix in meant:
         candidates += await _names(store, prefix)
         if candidates:
             break

@@ -15,10 +15,10 @@ from urllib.parse import quote
 import typer
 
 from eventstore import EventStore, InvalidEvent
-from eventstore.engines.sqlite.migrating import holds_store
+from eventstore.engines.sqlite.migrating import stored_revision
 from eventstore.opening import sqlite_path
 
-from .exits import Stop, wrong_usage
+from .exits import Stop, check_argument, wrong_usage
 
 DEFAULT_URL = "sqlite:///eventstore.db"
 STORE_VARIABLE = "EVENTSTORE_URL"
@@ -91,9 +91,20 @@ def is_by_occurred(by: str) -> bool:
 def store_url(text: str) -> str:
     """The URL that --store means: anything without a scheme is the path of a SQLite file."""
     text = text or DEFAULT_URL
-    if text.startswith(("memory:", "sqlite:", "postgresql:")) or "://" in text:
+    if text.startswith(("memory:", "sqlite:")) or "://" in text:
         return text
     return f"sqlite:///{quote(text)}"
+
+
+def stored_schema(url: str) -> str | None:
+    """The schema revision that a store has before it is opened, where that can change it: opening
+    a SQLite file of an older schema migrates it. Raises as `open_store`."""
+    url = store_url(url)
+    if not url.startswith("sqlite:"):
+        return None
+    path = _path_of(url)
+    _check_file(path, create=False)
+    return stored_revision(str(path))
 
 
 @asynccontextmanager
@@ -106,19 +117,26 @@ async def open_store(
 ) -> AsyncIterator[EventStore]:
     """The store of --store and --tenant, open inside the block.
 
-    Raises `Stop` for a URL that names no engine (exit code 2), and, unless `create`, for a file
-    that is not there or is no database (1). If cancelled, nothing stays open.
+    Raises `Stop` for a URL that names no engine, or a tenant that is no name (exit code 2), and,
+    unless `create`, for a file that is not there or is no database (1). If cancelled, nothing
+    stays open.
     """
+    check_argument("--tenant", tenant, "tenant")
     url = store_url(url)
     if url.startswith("sqlite:"):
         _check_file(_path_of(url), create)
-    elif not url.startswith(("memory:", "postgresql:")):
-        raise wrong_usage(
-            f"store URL: {url.split(':', 1)[0]!r} is no engine",
-            "use sqlite:///PATH, or just the path",
-        )
-    async with EventStore.open(url, ids=ids) as store:
+    async with await _open(url, ids) as store:
         yield store if tenant is None else store.tenant(tenant)
+
+
+async def _open(url: str, ids: Callable[[], str] | None) -> EventStore:
+    """Which schemes there are is the log's to know; one that it does not is wrong usage."""
+    try:
+        return await EventStore.open(url, ids=ids)
+    except InvalidEvent as exc:
+        if not str(exc).startswith("store URL"):
+            raise
+        raise wrong_usage(str(exc), "use sqlite:///PATH, or just the path") from None
 
 
 def _path_of(url: str) -> Path:
@@ -145,7 +163,7 @@ def _check_file(path: Path, create: bool) -> None:
             f"{str(path)!r} is no store: it is not a SQLite database",
             next_step="name another file with --store",
         )
-    if not create and not holds_store(str(path)):
+    if not create and stored_revision(str(path)) is None:
         raise Stop(
             f"{str(path)!r} is a SQLite database, but holds no store",
             next_step="name another file with --store",

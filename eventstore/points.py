@@ -81,6 +81,11 @@ def check_expected(expected: object, where: str) -> Expected | int:
     """`expected` as the judge takes it. Raises `InvalidEvent` for anything else."""
     if isinstance(expected, Expected):
         return expected
+    if isinstance(expected, Position):
+        raise InvalidEvent(
+            f"{where}: expected is a version of the stream, not {expected!r}, which counts in the"
+            " whole log; AppendResult and Loaded have both"
+        )
     if isinstance(expected, int) and not isinstance(expected, bool) and expected >= 0:
         return int(expected)
     raise InvalidEvent(f"{where}: expected is an Expected or a version from 0 on")

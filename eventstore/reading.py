@@ -45,7 +45,8 @@ class Events:
                 yield event
 
     async def pages(self) -> AsyncIterator[Page]:
-        """The same events in lists of at most 1,000: the cheap way through a long log."""
+        """The same events in lists of at most 1,000: the cheap way through a long log.
+        Cancelled or abandoned, it leaves nothing open."""
         async for page in self._pages():
             if page:
                 yield page

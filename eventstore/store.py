@@ -223,7 +223,7 @@ class EventStore:
 
     async def streams(self, prefix: str = "") -> AsyncIterator[StreamInfo]:
         """Streams whose name begins with `prefix`, ordered by the bytes of their names.
-        Nothing is held between pages."""
+        Nothing is held between pages; cancelled or abandoned, it leaves nothing open."""
         self._core.check()
         prefix, after = _check_prefix(prefix), ""
         while page := await self._core.engine.streams_page(

@@ -11,7 +11,7 @@ import typer
 
 from eventstore import AppendResult, Expected, NewEvent
 
-from ..exits import wrong_usage
+from ..exits import check_argument, wrong_usage
 from ..moments import parse_time
 from ..options import DEFAULT_URL, JsonOption, StoreOption, TenantOption, open_store
 from ..payloads import parse_event, parse_json
@@ -85,6 +85,17 @@ def append_command(
       $ eventstore append board/7 task.changed '{"task_id": "1"}' --expected exists --key done-1
       $ echo '{"type": "task.removed", "data": {"task_id": "1"}}' | eventstore append board/7 -
     """
+    if type_name != STDIN:
+        check_argument("TYPE", type_name, "type")
+    for name, value, kind in (
+        ("STREAM", stream, "stream"),
+        ("--key", key, "idempotency key"),
+        ("--actor", actor, "actor"),
+        ("--causation", causation, "causation id"),
+        ("--correlation", correlation, "correlation id"),
+        *(("--tag", each, "tag") for each in tag or ()),
+    ):
+        check_argument(name, value, kind)
     events = _events(type_name, data, tuple(tag or ()), occurred)
     where, who = (store, tenant), (actor, causation, correlation)
     result = asyncio.run(_append(where, stream, events, _expected(expected), key, who))

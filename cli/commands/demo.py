@@ -69,7 +69,7 @@ async def play(
             f"{_place(url)} holds {count(await store.head(), 'event')}",
         )
         for command in telling.commands(_place(url), tenant):
-            screen.command(command)
+            screen.whole("  ", command)
 
 
 async def _free_stream(store: EventStore, session: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import platform
-from importlib.metadata import version
 from typing import Annotated, Any
 
 import typer
@@ -12,7 +11,15 @@ import typer
 from eventstore import EventStore
 from eventstore.schema import NEWEST
 
-from ..options import DEFAULT_URL, JsonOption, StoreOption, TenantOption, open_store
+from ..options import (
+    DEFAULT_URL,
+    JsonOption,
+    StoreOption,
+    TenantOption,
+    open_store,
+    stored_schema,
+)
+from ..program import program_version
 from ..rendering.screen import Screen
 from ..rendering.values import count
 
@@ -45,14 +52,23 @@ def doctor_command(
       $ eventstore doctor
       $ eventstore doctor --migrate --json
     """
+    former = stored_schema(store)
     found = asyncio.run(_examine((store, tenant)))
+    if migrate:
+        found["former_schema"] = former or found["schema"]
     screen = Screen()
     if as_json:
         screen.json(found)
         return
     _show(screen, found)
     if migrate:
-        screen.line(f"the schema is at {found['schema']}, the newest that this program knows")
+        screen.line(_migrated(found["former_schema"], found["schema"]))
+
+
+def _migrated(former: str, schema: str) -> str:
+    if former == schema:
+        return f"the schema was at {schema} already, the newest that this program knows"
+    return f"the schema was at {former}, and is at {schema} now, the newest that this program knows"
 
 
 async def _examine(where: tuple[str, str | None]) -> dict[str, Any]:
@@ -62,7 +78,7 @@ async def _examine(where: tuple[str, str | None]) -> dict[str, Any]:
         names = await store.tenants() if tenant is None else [tenant]
         tenants = [await _count(store.tenant(name)) for name in names[:TENANTS_SHOWN]]
         found: dict[str, Any] = {
-            "program": version("agent-eventstore"),
+            "program": program_version(),
             "python": platform.python_version(),
             "platform": f"{platform.system()} {platform.machine()}",
             "store": store.url,

@@ -136,7 +136,7 @@ def _show(screen: Screen, report: ImportReport, where: Where) -> None:
     rows = [_row(session) for session in ranked[:ROWS_SHOWN]]
     columns = ("title", "turns", "calls", "errors", "tokens", "stream")
     if rows:
-        screen.table(columns, rows, right="turns calls errors tokens")
+        screen.table(columns, rows, right="turns calls errors tokens", below="stream")
     if len(ranked) > ROWS_SHOWN:
         screen.line(f"and {len(ranked) - ROWS_SHOWN} more; see --json or eventstore streams")
     totals = report.totals()
@@ -153,7 +153,7 @@ def _show(screen: Screen, report: ImportReport, where: Where) -> None:
     for skipped in report.skipped:
         screen.text(f"skipped {skipped.file}: {skipped.reason}")
     for command in _commands(ranked, where):
-        screen.command(command)
+        screen.whole("  ", command)
 
 
 def _row(session: SessionReport) -> tuple[str, ...]:
@@ -177,9 +177,9 @@ def _commands(ranked: list[SessionReport], where: Where) -> list[str]:
         store += f" --tenant {shlex.quote(tenant)}"
     first = shlex.quote(ranked[0].stream)
     return [
-        f"eventstore state {first}{store}",
-        f"eventstore diff {_pair(ranked)}{store}",
-        f"eventstore export {first} --as source{store}",
+        f"{call} state {first}{store}",
+        f"{call} diff {_pair(ranked)}{store}",
+        f"{call} export {first} --as source{store}",
     ]
 
 

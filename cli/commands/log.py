@@ -11,7 +11,7 @@ import typer
 
 from eventstore import EventStore, Position, Query, RecordedEvent, Version
 
-from ..exits import wrong_usage
+from ..exits import check_argument, wrong_usage
 from ..moments import check_point, parse_point
 from ..naming import find_stream
 from ..options import (
@@ -107,6 +107,9 @@ def log_command(
         raise wrong_usage("--follow and --reverse exclude each other", "leave one out")
     # Without a stream a bare number can only be a position.
     place = Position(point) if stream is None else point
+    for name, kind, values in (("--type", "type", type_name), ("--tag", "tag", tag)):
+        for value in values or ():
+            check_argument(name, value.removeprefix("$"), kind)
     query = Query(types=tuple(type_name or ()), tags=tuple(tag or ()))
     wanted = Wanted(stream, query, place, limit, reverse, follow)
     asyncio.run(_log((store, tenant), wanted, as_json))

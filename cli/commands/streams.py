@@ -78,7 +78,8 @@ async def _streams(
         for info in found
     ]
     if rows:
-        screen.table(("stream", "events", "first", "last"), rows, right="events")
+        columns = ("stream", "events", "first", "last")
+        screen.table(columns, rows, right="events", give_way="first last")
     else:
         screen.line(f"{count(0, 'stream')}" + (f" under {prefix!r}" if prefix else ""))
 

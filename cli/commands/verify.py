@@ -9,10 +9,11 @@ from typing import Annotated, Any
 import typer
 
 from eventstore import EventStore, KnownHead, VerifyReport
+from eventstore.store import DEFAULT_TENANT
 from reducers import Reducer, verify_snapshots
 
-from ..exits import ExitCode, wrong_usage
-from ..heads import read_heads, write_heads
+from ..exits import ExitCode, Stop, wrong_usage
+from ..heads import NO_HEADS, Heads, read_heads, write_heads
 from ..loading import STOCK, find_reducer
 from ..options import DEFAULT_URL, JsonOption, StoreOption, TenantOption, open_store
 from ..rendering.progress import progress
@@ -28,6 +29,7 @@ def verify_command(
             metavar="FILE",
             help="A head kept elsewhere: with it a lost tail is seen too.",
             show_default=False,
+            dir_okay=False,
         ),
     ] = None,
     write_head: Annotated[
@@ -37,6 +39,7 @@ def verify_command(
             metavar="FILE",
             help="Keep the head in this file, if the log is sound.",
             show_default=False,
+            dir_okay=False,
         ),
     ] = None,
     snapshots: Annotated[
@@ -65,14 +68,15 @@ def verify_command(
       $ eventstore verify --write-head head.json
       $ eventstore verify --head head.json --snapshots
     """
-    known = {} if head is None else read_heads(head)
+    known = NO_HEADS if head is None else read_heads(head)
     reducers = _reducers(reducer or []) if snapshots else None
-    reports = asyncio.run(_verify((store, tenant), known, reducers))
+    store_id, reports = asyncio.run(_verify((store, tenant), known, reducers))
     _show(Screen(), reports, as_json)
     if any(report["damages"] for report in reports):
         raise typer.Exit(ExitCode.CORRUPT)
     if write_head is not None:
-        write_heads(write_head, {report["tenant"]: report["head"] for report in reports})
+        heads = {report["tenant"]: report["head"] for report in reports}
+        write_heads(write_head, store_id, heads)
 
 
 def _reducers(own: list[str]) -> dict[str, Reducer[Any]]:
@@ -83,19 +87,23 @@ def _reducers(own: list[str]) -> dict[str, Reducer[Any]]:
 
 async def _verify(
     where: tuple[str, str | None],
-    known: dict[str, KnownHead],
+    known: Heads,
     reducers: dict[str, Reducer[Any]] | None,
-) -> list[dict[str, Any]]:
+) -> tuple[str | None, list[dict[str, Any]]]:
     url, tenant = where
     async with open_store(url) as store:
-        present = await store.tenants()
-        names = [tenant] if tenant is not None else sorted({*present, *known}) or ["default"]
-        if tenant is not None and known and tenant not in known:
+        store_id = store.describe().get("store_id")
+        known.check_store(store_id)
+        heads, present = known.by_tenant, await store.tenants()
+        names = [tenant] if tenant is not None else sorted({*present, *heads}) or [DEFAULT_TENANT]
+        if tenant is not None and heads and tenant not in heads:
             raise wrong_usage(
-                f"the head file knows no tenant {tenant!r}", f"it knows {', '.join(known)}"
+                f"the head file knows no tenant {tenant!r}", f"it knows {', '.join(heads)}"
             )
-        return [
-            await _verify_tenant(store.tenant(name), known.get(name), reducers) for name in names
+        if tenant is not None and tenant not in {*present, *heads, DEFAULT_TENANT}:
+            raise Stop(f"no tenant {tenant!r} has events here", next_step="see eventstore doctor")
+        return store_id, [
+            await _verify_tenant(store.tenant(name), heads.get(name), reducers) for name in names
         ]
 
 
@@ -164,8 +172,7 @@ def _show(screen: Screen, reports: list[dict[str, Any]], as_json: bool) -> None:
         head = report["head"]
         screen.line(
             ("damaged" if report["damages"] else "sound", "red" if report["damages"] else "green"),
-            f"  tenant {report['tenant']}: {count(report['events'], 'event')}"
-            f" in {count(report['streams'], 'stream')},"
+            f"  tenant {report['tenant']}: {_extent(report)},"
             f" head {head['position']} {head['hash'][:12]}",
         )
         if "snapshots" in report:
@@ -178,6 +185,14 @@ def _show(screen: Screen, reports: list[dict[str, Any]], as_json: bool) -> None:
             screen.text(("damage", "bold red"), f"  {_place(damage)}{damage['message']}")
     if damaged:
         screen.text("stop writing to this store, keep it as it is, and restore from a backup")
+
+
+def _extent(report: dict[str, Any]) -> str:
+    """What was read; where the log is damaged, how far it is sound from its beginning."""
+    read = f"{count(report['events'], 'event')} in {count(report['streams'], 'stream')}"
+    if report["events"] < report["head"]["position"]:
+        return f"sound up to position {report['events']} ({read})"
+    return read
 
 
 def _place(damage: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ from eventstore import EventStore, Version
 from reducers import diff, replay
 from reducers.agent import agent
 
+from ..program import program_call
 from ..rendering.agent_state import overview
 from ..rendering.diffs import change_line, change_lines, summary_line
 from ..rendering.events import step_title
@@ -128,12 +129,12 @@ class Telling:
         store = f"--store {shlex.quote(path)}"
         if tenant is not None:
             store += f" --tenant {shlex.quote(tenant)}"
-        stream = shlex.quote(self._stream)
+        stream, call = shlex.quote(self._stream), program_call()
         point = self._conflicts[0].conflict.actual if self._conflicts else 1
         return [
-            f"eventstore log {stream} {store}",
-            f"eventstore diff {stream} {point} {self._shown} {store}",
-            f"eventstore state {stream} --at {point} {store}",
+            f"{call} log {stream} {store}",
+            f"{call} diff {stream} {point} {self._shown} {store}",
+            f"{call} state {stream} --at {point} {store}",
         ]
 
     @staticmethod

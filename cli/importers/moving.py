@@ -18,11 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-import msgspec
-
 from .parsing import Json, encode_sorted
-
-_decode = msgspec.json.Decoder().decode
 
 SOURCE_RECORD: Final = "source_record"
 
@@ -35,7 +31,6 @@ _JSON_CHARACTERS_MIN = 32
 _SHORT_CHARACTERS = 16
 """A container of one or two texts up to this length is as short as a pointer to it."""
 
-_TAKEN = object()
 _JSON = "json "
 
 Place = str
@@ -52,51 +47,63 @@ def take_apart(at: At, record: Json, datas: Sequence[Mapping[str, Json]]) -> dic
     """What the first event keeps of `record`, given the data of all its events.
 
     The values are found by themselves: a container that is the very object which stands in the
-    record, a long text that is equal, a text that is the JSON of a call's arguments.
+    record, a long text that is equal, a text that is the JSON of a call's arguments. What is kept
+    may share containers with the record: neither is to be changed.
     """
     if len(datas) == 1 and "record" in datas[0] and datas[0]["record"] is record:
         return {"at": at, "moved": {"": "0/record"}}
     places = _Places()
     for offset, data in enumerate(datas):
-        places.add(data, f"{offset}")
+        places.add(data, str(offset))
         arguments = data.get("tool_call_arguments")
         if isinstance(arguments, dict):
             text = encode_sorted(arguments).decode()
             if len(text) >= _JSON_CHARACTERS_MIN:
                 places.characters += len(text)
                 places.texts.setdefault(text, f"{_JSON}{offset}/tool_call_arguments")
+    if not _is_container(record) or not (places.texts or places.containers):
+        return {"at": at, "rest": record}
     taken: dict[str, Place] = {}
-    rest = _without(record, "", places, taken) if _is_container(record) else record
+    rest = _without(record, None, places.texts, places.containers, taken)
     # Pointers repeat keys, and a source may have keys of any length.
-    if sum(map(len, taken)) > places.characters:
-        taken, rest = {}, record
-    kept: dict[str, Json] = {"at": at, "rest": rest}
-    if taken:
-        kept["moved"] = taken
-    return kept
+    if not taken or sum(map(len, taken)) > places.characters:
+        return {"at": at, "rest": record}
+    return {"at": at, "rest": rest, "moved": taken}
 
 
 def put_together(kept: Mapping[str, Json], datas: Sequence[Json]) -> Json:
     """The record of which `kept` is what the first event kept, and `datas` the data of this event
     and those after it (more may follow). Raises `NotOurs` where they do not fit."""
     try:
-        record = _decode(encode_sorted(kept.get("rest")))
+        record = kept.get("rest")
+        ours: set[int] = set()
         for pointer, place in kept.get("moved", {}).items():
             value = _value_at(place, datas)
             if pointer == "":
                 record = value
                 continue
             *path, last = _keys(pointer)
-            holder = record
+            holder = record = _own(record, ours)
             for key in path:
-                holder = holder[int(key)] if isinstance(holder, list) else holder[key]
-            if isinstance(holder, list):
-                holder[int(last)] = value
-            else:
-                holder[last] = value
+                step = int(key) if type(holder) is list else key
+                inner = holder[step] = _own(holder[step], ours)
+                holder = inner
+            holder[int(last) if type(holder) is list else last] = value
     except (LookupError, TypeError, ValueError, AttributeError) as exc:
         raise NotOurs(f"{SOURCE_RECORD} does not fit its events") from exc
     return record
+
+
+def _own(container: Json, ours: set[int]) -> Json:
+    """A container that may be changed: a copy, made once. Whatever else it shares stays as it is
+    (`ours`: the copies by identity; they live in the record while it is put together)."""
+    if id(container) in ours:
+        return container
+    if not _is_container(container):
+        raise TypeError("a pointer leads through a value that holds none")
+    copy = container.copy()
+    ours.add(id(copy))
+    return copy
 
 
 def events_spanned(kept: Mapping[str, Json]) -> int:
@@ -176,42 +183,62 @@ def _is_container(value: Json) -> bool:
     return type(value) is dict or type(value) is list
 
 
-def _without(value: Json, path: str, places: _Places, taken: dict[str, Place]) -> Json:
-    """A container without what stands in the events; `taken` gets the pointers."""
-    if type(value) is list:
-        return [
-            None if (left := _left(item, path, index, places, taken)) is _TAKEN else left
-            for index, item in enumerate(value)
-        ]
-    rest: dict[str, Json] = {}
-    for key, item in value.items():
-        # Most of a record are short texts and numbers: they cost one look each.
+_Path = tuple[Any, str | int] | None
+"""The way to a container: that of the one around it, and the key. A pointer is made of it only
+where something was moved."""
+
+
+def _without(
+    value: Json,
+    path: _Path,
+    texts: dict[str, Place],
+    containers: dict[int, Place],
+    taken: dict[str, Place],
+) -> Json:
+    """A container without what stands in the events, in whose stead a list has None; the same
+    object where there is nothing of that. `taken` gets the pointers.
+
+    It sees every value of every record, hence the flat loop: most are short texts and numbers,
+    which cost one look each.
+    """
+    rest: Any = None
+    is_list = type(value) is list
+    items: Any = enumerate(value) if is_list else value.items()
+    for key, item in items:
         kind = type(item)
         if kind is str:
-            short = len(item) < _JSON_CHARACTERS_MIN
+            if len(item) < _JSON_CHARACTERS_MIN:
+                continue
+            place = texts.get(item)
+            if place is None:
+                continue
+        elif kind is dict or kind is list:
+            place = containers.get(id(item))
+            if place is None:
+                left = _without(item, (path, key), texts, containers, taken)
+                if left is not item:
+                    if rest is None:
+                        rest = value.copy()
+                    rest[key] = left
+                continue
         else:
-            short = kind is not dict and kind is not list
-        left = item if short else _left(item, path, key, places, taken)
-        if left is not _TAKEN:
-            rest[key] = left
-    return rest
+            continue
+        taken[_pointer((path, key))] = place
+        if rest is None:
+            rest = value.copy()
+        if is_list:
+            rest[key] = None
+        else:
+            del rest[key]
+    return value if rest is None else rest
 
 
-def _left(item: Json, path: str, key: str | int, places: _Places, taken: dict[str, Place]) -> Json:
-    """What is left of a value; `_TAKEN` when an event holds it, and its pointer is noted."""
-    kind = type(item)
-    if kind is str:
-        place = places.texts.get(item)
-    elif kind is dict or kind is list:
-        place = places.containers.get(id(item))
-        if place is None:
-            return _without(item, f"{path}/{_escape(key)}", places, taken)
-    else:
-        return item
-    if place is None:
-        return item
-    taken[f"{path}/{_escape(key)}"] = place
-    return _TAKEN
+def _pointer(path: _Path) -> str:
+    keys = []
+    while path is not None:
+        path, key = path
+        keys.append(_escape(key))
+    return "/" + "/".join(reversed(keys))
 
 
 def _value_at(place: Place, datas: Sequence[Json]) -> Json:

@@ -27,10 +27,14 @@ _decode = msgspec.json.Decoder().decode
 encode_sorted = msgspec.json.Encoder(order="sorted").encode
 """One record's canonical bytes: equal bytes mean equal JSON, 1 and 1.0 and true being three."""
 
-_DIGITS = bytes(ord("0") if chr(byte).isdigit() and byte < 128 else 32 for byte in range(256))
+_encode = msgspec.json.Encoder().encode
+
+_SHAPE = bytes.maketrans(b"123456789{", b"000000000[")
+"""Every digit becomes 0 and every opening bracket the same one, so that one count finds all
+brackets, and a plain search, in a tenth of the time of a regular expression, all long numbers."""
+
 _LONG_NUMBER = b"0" * 19
-"""Nineteen digits are the fewest that an integer beyond signed 64 bits has. With every digit
-written as 0, a search for these bytes takes a tenth of the time of a regular expression."""
+"""Nineteen digits are the fewest that an integer beyond signed 64 bits has."""
 
 _LONG_INTEGER = re.compile(rb"(?:^|[:,\[])-?[0-9]{19}")
 """Where an integer may stand in compact JSON: not behind a decimal point, as most long ones do."""
@@ -48,8 +52,12 @@ class Parsed(msgspec.Struct, gc=False):
     """A record as JSON. `doubtful`: the door has to be asked about the events made of it."""
 
     value: Json
-    canonical: bytes
     doubtful: bool
+
+    @property
+    def canonical(self) -> bytes:
+        """The record's canonical bytes."""
+        return encode_sorted(self.value)
 
 
 class Refused(msgspec.Struct, gc=False):
@@ -68,7 +76,7 @@ def parse_record(raw: bytes) -> Parsed | Refused | Broken:
     """What the bytes of one record are. Nothing is raised for any bytes."""
     try:
         value = _decode(raw)
-        compact = encode_sorted(value)
+        compact = _encode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError):
         return _parse_leniently(raw)
     # Every key and every text has two quotes, and the encoder escapes a quote as the source does:
@@ -77,14 +85,13 @@ def parse_record(raw: bytes) -> Parsed | Refused | Broken:
         reason = _why_not(raw)
         if reason is not None:
             return Refused(reason)
+    shape = compact.translate(_SHAPE)
     doubtful = (
-        raw.count(b"{") + raw.count(b"[") > _BRACKETS_SURE
+        shape.count(b"[") > _BRACKETS_SURE
         or len(raw) > _BYTES_SURE
-        or (
-            _LONG_NUMBER in compact.translate(_DIGITS) and _LONG_INTEGER.search(compact) is not None
-        )
+        or (_LONG_NUMBER in shape and _LONG_INTEGER.search(compact) is not None)
     )
-    return Parsed(value, compact, doubtful)
+    return Parsed(value, doubtful)
 
 
 def refusal(events: Sequence[NewEvent]) -> str | None:

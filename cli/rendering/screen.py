@@ -61,46 +61,57 @@ class Screen:
         else:
             self._console.print(_styled(parts), overflow="fold")
 
-    def command(self, text: str) -> None:
-        """Prints a command to paste, as one line however long it is: the terminal wraps it by
-        itself, and what is copied from there has no line break in it."""
+    def whole(self, *parts: Part) -> None:
+        """Prints one line whole, however long it is: the terminal wraps it by itself, and what is
+        copied from there has no line break in it. For commands to paste, and names."""
         if self._console is None:
-            self.line("  ", text)
+            self.line(*parts)
         else:
-            self._console.print(_styled([f"  {text}"]), soft_wrap=True)
+            self._console.print(_styled(parts), soft_wrap=True)
 
-    def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]], right: str = "") -> None:
-        """Prints rows under their column names; columns named in `right` (with spaces between)
-        hold numbers."""
-        numbers = set(right.split())
-        if self._console is None:
-            self._plain_table(columns, [[visible(cell) for cell in row] for row in rows], numbers)
-            return
-        from rich.table import Table
-
-        table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-        for column in columns:
-            if column in numbers:
-                table.add_column(column, justify="right", style="cyan", no_wrap=True)
-            else:
-                table.add_column(column, overflow="fold")
-        for row in rows:
-            table.add_row(*(_styled([cell]) for cell in row))
-        self._console.print(table)
-
-    def _plain_table(
-        self, columns: Sequence[str], rows: list[list[str]], numbers: set[str]
+    def table(
+        self,
+        columns: Sequence[str],
+        rows: Iterable[Sequence[str]],
+        right: str = "",
+        *,
+        give_way: str = "",
+        below: str = "",
     ) -> None:
-        widths = [
-            max(len(column), *(len(row[index]) for row in rows)) if rows else len(column)
-            for index, column in enumerate(columns)
-        ]
-        for row in ([*columns], *rows):
-            cells = [
-                cell.rjust(width) if column in numbers else cell.ljust(width)
-                for cell, width, column in zip(row, widths, columns, strict=True)
-            ]
-            self._stream.write("  ".join(cells).rstrip() + "\n")
+        """Prints rows under their column names, cells whole. Names of columns are given with
+        spaces between: those in `right` hold numbers. Where a terminal is too narrow, those in
+        `give_way` are left out, the first one first, and then the column `below` stands under its
+        row on a line of its own."""
+        cells = [[visible(cell) for cell in row] for row in rows]
+        shown, lines = list(range(len(columns))), [list(columns), *cells]
+        under: int | None = None
+        if self._console is not None:
+            for name in give_way.split():
+                if _table_width(lines, shown) > self.width:
+                    shown.remove(columns.index(name))
+            if below and _table_width(lines, shown) > self.width:
+                under = columns.index(below)
+                shown.remove(under)
+        numbers = {columns.index(name) for name in right.split()}
+        widths = self._column_widths(lines, shown)
+        for number, row in enumerate(lines):
+            parts: list[Part] = []
+            for index in shown:
+                style = "bold" if not number else "cyan" if index in numbers else ""
+                parts.append((_padded(row[index], widths[index], index in numbers), style))
+                parts.append("  ")
+            self.whole(*_without_end(parts))
+            if under is not None and number:
+                self.whole("  ", (row[under], "bold"))
+
+    def _column_widths(self, lines: list[list[str]], shown: list[int]) -> dict[int, int]:
+        """Each column's width: its longest cell; but a first column that leaves the others no
+        room on a terminal gets what they leave, and its longer cells push them on."""
+        widths = {index: _widest(lines, index) for index in shown}
+        if self._console is not None:
+            rest = _table_width(lines, shown[1:]) + 2
+            widths[shown[0]] = min(widths[shown[0]], max(self.width - rest, 0))
+        return widths
 
     def json(self, value: Any) -> None:
         """Prints one JSON value on one line, in UTF-8 whatever the locale says."""
@@ -125,3 +136,34 @@ def _styled(parts: Iterable[Part]) -> Any:
         text, style = (part, "") if isinstance(part, str) else part
         line.append(visible(text), style)
     return line
+
+
+def _cells(text: str) -> int:
+    """Columns that a text takes: of some scripts two for a character."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def _padded(text: str, width: int, is_number: bool) -> str:
+    padding = " " * (width - _cells(text))
+    return padding + text if is_number else text + padding
+
+
+def _widest(lines: list[list[str]], index: int) -> int:
+    return max(_cells(row[index]) for row in lines)
+
+
+def _table_width(lines: list[list[str]], shown: list[int]) -> int:
+    return sum(_widest(lines, index) + 2 for index in shown) - 2
+
+
+def _without_end(parts: list[Part]) -> list[Part]:
+    """A table's row without the blanks at its end, which would be copied with it."""
+    while parts and not (parts[-1] if isinstance(parts[-1], str) else parts[-1][0]).strip():
+        parts.pop()
+    if parts and not isinstance(parts[-1], str):
+        parts[-1] = (parts[-1][0].rstrip(), parts[-1][1])
+    return parts

@@ -94,6 +94,7 @@ class MemoryLedger:
         head = log.head()
         previous, recorded_us = head.hash, max(head.recorded_us, self._clock())
         rows: list[tuple[int, int, int]] = []
+        checked = len(log.events)  # what a part without events answers: the head before the call
         for part in call.appends:
             stream = log.streams.setdefault(part.stream, []) if part.events else []
             version = len(log.streams.get(part.stream, ()))
@@ -101,7 +102,7 @@ class MemoryLedger:
             rows.append(
                 (version + 1, position + 1, len(part.events))
                 if part.events
-                else (version, position, 0)
+                else (version, checked, 0)
             )
             for prepared in part.events:
                 version, position = version + 1, position + 1

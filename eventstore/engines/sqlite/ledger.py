@@ -10,6 +10,7 @@ asked for anew is compared with the events it speaks of, because nothing goes on
 from __future__ import annotations
 
 import sqlite3
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -28,6 +29,10 @@ _decode_call = msgspec.json.Decoder(tuple[list[str], list[tuple[int, int, int]]]
 
 _REMEMBERED_MAX = 100_000
 """Streams and tags remembered between batches: about 20 MB; beyond it all are forgotten at once."""
+
+_NOTHING = (None,) * 7
+_PLAIN = (False,) * 7
+"""The optional columns of an event that has none of them, and the shape of its row."""
 
 CONTENT_HASH_BYTES = 16
 """Kept of a key's SHA-256: 128 bits tell contents apart, and a key's index row stays small."""
@@ -109,10 +114,12 @@ class SqliteLedger:
         sql.INSERT_STREAMS.run(self._run, created)
         if moved:
             self._run(sql.UPDATE_STREAMS, (_encode(moved).decode(),))
-        sql.INSERT_EVENTS.run(self._run, self._events)
+        for shape, values in self._events.items():
+            sql.INSERT_EVENTS.run(self._run, values, shape)
         sql.INSERT_EVENT_TAGS.run(self._run, self._event_tags)
         sql.INSERT_EVENT_CAUSES.run(self._run, self._event_causes)
-        sql.INSERT_KEYS.run(self._run, [v for row in self._keys.values() for v in row])
+        for shape, values in self._keys.items():
+            sql.INSERT_KEYS.run(self._run, values, shape)
         heads = [(t.id, t.position, t.hash, t.recorded_us) for t in self._moved_tenants.values()]
         self._run_many(sql.UPSERT_HEAD, heads)
         self._clear_buffers()
@@ -147,9 +154,9 @@ class SqliteLedger:
                 return None
             stream_id = stream.id
         place = (found.id, stream_id, key)
-        if place in self._keys:
+        if place in self._new_keys:
             self.flush()
-        elif place not in self._known_keys and place not in self._new_keys:
+        elif place not in self._known_keys:
             return None
         return find_key(self._run, found.id, stream_id, scope, key)
 
@@ -214,34 +221,40 @@ class SqliteLedger:
             stream.first_us = recorded_us
         position, version, previous = tenant.position, stream.version, tenant.hash
         first = (version + 1, position + 1, len(part.events))
-        tenant_id, stream_id, add = tenant.id, stream.id, self._events.extend
-        types = self._types
+        tenant_id, stream_id = tenant.id, stream.id
+        types, rows = self._types, self._events
         for event in part.events:
             position += 1
             version += 1
             previous = chain(previous, position, version, recorded_us, event.tail, event.payload)
             type_id = types.get(event.type) or self._type_id(event.type)
-            add(
-                (
-                    tenant_id,
-                    position,
-                    stream_id,
-                    version,
-                    event.id,
-                    type_id,
-                    event.schema_version,
-                    recorded_us,
-                    event.occurred_us,
-                    event.actor,
-                    event.causation_id,
-                    event.correlation_id,
-                    event.derived_json,
-                    event.tags_json,
-                    event.context_json,
-                    event.payload,
-                    previous,
-                )
+            row = (
+                tenant_id,
+                position,
+                stream_id,
+                version,
+                event.id,
+                type_id,
+                event.schema_version,
+                recorded_us,
+                bytearray(event.payload),
+                bytearray(previous),
             )
+            optional = (
+                event.occurred_us,
+                event.actor,
+                event.causation_id,
+                event.correlation_id,
+                event.derived_json,
+                event.tags_json,
+                event.context_json,
+            )
+            if optional == _NOTHING:
+                rows[_PLAIN] += row
+            else:
+                shape = tuple([value is not None for value in optional])
+                rows[shape] += row
+                rows[shape] += [value for value in optional if value is not None]
             if event.tags:
                 for tag in event.tags:
                     self._event_tags += (self._tag_id(tenant_id, tag), position)
@@ -270,15 +283,11 @@ class SqliteLedger:
             stream_id = stream.id
         first = next(row[1] for row in written.rows if row[2])
         self._new_keys.add((tenant_id, stream_id, call.key))
-        self._keys[tenant_id, stream_id, call.key] = (
-            tenant_id,
-            stream_id,
-            call.key,
-            call.content_hash[:CONTENT_HASH_BYTES],
-            first,
-            call.event_count,
-            detail,
-        )
+        content = bytearray(call.content_hash[:CONTENT_HASH_BYTES])
+        values = self._keys[(detail is not None,)]
+        values += (tenant_id, stream_id, call.key, content, first, call.event_count)
+        if detail is not None:
+            values.append(detail)
 
     def _matches_after(self, tenant: _Tenant, query: Query, after: int) -> bool:
         tags = [self._known_tag(tenant.id, tag) for tag in query.tags]
@@ -378,10 +387,11 @@ class SqliteLedger:
         self._last_stream_id = -1
 
     def _clear_buffers(self) -> None:
-        self._events: list[Any] = []  # the values of all rows, one after the other
+        # The values of all rows one after the other, for each shape that `Insert` knows.
+        self._events: defaultdict[tuple[bool, ...], list[Any]] = defaultdict(list)
         self._event_tags: list[Any] = []
         self._event_causes: list[Any] = []
-        self._keys: dict[tuple[int, int, str], tuple[Any, ...]] = {}
+        self._keys: defaultdict[tuple[bool, ...], list[Any]] = defaultdict(list)
         self._touched: dict[int, tuple[int, str, _Stream]] = {}
         self._moved_tenants: dict[int, _Tenant] = {}
 

@@ -12,6 +12,9 @@ from ...ids import UuidSevens
 from ...schema import NEWEST, TABLES, known_revisions, upgrade
 from .errors import translate
 
+SQLITE_VERSION = sqlite3.sqlite_version
+"""The SQLite that Python brings, for those who may not import a driver."""
+
 
 def check_file(path: str, connection: sqlite3.Connection) -> str | None:
     """The file's schema revision; None where it has no event store yet. It only reads.
@@ -43,11 +46,12 @@ def check_file(path: str, connection: sqlite3.Connection) -> str | None:
     return found
 
 
-def holds_store(path: str) -> bool:
-    """Whether the file has an event store's schema; nothing in it or beside it is changed.
+def stored_revision(path: str) -> str | None:
+    """The schema revision of a file, None where it holds no store; nothing in it or beside it is
+    changed.
 
-    Opening makes the schema where there is none: who only wants to read asks here first. Raises
-    as the engine does for what is no database, and as `check_file`.
+    Opening makes the schema where there is none, and migrates an older one: who only wants to
+    read asks here first. Raises as the engine does for what is no database, and as `check_file`.
     """
     address = f"file:{quote(str(Path(path).absolute()))}?mode=ro"
     try:
@@ -55,13 +59,14 @@ def holds_store(path: str) -> bool:
         # mode; only a log that was not folded in makes those needed.
         for option in ("&immutable=1", ""):
             with closing(sqlite3.connect(address + option, uri=True)) as connection:
-                if check_file(path, connection) is not None:
-                    return True
+                found = check_file(path, connection)
+                if found is not None:
+                    return found
             if not Path(f"{path}-wal").exists():
                 break
     except sqlite3.Error as exc:
         raise translate(exc, path) from exc
-    return False
+    return None
 
 
 def migrate(path: str, connection: sqlite3.Connection) -> None:

@@ -70,7 +70,7 @@ def _open_file(path: str, options: SqliteOptions) -> _Opened:
             connection = connect_writer(path, options.synchronous, options.busy_timeout_seconds)
             try:
                 migrate(path, connection)
-                return connection, turns, settings_of(connection)
+                return connection, turns, _described(connection)
             except BaseException:
                 connection.close()
                 raise
@@ -80,6 +80,12 @@ def _open_file(path: str, options: SqliteOptions) -> _Opened:
     except BaseException:
         turns.close()
         raise
+
+
+def _described(connection: sqlite3.Connection) -> dict[str, Any]:
+    """The settings in force, and which store it is: copies of the file have the same id."""
+    row = connection.execute("SELECT store_id FROM store_info").fetchone()
+    return {**settings_of(connection), "store_id": None if row is None else row[0]}
 
 
 def _close_late(opening: asyncio.Future[_Opened]) -> None:

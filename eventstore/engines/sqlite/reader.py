@@ -238,6 +238,9 @@ class Reader:
             wanted = sorted(position for position in found if position <= scanned_to)
             if not wanted:
                 return LogPage([], scanned_to)
+            if len(wanted) > limit:  # each query alone kept to it
+                wanted = wanted[:limit]
+                scanned_to = wanted[-1]
             args = (tenant_id, _encode(wanted).decode())
             rows = await self._fetch(connection, sql.READ_POSITIONS, args)
             if len(rows) < len(wanted):
