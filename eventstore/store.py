@@ -142,7 +142,8 @@ class EventStore:
     ) -> Events:
         """A stream's events by version: those above `after`, or `backwards` those below it
         (from the end when it is 0). Iterate it, or ``await .list()``. A stream that does not
-        exist has none. Raises `Corrupt` for damage. Nothing is held between pages."""
+        exist has none. Raises `Corrupt` for damage. Nothing is held between pages; cancelled or
+        abandoned, it leaves nothing open."""
         self._core.check()
         _check_stream_name(stream)
         _check_bounds(after, limit)
@@ -164,7 +165,8 @@ class EventStore:
         """The tenant's log by position, up to the head seen when the iteration starts.
 
         `types` (any of) and `tags` (all of) filter, or `query`. Raises `LogDiverged` when `after`
-        lies beyond the log, `Corrupt` for damage. Nothing is held between pages."""
+        lies beyond the log, `Corrupt` for damage. Nothing is held between pages; cancelled or
+        abandoned, it leaves nothing open."""
         self._core.check()
         _check_bounds(0, limit)
         _check_after(after)

@@ -319,3 +319,32 @@ def test_a_room_imports_then_inside_itself_it_does_so_relatively() -> None:
         or (isinstance(node, ast.Import) and any(a.name.split(".")[0] == room for a in node.names))
     ]
     assert found == []
+
+
+def test_something_is_awaited_then_its_docstring_says_what_cancellation_leaves() -> None:
+    """Every coroutine and async iterator that a facade leads to, and what gives one."""
+    silent = [
+        f"{_name(path)}:{node.name}"
+        for path in (*sorted((ROOT / "eventstore").glob("*.py")), *_modules("reducers"))
+        for node in _offered(path)
+        if _is_awaited(node) and "cancel" not in (ast.get_docstring(node) or "").lower()
+    ]
+    assert silent == []
+
+
+def _offered(path: Path) -> Iterator[ast.AST]:
+    """Methods of public classes, and the functions that a room's facade names."""
+    tree = _parsed(path)
+    facade = FACADES[path.relative_to(ROOT).parts[0]]
+    inner = {
+        node for node in tree.body if isinstance(node, (ast.AsyncFunctionDef, ast.FunctionDef))
+    }
+    return (node for node in _public(tree) if node not in inner or node.name in facade)
+
+
+def _is_awaited(node: ast.AST) -> bool:
+    """An async function, or one whose answer is awaited or iterated."""
+    if isinstance(node, ast.AsyncFunctionDef):
+        return True
+    lazy = isinstance(node, ast.FunctionDef) and node.returns is not None
+    return lazy and ast.unparse(node.returns) in ("Events", "Opening")  # type: ignore[attr-defined]  # narrowed

@@ -96,6 +96,20 @@ class AppendManyContract(Harness):
         assert numbers(list(caught.value.events)) == [2]
         assert await whole(store) == before
 
+    async def test_a_check_stands_behind_an_append_then_it_answers_the_head_before_the_call(
+        self, store: EventStore
+    ) -> None:
+        """What was checked, wherever the check stands in the call; the key gives it again."""
+        await store.append("guard", notes(2))
+        appends = [Append("guard", []), Append("a", notes(3)), Append("b", [])]
+        for duplicate in (False, True):
+            results = await store.append_many(appends, idempotency_key="k")
+            assert [(r.version, r.position, r.duplicate) for r in results] == [
+                (2, 2, duplicate),
+                (3, 5, duplicate),
+                (0, 2, duplicate),
+            ]
+
     async def test_only_checks_are_given_then_nothing_is_written_and_the_key_is_free(
         self, store: EventStore
     ) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from ...errors import Conflict, IdempotencyMismatch, InvalidEvent
 from ...events import NewEvent
-from ...points import Expected
+from ...points import Expected, Position, Version
 from ...store import EventStore
 from .harness import Harness, notes, numbers, whole
 
@@ -151,6 +151,16 @@ class ExpectationContract(Harness):
         with pytest.raises(InvalidEvent, match="expected"):
             await store.append("s", notes(1), expected=expected)  # type: ignore[arg-type]  # wrong
         assert await store.head() == 0
+
+    async def test_a_position_is_expected_then_it_is_refused_and_a_version_is_not(
+        self, store: EventStore
+    ) -> None:
+        """Positions count in the whole log: one that is taken for a version is a mistake."""
+        await store.append("other", notes(1))
+        first = await store.append("s", notes(1))
+        with pytest.raises(InvalidEvent, match=r"not Position\(2\), which counts in the whole log"):
+            await store.append("s", notes(1), expected=Position(first.position))
+        assert (await store.append("s", notes(1), expected=Version(first.version))).version == 2
 
 
 def _known(expectation: Expected | int) -> int:

@@ -104,6 +104,23 @@ class ReadingContract(Harness):
         assert [n for page in pages for n in numbers(page)] == expected
         assert all(0 < len(page) <= 1_000 for page in pages)
 
+    async def test_queries_are_or_ed_then_a_page_keeps_to_its_limit(
+        self, store: EventStore
+    ) -> None:
+        """Each query alone may fill a page; together they give no larger one, and miss nothing."""
+        kinds = ("even", "odd", "other")
+        await store.append("s", [NewEvent(kinds[n % 3], {"n": n}) for n in range(6_600)])
+        pages = [
+            page
+            async for page in store.read_all(
+                query=[Query(types=("even",)), Query(types=("odd",))]
+            ).pages()
+        ]
+        assert [n for page in pages for n in numbers(page)] == [
+            n for n in range(6_600) if n % 3 < 2
+        ]
+        assert all(0 < len(page) <= 1_000 for page in pages)
+
     async def test_payloads_are_larger_than_a_page_then_they_are_read_whole(
         self, store: EventStore
     ) -> None:
