@@ -248,7 +248,13 @@ class LineFeed:
         session_id = options.session_id or kind.session_id or derived_id(first)
         stream = stream_of(session_id, kind.agent_id)
         mapper: Mapper = ClaudeCode() if kind.kind == claude_code.KIND else OpenAi()
-        session = await importer.open(kind.kind, stream, mapper, str(self.path))
+        session = await importer.open(
+            kind.kind,
+            stream,
+            mapper,
+            str(self.path),
+            id_derived=options.session_id is None and kind.session_id is None,
+        )
         head: Json = claude_code.first_named(kind.rows) or None
         started = mapper.start(head)
         if kind.agent_id is not None:
@@ -316,7 +322,12 @@ class DocumentFeed:
     async def _import(self, source: Session, version: int) -> None:
         importer = self._run.importer
         session = await importer.open(
-            source.kind, self._stream(source), source.mapper, str(self.path), version=version
+            source.kind,
+            self._stream(source),
+            source.mapper,
+            str(self.path),
+            version=version,
+            id_derived=source.id_derived and self._run.options.session_id is None,
         )
         self._reports.append(session.report)
         session.start(source.head)

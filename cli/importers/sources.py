@@ -32,7 +32,8 @@ will ever import (a clash among a million has a chance of 3 in 100 million)."""
 class Session(msgspec.Struct):
     """One session of a document. `head` and `tail` are the bytes of an object each: its fields
     beside the records, as they stood before the first and after the last one. `tail_may_change`:
-    a longer version of the session has another tail."""
+    a longer version of the session has another tail. `id_derived`: its id is made of its first
+    record, and another session may begin alike."""
 
     kind: str
     stream: str
@@ -41,6 +42,7 @@ class Session(msgspec.Struct):
     head: bytes | None = None
     tail: bytes | None = None
     tail_may_change: bool = False
+    id_derived: bool = False
 
 
 class Shared(msgspec.Struct):
@@ -158,11 +160,9 @@ def _openai(document: bytes) -> Session:
         fields = members(document)
         records = elements(_find(fields, "messages") or b"[]")
         head, _ = _cut(fields, "messages", frozenset())
-    session_id = text_of(_value(_find(fields, "id")))
-    if session_id is None:
-        session_id = derived_id(records[0] if records else b"")
-    stream = stream_of(session_id)
-    return Session(openai.KIND, stream, openai.OpenAi(), records, head)
+    given = text_of(_value(_find(fields, "id")))
+    stream = stream_of(given or derived_id(records[0] if records else b""))
+    return Session(openai.KIND, stream, openai.OpenAi(), records, head, id_derived=given is None)
 
 
 def _cut(fields: list[Member], records: str, last: frozenset[str]) -> tuple[bytes, bytes]:

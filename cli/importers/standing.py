@@ -32,10 +32,8 @@ class StoredRecord(msgspec.Struct, gc=False):
 
     @property
     def digest(self) -> bytes:
-        """What tells two records apart; see `digest_of_json` and `digest_of_bytes`."""
-        if self.raw is not None:
-            return digest_of_bytes(self.raw)
-        return digest_of_json(encode_sorted(self.value))
+        """What tells two records apart; see `digest_of`."""
+        return digest_of(self.value, self.raw)
 
 
 class Standing(msgspec.Struct):
@@ -55,15 +53,12 @@ class Standing(msgspec.Struct):
             self.last = max(self.last, record.at)
 
 
-def digest_of_json(canonical: bytes) -> bytes:
-    """The digest of a record that is JSON, of its canonical bytes: 128 bits, because whoever
-    writes both records could else make two with one digest."""
-    return blake2b(canonical, digest_size=16).digest()
-
-
-def digest_of_bytes(raw: bytes) -> bytes:
-    """The digest of a record that is kept as its bytes."""
-    return blake2b(raw, digest_size=16, person=b"raw").digest()
+def digest_of(value: Json, raw: bytes | None = None) -> bytes:
+    """The digest of a record that is JSON, of its canonical bytes, or of one that is kept as its
+    bytes: 128 bits, because whoever writes both records could else make two with one digest."""
+    if raw is not None:
+        return blake2b(raw, digest_size=16, person=b"raw").digest()
+    return blake2b(encode_sorted(value), digest_size=16).digest()
 
 
 async def read_standing(store: EventStore, stream: str, standing: Standing) -> None:

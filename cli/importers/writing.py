@@ -8,7 +8,6 @@ that stands is never written again; one that stands with other content is report
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 from itertools import chain
 from typing import Final
 
@@ -18,10 +17,11 @@ from eventstore import Append, AppendResult, Conflict, EventStore, NewEvent
 from reducers.agent import vocabulary
 
 from .mapping import UNEXPECTED, Mapper, kept_whole
+from .matching import CHANGED, LATE, NEW, Match, Matching
 from .moving import HEAD, SOURCE_RECORD, TAIL, At, NotOurs, put_together, take_apart
-from .parsing import Broken, Json, Parsed, Refused, encode_sorted, parse_record, refusal
+from .parsing import Broken, Json, Parsed, Refused, parse_record, refusal
 from .report import CHANGED_SHOWN, Counting, ImportReport, Problem, SessionReport
-from .standing import Standing, digest_of_bytes, digest_of_json, read_standing
+from .standing import Standing, digest_of, read_standing
 
 BATCH_EVENTS: Final = 2_000
 """Events that are written in one go: large enough that the commit does not count (measured: from
@@ -53,12 +53,19 @@ _NO_RECORD: Final = ""
 
 
 class _Pending(msgspec.Struct, gc=False):
-    """A record that is about to be written."""
+    """A record that is about to be written: its events, and what it is, as a value or as `raw`
+    bytes. Its digest is needed only beside another importer."""
 
     at: At
-    digest: bytes
     events: list[NewEvent]
+    value: Json = None
+    raw: bytes | None = None
     replaces: bool = False
+
+    @property
+    def digest(self) -> bytes:
+        """See `StoredRecord.digest`."""
+        return digest_of(self.value, self.raw)
 
 
 class OpenSession:
@@ -72,6 +79,7 @@ class OpenSession:
         standing: Standing,
         *,
         by_content: bool = False,
+        id_derived: bool = False,
     ) -> None:
         self.report = report
         self.mapper = mapper
@@ -80,11 +88,13 @@ class OpenSession:
         self.pending: list[_Pending] = []
         self._importer = importer
         self._by_content = by_content
+        self._id_derived = id_derived
         self._stood_until = standing.last
-        self._changed: set[At] = set()
         self._seen: set[bytes] = set()
-        self._highest = 0
+        self._matching = Matching({} if by_content else standing.digests)
+        self._last_changed = False
         self._blocked = False
+        self._hinted = False
 
     def start(self, head: bytes | None, started: NewEvent | None = None) -> None:
         """Takes the session's fields that stand before its records. `started` is the event where
@@ -96,38 +106,37 @@ class OpenSession:
             reason = refusal([event]) if parsed.doubtful else None
             if reason is None:
                 self.counting.count_fields([event])
-                self._keep(HEAD, parsed, [event])
+                self._keep_fields(HEAD, parsed, [event])
                 return
             event, parsed = None, Refused(reason)
         event = event or self.mapper.start(None)
         self.counting.count_fields([event])
         if not self.standing.started:
-            self._write(_NO_RECORD, b"", [event])
+            self._write(_Pending(_NO_RECORD, [event]))
         if head is not None and parsed is not None:
-            self._keep_raw(HEAD, head, parsed.reason)
+            self._keep_fields_raw(HEAD, head, parsed.reason)
 
     def add(self, number: int, raw: bytes, line: int | None = None) -> bool:
         """Takes the next record; False when it is no JSON."""
-        self._highest = number
         if len(raw) > RECORD_BYTES_MAX:
-            self._problem(f"{len(raw)} bytes, at most {RECORD_BYTES_MAX}", line, number)
+            self._unreadable(f"{len(raw)} bytes, at most {RECORD_BYTES_MAX}", line, number)
             return False
         parsed = parse_record(raw)
         if isinstance(parsed, Broken):
-            self._problem(parsed.reason, line, number)
+            self._unreadable(parsed.reason, line, number)
             return False
         if isinstance(parsed, Refused):
-            self.counting.count_raw()
-            self._keep_raw(number, raw, parsed.reason)
+            self._add_raw(number, raw, parsed.reason)
             return True
         events = self._map(parsed)
         reason = refusal([*events, NewEvent("", parsed.value)]) if parsed.doubtful else None
         if reason is not None:
-            self.counting.count_raw()
-            self._keep_raw(number, raw, reason)
+            self._add_raw(number, raw, reason)
             return True
         self.counting.count(events)
-        self._keep(number, parsed, events)
+        at = self._number_of(number, parsed.value)
+        if at is not None:
+            self._write(_pending(at, parsed.value, events))
         return True
 
     def end(self, tail: bytes | None, *, may_change: bool = False) -> None:
@@ -139,20 +148,21 @@ class OpenSession:
                 reason = refusal(events) if parsed.doubtful else None
                 if reason is None:
                     self.counting.count_fields(events)
-                    self._keep(TAIL, parsed, events, replaces=may_change)
+                    self._keep_fields(TAIL, parsed, events, may_change)
                     return
                 parsed = Refused(reason)
-            self._keep_raw(TAIL, tail, parsed.reason, replaces=may_change)
+            self._keep_fields_raw(TAIL, tail, parsed.reason, may_change)
 
     def check_length(self) -> None:
         """Reports a source that ends before the records that stand."""
-        missing = self._stood_until - self._highest
-        if missing > 0 and not self._by_content:
+        self._take_matches(self._matching.end())
+        missing = self._matching.missing
+        if missing is not None:
             self._problem(
                 f"the source ends before record {self._stood_until}, which stands in the store:"
-                " it was cut short or replaced",
+                f" it was cut short or replaced{self._hint()}",
                 None,
-                self._highest + 1,
+                missing,
             )
 
     def _map_tail(self, tail: Json) -> list[NewEvent]:
@@ -170,81 +180,99 @@ class OpenSession:
             return events
         return kept_whole("unknown shape", parsed.value)
 
-    def _keep(
-        self, at: At, parsed: Parsed, events: list[NewEvent], *, replaces: bool = False
+    def _unreadable(self, reason: str, line: int | None, number: int) -> None:
+        self._matching.skip()
+        self._problem(reason, line, number)
+
+    def _add_raw(self, number: int, raw: bytes, reason: str) -> None:
+        self.counting.count_raw()
+        at = self._number_of(number, None, raw)
+        if at is not None:
+            self._write(_pending_raw(at, raw, reason))
+
+    def _keep_fields(
+        self, at: At, parsed: Parsed, events: list[NewEvent], may_change: bool = False
     ) -> None:
-        digest = digest_of_json(parsed.canonical)
-        if not self._is_new(at, digest, replaces):
-            return
-        first = events[0].data
-        first[SOURCE_RECORD] = take_apart(at, parsed.value, [event.data for event in events])
-        if not _comes_back(parsed, events):
-            # By construction it does; were there ever a record for which it did not, then it is
-            # kept whole, so that nothing is lost.
-            del first[SOURCE_RECORD]
-            events = [*events, *kept_whole("record", parsed.value)]
-            kept = {"at": at, "moved": {"": f"{len(events) - 1}/record"}}
-            first[SOURCE_RECORD] = kept
-        self._write(at, digest, events, replaces)
+        if self._are_new(at, digest_of(parsed.value), may_change):
+            self._write(_pending(at, parsed.value, events, may_change))
 
-    def _keep_raw(self, at: At, raw: bytes, reason: str, *, replaces: bool = False) -> None:
-        digest = digest_of_bytes(raw)
-        if not self._is_new(at, digest, replaces):
-            return
-        chunks = range(0, max(len(raw), 1), RAW_CHUNK_BYTES)
-        events = [
-            vocabulary.import_raw(record=raw[start : start + RAW_CHUNK_BYTES], reason=reason)
-            for start in chunks
-        ]
-        events[0].data[SOURCE_RECORD] = {"at": at, "raw": len(events)}
-        self._write(at, digest, events, replaces)
+    def _keep_fields_raw(self, at: At, raw: bytes, reason: str, may_change: bool = False) -> None:
+        if self._are_new(at, digest_of(None, raw), may_change):
+            self._write(_pending_raw(at, raw, reason, may_change))
 
-    def _is_new(self, at: At, digest: bytes, replaces: bool) -> bool:
-        """Whether a record is to be written; what does not fit what stands is reported."""
-        if self._by_content:
-            new = digest not in self._seen and digest not in self.standing.digests.values()
-            self._seen.add(digest)
-            return new
+    def _are_new(self, at: At, digest: bytes, may_change: bool) -> bool:
+        """Whether fields of the session are to be written; changed ones are reported."""
         stands = self.standing.digests.get(at)
         if stands == digest:
             return False
-        if stands is not None and not replaces:
+        if stands is not None and not may_change:
             self._report_changed(at)
             return False
-        if isinstance(at, int) and at <= self._stood_until:
+        return self._follows(at)
+
+    def _number_of(self, number: int, value: Json, raw: bytes | None = None) -> int | None:
+        """The number that a record is to be written under; None where it is not to be written.
+        What does not fit what stands is reported."""
+        if self._by_content:
+            digest = digest_of(value, raw)
+            new = digest not in self._seen and digest not in self.standing.digests.values()
+            self._seen.add(digest)
+            return number if new else None
+        if not self._stood_until:
+            return number
+        return self._take_matches(self._matching.take(number, digest_of(value, raw)))
+
+    def _take_matches(self, matches: list[Match]) -> int | None:
+        for match in matches:
+            if match.what == CHANGED:
+                self._last_changed |= match.number == self._stood_until
+                self._report_changed(match.number)
+            elif match.what == LATE:
+                self._problem(
+                    "could not be read when later records were imported, and does not go behind"
+                    " them",
+                    None,
+                    match.number,
+                )
+            elif match.what == NEW and self._follows(match.number):
+                return match.number
+        return None
+
+    def _follows(self, at: At) -> bool:
+        """Whether what is new follows what stands. An edit within the history leaves its end as
+        it was; where the end has changed too, everything has shifted."""
+        if self._last_changed and not self._blocked:
+            self._blocked = True
             self._problem(
-                "could not be read when later records were imported, and does not go behind them",
+                f"not appended, like all behind it: record {self._stood_until}, the last that"
+                " stands, has changed, so this does not follow it",
                 None,
                 at,
             )
-            return False
-        if self._stood_until and self._stood_until in self._changed:
-            # An edit within the history leaves its end as it was; here everything has shifted.
-            if not self._blocked:
-                self._blocked = True
-                self._problem(
-                    f"not appended, like all behind it: record {self._stood_until}, the last that"
-                    " stands, has changed, so this does not follow it",
-                    None,
-                    at,
-                )
-            return False
-        return True
+        return not self._last_changed
 
     def _report_changed(self, at: At) -> None:
-        self._changed.add(at)
         self.report.changed_count += 1
         if len(self.report.changed) < CHANGED_SHOWN:
             self.report.changed.append(at)
-            self._problem("changed since it was imported; what stands was not touched", None, at)
+            reason = "changed since it was imported; what stands was not touched"
+            self._problem(reason + self._hint(), None, at)
+
+    def _hint(self) -> str:
+        """What else a difference may mean, once for each session: a chat without an id of its own
+        is known by its first record."""
+        if self._hinted or not self._id_derived:
+            return ""
+        self._hinted = True
+        return "; if this is another chat that begins with the same record, give it an --id"
 
     def _problem(self, reason: str, line: int | None, at: At | None) -> None:
         report = self.report
         self._importer.report.problems.append(Problem(report.file, reason, line, report.stream, at))
 
-    def _write(self, at: At, digest: bytes, events: list[NewEvent], replaces: bool = False) -> None:
-        self.pending.append(_Pending(at, digest, events, replaces))
-        self._importer.note(self, len(events))
+    def _write(self, pending: _Pending) -> None:
+        self.pending.append(pending)
+        self._importer.note(self, len(pending.events))
 
     # --- when a batch is written
 
@@ -266,8 +294,6 @@ class OpenSession:
             if isinstance(one.at, int):
                 self.report.new_records += 1
                 self.standing.last = max(self.standing.last, one.at)
-            if one.digest:
-                self.standing.digests[one.at] = one.digest
         self.standing.started = True
         self.standing.version = version
 
@@ -280,15 +306,19 @@ class OpenSession:
         standing = self.standing
         left: list[_Pending] = []
         for one in pending:
-            stands = standing.digests.get(one.at)
-            if stands == one.digest or (one.at == _NO_RECORD and standing.started):
-                continue
-            if self._by_content and one.digest in standing.digests.values():
-                continue
-            if stands is not None and not one.replaces and not self._by_content:
-                self._report_changed(one.at)
-                continue
-            left.append(one)
+            if one.at == _NO_RECORD:
+                new = not standing.started
+            elif self._by_content:
+                new = one.digest not in standing.digests.values()
+            elif (stands := standing.digests.get(one.at)) is None:
+                new = True
+            else:
+                same = stands == one.digest
+                new = one.replaces and not same
+                if not new and not same:
+                    self._report_changed(one.at)
+            if new:
+                left.append(one)
         return left
 
 
@@ -316,10 +346,12 @@ class Importer:
         file: str,
         *,
         by_content: bool = False,
+        id_derived: bool = False,
         version: int | None = None,
     ) -> OpenSession:
         """A session to be fed. If it comes a second time, the first is written before. `version`
-        is the stream's where it was asked for already. If cancelled, nothing is left open."""
+        is the stream's where it was asked for already, `id_derived` whether its id was made of
+        its first record. If cancelled, nothing is left open."""
         if stream in self._streams():
             await self.flush()
             version = None
@@ -331,7 +363,9 @@ class Importer:
         report = SessionReport(stream, kind, file)
         if not by_content:
             self.report.sessions.append(report)
-        return OpenSession(self, report, mapper, standing, by_content=by_content)
+        return OpenSession(
+            self, report, mapper, standing, by_content=by_content, id_derived=id_derived
+        )
 
     def note(self, session: OpenSession, events: int) -> None:
         """A session has something to write."""
@@ -409,12 +443,37 @@ class Importer:
             return
 
 
-def _comes_back(parsed: Parsed, events: Iterable[NewEvent]) -> bool:
+def _pending(at: At, value: Json, events: list[NewEvent], may_change: bool = False) -> _Pending:
+    """A record's events with the record put away in the first of them."""
     datas = [event.data for event in events]
-    if "record" in datas[0] and datas[0]["record"] is parsed.value:
-        return True
+    kept = take_apart(at, value, datas)
+    if not _comes_back(value, kept, datas):
+        # By construction it does; were there ever a record for which it did not, then it is
+        # kept whole, so that nothing is lost.
+        kept = {"at": at, "moved": {"": f"{len(events)}/record"}}
+        events = [*events, *kept_whole("record", value)]
+    datas[0][SOURCE_RECORD] = kept
+    return _Pending(at, events, value=value, replaces=may_change)
+
+
+def _pending_raw(at: At, raw: bytes, reason: str, may_change: bool = False) -> _Pending:
+    """The events of a record that is kept as its bytes."""
+    chunks = range(0, max(len(raw), 1), RAW_CHUNK_BYTES)
+    events = [
+        vocabulary.import_raw(record=raw[start : start + RAW_CHUNK_BYTES], reason=reason)
+        for start in chunks
+    ]
+    events[0].data[SOURCE_RECORD] = {"at": at, "raw": len(events)}
+    return _Pending(at, events, raw=raw, replaces=may_change)
+
+
+def _comes_back(value: Json, kept: dict[str, Json], datas: list[Json]) -> bool:
+    """Whether what is written gives the record back. Values that are moved are the record's own,
+    or texts: so values that are equal are also the same JSON, 1 and true for instance."""
+    if "moved" not in kept:
+        return kept["rest"] is value
     try:
-        again = put_together(datas[0][SOURCE_RECORD], datas)
+        again: object = put_together(kept, datas)
     except NotOurs:
         return False
-    return encode_sorted(again) == parsed.canonical
+    return again is value or again == value
