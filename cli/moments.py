@@ -69,3 +69,18 @@ async def check_point(store: EventStore, stream: str, point: Point | None) -> No
                 f"the log ends at position {head}, there is no position {int(point)}",
                 next_step="see eventstore log",
             )
+
+
+async def beginning(store: EventStore, stream: str) -> str:
+    """Where a stream begins, for who asked for a point before that: in words, with the times that
+    there are. If cancelled, nothing is left open."""
+    (first,) = await store.read(stream, limit=1).list()
+    occurred = "" if first.occurred_at is None else f", occurred {_shown(first.occurred_at)}"
+    return (
+        f"{stream} begins with version 1 at position {first.position},"
+        f" recorded {_shown(first.recorded_at)}{occurred}"
+    )
+
+
+def _shown(moment: datetime) -> str:
+    return moment.isoformat().replace("+00:00", "Z")

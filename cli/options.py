@@ -96,6 +96,12 @@ def store_url(text: str) -> str:
     return f"sqlite:///{quote(text)}"
 
 
+def store_exists(url: str) -> bool:
+    """Whether opening the store would not make it. Another machine's always exists."""
+    url = store_url(url)
+    return not url.startswith("sqlite:") or _path_of(url).exists()
+
+
 def stored_schema(url: str) -> str | None:
     """The schema revision that a store has before it is opened, where that can change it: opening
     a SQLite file of an older schema migrates it. Raises as `open_store`."""

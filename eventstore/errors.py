@@ -41,7 +41,7 @@ class EventStoreError(Exception):
 
     written: ClassVar[Written] = "no"
     fault: ClassVar[str] = "caller"
-    next_step: ClassVar[str] = "read the message"
+    next_step: str = "read the message"
 
     def __reduce__(self) -> tuple[Any, ...]:
         # So that an error crosses to another process: the arguments of subclasses are not `args`.
@@ -165,10 +165,18 @@ class StoreClosed(EventStoreError):
 
 
 class StorageFailed(EventStoreError):
-    """The database failed (disk full, I/O error, read-only file). Nothing was written."""
+    """The database failed (disk full, I/O error, read-only file). Nothing was written.
+
+    `next_step` says what this failure asks for, where that is known.
+    """
 
     fault = "machine"
     next_step = "make room or mend the disk, then try again"
+
+    def __init__(self, message: str = "", *, next_step: str | None = None) -> None:
+        super().__init__(message)
+        if next_step is not None:
+            self.next_step = next_step
 
 
 class OutcomeUnknown(EventStoreError):

@@ -39,7 +39,8 @@ class Side(msgspec.Struct, frozen=True):
 
     def title(self) -> str:
         """How the side is named above the changes."""
-        return f"{self.stream} version {self.version}"
+        early = "" if self.version else " (before its first event)"
+        return f"{self.stream} version {self.version}{early}"
 
 
 def diff_command(
@@ -125,8 +126,8 @@ def _show(screen: Screen, sides: tuple[Side, Side], patch: bool, as_json: bool) 
         for change in changes:
             screen.json(change_json(change))
     else:
-        screen.line((f"--- {before.title()}", "bold red"))
-        screen.line((f"+++ {after.title()}", "bold green"))
+        screen.whole((f"--- {before.title()}", "bold red"))
+        screen.whole((f"+++ {after.title()}", "bold green"))
         for change in changes:
             for line in change_lines(change):
                 screen.text(*line)

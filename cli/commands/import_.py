@@ -6,14 +6,17 @@ import asyncio
 import shlex
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from eventstore import EventStore
 from eventstore.opening import sqlite_path
+from reducers.agent import vocabulary
 
-from ..exits import LINE_CHARACTERS_MAX, ExitCode, wrong_usage
+from ..exits import LINE_CHARACTERS_MAX, ExitCode, check_argument, wrong_usage
 from ..importers import (
     ImportReport,
     Options,
@@ -23,8 +26,18 @@ from ..importers import (
     follow_paths,
     import_paths,
 )
-from ..options import DEFAULT_URL, JsonOption, StoreOption, TenantOption, open_store, store_url
-from ..rendering.progress import Advance, progress
+from ..importers.importing import Run, find_files
+from ..options import (
+    DEFAULT_URL,
+    JsonOption,
+    StoreOption,
+    TenantOption,
+    open_store,
+    store_exists,
+    store_url,
+)
+from ..program import program_call
+from ..rendering.progress import Advance, progress, status
 from ..rendering.safe import one_line
 from ..rendering.screen import Screen
 from ..rendering.values import count
@@ -36,6 +49,9 @@ PROBLEMS_SHOWN = 20
 """Problems told one by one on stderr; --json has all of them."""
 
 TITLE_WIDTH = 44
+
+LAST_EVENTS_MAX = 10
+"""Events at a session's end that a suggested diff spans: what it prints can still be read."""
 
 Where = tuple[str, str | None]
 
@@ -86,35 +102,71 @@ def import_command(
     for path in paths:
         if not path.exists():
             raise wrong_usage(f"{str(path)!r} is not there", "check the path")
+    check_argument("--id", session_id, "session id")
     options = Options(session_id=session_id)
     try:
-        report = asyncio.run(_import((store, tenant), paths, options, follow))
+        report, points = asyncio.run(_import((store, tenant), paths, options, follow, as_json))
     except SeveralSessions as exc:
         raise wrong_usage(f"--id: {exc}", "leave --id out, or name one file") from None
     screen = Screen()
     if as_json:
         _show_json(screen, report)
     else:
-        _show(screen, report, (store, tenant))
+        _show(screen, report, (store, tenant), points)
     screen.flush()
     for line in _problem_lines(report):
         print(f"eventstore: {line}", file=sys.stderr)
     return ExitCode.REJECTED if report.rejected else ExitCode.DONE
 
 
-async def _import(where: Where, paths: list[Path], options: Options, follow: bool) -> ImportReport:
+async def _import(
+    where: Where, paths: list[Path], options: Options, follow: bool, as_json: bool
+) -> tuple[ImportReport, str]:
+    """The report, and the arguments of a diff that shows something, if there is a session."""
+    if not follow and not store_exists(where[0]) and not await _holds_sessions(paths, options):
+        # Imported to nowhere: the same report, and no empty store that looks like a real one.
+        where = ("memory://", None)
     async with open_store(*where, create=True) as store:
-        with progress("importing") as advance:
-            told = _by_percent(advance)
-            if not follow:
-                return await import_paths(store, paths, options, told)
-            stop = asyncio.Event()
-            loop = asyncio.get_running_loop()
-            for name in (signal.SIGINT, signal.SIGTERM):
-                loop.add_signal_handler(name, stop.set)
-            if sys.stderr.isatty():
-                print("following; Ctrl-C ends it", file=sys.stderr)
-            return await follow_paths(store, paths, stop, options, told)
+        if follow:
+            report = await _follow(store, paths, options, quiet=as_json)
+        else:
+            with progress("importing") as advance:
+                report = await import_paths(store, paths, options, _by_percent(advance))
+        return report, "" if as_json else await _worth_a_diff(store, report.ranked())
+
+
+async def _holds_sessions(paths: list[Path], options: Options) -> bool:
+    """Whether anything in the files is recognised. Raises as `import_paths`, and writes nothing."""
+    async with EventStore.open("memory://") as nowhere:
+        return bool(await Run(nowhere, options).open_feeds(find_files(paths)))
+
+
+async def _follow(
+    store: EventStore, paths: list[Path], options: Options, *, quiet: bool
+) -> ImportReport:
+    """Imports what is there and what is added, until Ctrl-C, with a status for who looks on."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(name, stop.set)
+    with status(quiet=quiet) as say:
+        telling = asyncio.create_task(_tell(store, say))
+        try:
+            return await follow_paths(store, paths, stop, options)
+        finally:
+            telling.cancel()
+            await asyncio.gather(telling, return_exceptions=True)
+
+
+async def _tell(store: EventStore, say: Callable[[str], None] | None) -> None:
+    """Keeps the status in step with the log: what is new, where, and how much it was."""
+    if say is None:
+        return
+    new = 0
+    say("following, nothing new yet; Ctrl-C ends it")
+    async for event in store.subscribe(after=await store.head()):
+        new += 1
+        say(f"following, {count(new, 'new event')}, last {event.stream} v{event.version}")
 
 
 def _by_percent(advance: Advance) -> Advance:
@@ -131,7 +183,7 @@ def _by_percent(advance: Advance) -> Advance:
     return told
 
 
-def _show(screen: Screen, report: ImportReport, where: Where) -> None:
+def _show(screen: Screen, report: ImportReport, where: Where, points: str) -> None:
     ranked = report.ranked()
     rows = [_row(session) for session in ranked[:ROWS_SHOWN]]
     columns = ("title", "turns", "calls", "errors", "tokens", "stream")
@@ -152,7 +204,7 @@ def _show(screen: Screen, report: ImportReport, where: Where) -> None:
         screen.line(f"without a meaning for the state: {number:,} {kind}")
     for skipped in report.skipped:
         screen.text(f"skipped {skipped.file}: {skipped.reason}")
-    for command in _commands(ranked, where):
+    for command in _commands(ranked, where, points):
         screen.whole("  ", command)
 
 
@@ -167,7 +219,7 @@ def _row(session: SessionReport) -> tuple[str, ...]:
     )
 
 
-def _commands(ranked: list[SessionReport], where: Where) -> list[str]:
+def _commands(ranked: list[SessionReport], where: Where, points: str) -> list[str]:
     """Three commands that go on from here, with the names of streams that are there."""
     if not ranked:
         return []
@@ -175,24 +227,47 @@ def _commands(ranked: list[SessionReport], where: Where) -> list[str]:
     store = "" if url == DEFAULT_URL else f" --store {shlex.quote(_place(url))}"
     if tenant is not None:
         store += f" --tenant {shlex.quote(tenant)}"
-    first = shlex.quote(ranked[0].stream)
+    first, call = shlex.quote(ranked[0].stream), program_call()
     return [
         f"{call} state {first}{store}",
-        f"{call} diff {_pair(ranked)}{store}",
+        f"{call} diff {points}{store}",
         f"{call} export {first} --as source{store}",
     ]
 
 
-def _pair(ranked: list[SessionReport]) -> str:
-    """Two runs of one task where there are some, else the first session from its beginning."""
+async def _worth_a_diff(store: EventStore, ranked: list[SessionReport]) -> str:
+    """What to compare: two runs of one task where there are some, else two versions of a session
+    between which something happens."""
     by_task: dict[str, str] = {}
     for session in ranked:
         task = session.title.partition(" trial ")[0]
         if task != session.title and task in by_task:
             return f"{shlex.quote(by_task[task])} {shlex.quote(session.stream)}"
         by_task[task] = session.stream
-    # Every session that has a record has a second event.
-    return f"{shlex.quote(ranked[0].stream)} 1 2"
+    if not ranked:
+        return ""
+    chosen = next((session for session in ranked if session.errors), ranked[0])
+    first, last = await _turning_point(store, chosen)
+    return f"{shlex.quote(chosen.stream)} {first} {last}"
+
+
+async def _turning_point(store: EventStore, session: SessionReport) -> tuple[int, int]:
+    """The versions around a session's first error; without one around its first tool call; without
+    that its last events, at most half of them."""
+    asked, ended = 0, 0
+    async for event in store.read(session.stream):
+        if event.type in (vocabulary.TOOL_FAILED, vocabulary.ERROR_RAISED):
+            return event.version - 1, event.version
+        if event.type == vocabulary.TOOL_REQUESTED:
+            asked = asked or event.version
+        elif event.type == vocabulary.TOOL_COMPLETED and asked:
+            ended = ended or event.version
+        if ended and not session.errors:
+            break
+    if ended:
+        return asked - 1, ended
+    last = await store.version(session.stream)
+    return max(last // 2, last - LAST_EVENTS_MAX, 1), last
 
 
 def _place(url: str) -> str:

@@ -22,11 +22,13 @@ from ..options import (
     complete_stream,
     open_store,
 )
-from ..rendering.events import print_event
+from ..rendering.events import SUMMARY_WIDTH, Listing, event_json
 from ..rendering.screen import Screen
+from ..rendering.summaries import Told, tool_ids, tool_words
 
-STREAM_WIDTH = 28
-"""Columns for stream names in a log of many streams; longer names push the rest to the right."""
+EVENTS_BEHIND = 8
+"""Events looked at behind a message, and two more for each of its tool calls: an importer writes
+calls and results right behind the message that names them."""
 
 BACKWARDS_ROWS = 1_000
 """Positions looked at together when the whole log is read from its end."""
@@ -123,17 +125,31 @@ async def _log(where: tuple[str, str | None], wanted: Wanted, as_json: bool) -> 
             wanted = msgspec.structs.replace(wanted, stream=name)
         if isinstance(wanted.after, Position):
             await check_point(store, wanted.stream or "", wanted.after)
-        stream_width = STREAM_WIDTH if wanted.stream is None else 0
+        listing = Listing(screen, names_streams=wanted.stream is None)
         left = wanted.limit
         if left == 0:
             return
         async for event in _events(store, wanted):
-            print_event(screen, event, as_json, stream_width)
+            if as_json:
+                screen.json(event_json(event))
+            else:
+                listing.show(event, await _told(store, event))
             if wanted.follow:
                 screen.flush()
             left = None if left is None else left - 1
             if left == 0:
                 return
+
+
+async def _told(store: EventStore, event: RecordedEvent) -> Told:
+    """What the tool calls and results that a message names hold, from the events behind it."""
+    told: dict[tuple[str, str], str] = {}
+    wanted = tool_ids(event)
+    if wanted:
+        limit = EVENTS_BEHIND + 2 * len(wanted)
+        async for behind in store.read(event.stream, after=event.version, limit=limit):
+            told |= tool_words(behind, SUMMARY_WIDTH)
+    return told
 
 
 async def _events(store: EventStore, wanted: Wanted) -> AsyncIterator[RecordedEvent]:

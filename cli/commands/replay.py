@@ -78,7 +78,7 @@ async def _replay(
         state = (await reducer.load(store, name, at=Version(start - 1))).state
         limit = None if end is None else end - start + 1
         if not as_json:
-            screen.line((name, "bold cyan"), (f"  reducer {reducer.name}", "dim"))
+            screen.whole((name, "bold cyan"), (f"  reducer {reducer.name}", "dim"))
         async for page in store.read(name, after=start - 1, limit=limit).pages():
             for step in replay(page, reducer, state):
                 state = step.after

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -10,7 +11,7 @@ import typer
 from reducers import Loaded, to_json
 
 from ..loading import DEFAULT_REDUCER, find_reducer
-from ..moments import check_point, parse_point
+from ..moments import beginning, check_point, parse_point
 from ..naming import find_stream
 from ..options import (
     DEFAULT_URL,
@@ -64,18 +65,26 @@ def state_command(
     point = None if at is None else parse_point(at, occurred=is_by_occurred(by))
     folding = find_reducer(reducer)
 
-    async def load() -> tuple[str, Loaded[Any]]:
+    async def load() -> tuple[str, Loaded[Any], str]:
         async with open_store(store, tenant) as opened:
             name = await find_stream(opened, stream)
             await check_point(opened, name, point)
-            return name, await folding.load(opened, name, at=point)
+            loaded = await folding.load(opened, name, at=point)
+            early = "" if loaded.version else f"nothing yet: {await beginning(opened, name)}"
+            return name, loaded, early
 
-    name, loaded = asyncio.run(load())
-    _show(Screen(), name, reducer, loaded, path, as_json)
+    name, loaded, early = asyncio.run(load())
+    _show(Screen(), name, reducer, loaded, path, as_json, early)
 
 
 def _show(
-    screen: Screen, name: str, reducer: str, loaded: Loaded[Any], path: str | None, as_json: bool
+    screen: Screen,
+    name: str,
+    reducer: str,
+    loaded: Loaded[Any],
+    path: str | None,
+    as_json: bool,
+    early: str,
 ) -> None:
     if as_json:
         value = to_json(loaded.state)
@@ -92,12 +101,16 @@ def _show(
     if path is not None:
         from ..rendering.values import indented
 
+        if early:  # what is printed is one JSON value, whoever reads it
+            print(f"eventstore: {early}", file=sys.stderr)
         screen.text(indented(resolve(to_json(loaded.state), path)))
         return
-    screen.line(
+    screen.whole(
         (name, "bold cyan"),
         (f"  version {loaded.version}, position {loaded.position}, reducer {reducer}", "dim"),
     )
+    if early:
+        screen.text((early, "yellow"))
     for line in _lines(reducer, loaded.state, screen.width):
         screen.line(*line)
 

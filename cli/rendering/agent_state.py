@@ -9,6 +9,7 @@ from reducers.agent import AgentState, summary
 
 from .safe import one_line
 from .screen import Line, Part
+from .summaries import CALL, RESULT, parts_text
 from .values import count, short
 
 ROWS_SHOWN = 8
@@ -69,16 +70,39 @@ def _messages(state: AgentState, width: int) -> Iterator[Line]:
     if not len(messages):
         return
     first = max(len(messages) - ROWS_SHOWN, 0)
+    told = _told(state, width)
     yield []
     yield _section("messages", len(messages) - first, len(messages))
     for index in range(first, len(messages)):
         message = messages[index]
-        parts = [part.get("type", "part") for part in message.parts]
-        text = message.text.strip() or f"[{', '.join(str(part) for part in parts) or 'empty'}]"
+        text = message.text.strip() or parts_text(message.parts, width, told).strip() or "[empty]"
         yield [
             (f"  {message.role or '-':<10}", "green" if message.role == "user" else ""),
             one_line(text, width - 12),
         ]
+
+
+def _told(state: AgentState, width: int) -> dict[tuple[str, str], str]:
+    """The words of the tool calls that the newest messages name by id."""
+    told: dict[tuple[str, str], str] = {}
+    messages = state.conversation.messages
+    for index in range(max(len(messages) - ROWS_SHOWN, 0), len(messages)):
+        for part in messages[index].parts:
+            call = state.tool_calls.calls.get(str(part.get("id")))
+            if call is not None:
+                told[CALL, str(part["id"])] = f"{call.name or '?'} {short(call.arguments, width)}"
+                ended = _answer(call, width)
+                if ended:
+                    told[RESULT, str(part["id"])] = f"-> {ended}"
+    return told
+
+
+def _answer(call: Any, width: int) -> str:
+    """How a tool call ended: its error, or its result; empty while it is pending."""
+    told: Any = call.result
+    if call.error is not None:
+        told = call.error.message or call.error.type or call.result
+    return "" if told is None else _plain(told, width)
 
 
 def _tasks(state: AgentState, width: int) -> Iterator[Line]:
@@ -109,12 +133,10 @@ def _tool_calls(state: AgentState, width: int) -> Iterator[Line]:
     yield []
     yield _section("tool calls", min(len(calls), ROWS_SHOWN), len(calls))
     for _, call in calls[-ROWS_SHOWN:]:
-        told: Any = call.result
-        if call.error is not None:
-            told = call.error.message or call.error.type or call.result
         text = f"{call.name or '?'} {short(call.arguments, width // 2)}"
-        answer = "" if told is None else f" -> {_plain(told, width // 2)}"
-        yield ["  ", _status(call.status), one_line(text + answer, width - 16)]
+        answer = _answer(call, width // 2)
+        told = f"{text} -> {answer}" if answer else text
+        yield ["  ", _status(call.status), one_line(told, width - 16)]
 
 
 def _approvals(state: AgentState, width: int) -> Iterator[Line]:

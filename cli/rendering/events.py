@@ -8,7 +8,7 @@ from typing import Any
 from eventstore import RecordedEvent
 
 from .screen import Part, Screen
-from .summaries import summary
+from .summaries import Told, summary
 
 TYPE_STYLES = {
     "message": "green",
@@ -19,6 +19,15 @@ TYPE_STYLES = {
     "error": "red",
 }
 """Colour of a type by the word before its dot."""
+
+WIDE_COLUMNS = 140
+"""Columns of a terminal from which on a line holds a stream's name and still says something."""
+
+STREAM_WIDTH = 28
+"""Columns for stream names in a log of many streams; a longer name widens them for those after."""
+
+STREAM_WIDTH_MAX = 72
+"""As far as they widen: a session's id with that of a subagent."""
 
 SUMMARY_WIDTH = 120
 """Characters of data on a line in a pipe; a terminal cuts at its edge."""
@@ -55,9 +64,15 @@ def event_json(event: RecordedEvent) -> dict[str, Any]:
     }
 
 
-def event_line(event: RecordedEvent, *, stream_width: int = 0) -> list[Part]:
-    """Position, version, time, type, actor and a short form of the data. With `stream_width`
-    also the stream, for a listing that holds several."""
+def event_line(
+    event: RecordedEvent,
+    *,
+    stream_width: int = 0,
+    width: int = SUMMARY_WIDTH,
+    told: Told | None = None,
+) -> list[Part]:
+    """Position, version, time, type, actor and a short form of the data, of `width` characters.
+    With `stream_width` also the stream, for a listing that holds several."""
     parts: list[Part] = [
         (f"{event.position:>6}", "yellow"),
         "  ",
@@ -70,8 +85,23 @@ def event_line(event: RecordedEvent, *, stream_width: int = 0) -> list[Part]:
         parts.append((f"{event.stream:<{stream_width}}  ", "bold"))
     parts.append((f"{event.type:<18}", type_style(event.type)))
     parts.append(f"  {event.actor or '-':<8}  ")
-    parts.append(summary(event, SUMMARY_WIDTH))
+    parts.append(summary(event, width, told))
     return parts
+
+
+def narrow_line(event: RecordedEvent, width: int, told: Told | None = None) -> list[Part]:
+    """As `event_line`, for a terminal of few columns: without stream and day, which a heading
+    above it names, and without a column for actors."""
+    parts: list[Part] = [
+        (f"{event.position:>6}", "yellow"),
+        "  ",
+        (f"{'v' + str(event.version):>5}", "cyan"),
+        (event.recorded_at.strftime("  %H:%M:%SZ  "), "dim"),
+        (f"{event.type:<16}  ", type_style(event.type)),
+    ]
+    if event.actor:
+        parts += [(event.actor, "bold"), "  "]
+    return [*parts, summary(event, width, told)]
 
 
 def step_title(event: RecordedEvent, width: int = SUMMARY_WIDTH) -> list[Part]:
@@ -87,12 +117,34 @@ def step_title(event: RecordedEvent, width: int = SUMMARY_WIDTH) -> list[Part]:
     ]
 
 
-def print_event(screen: Screen, event: RecordedEvent, as_json: bool, stream_width: int) -> None:
-    """Prints one event in the form that was asked for."""
-    if as_json:
-        screen.json(event_json(event))
-    else:
-        screen.line(*event_line(event, stream_width=stream_width))
+class Listing:
+    """Events under each other, a line each. Positions, versions and names of streams are whole
+    whatever the width: in a pipe and on a wide terminal the stream stands in each line, on a
+    narrow one above the lines that are its own."""
+
+    def __init__(self, screen: Screen, *, names_streams: bool) -> None:
+        self._screen = screen
+        self._stream_width = STREAM_WIDTH if names_streams else 0
+        self._heading = ("", "")
+
+    def show(self, event: RecordedEvent, told: Told | None = None) -> None:
+        """Prints one event."""
+        screen = self._screen
+        if screen.is_terminal and screen.width < WIDE_COLUMNS:
+            heading = (event.stream, event.recorded_at.strftime("%Y-%m-%d"))
+            if heading != self._heading:
+                self._heading = heading
+                screen.whole((heading[0], "bold cyan"), (f"  {heading[1]}", "dim"))
+            screen.line(*narrow_line(event, screen.width, told))
+            return
+        if self._stream_width:
+            longest = max(self._stream_width, len(event.stream))
+            self._stream_width = min(longest, STREAM_WIDTH_MAX)
+        line = event_line(event, stream_width=self._stream_width, told=told)
+        if self._stream_width and len(event.stream) > STREAM_WIDTH_MAX:
+            screen.whole(*line)
+        else:
+            screen.line(*line)
 
 
 def type_style(type_name: str) -> str:

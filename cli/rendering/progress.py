@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from .safe import visible
+
 Advance = Callable[[int, int], None]
 """Told (done, in all) as the work goes on."""
 
@@ -34,6 +36,21 @@ def progress(label: str) -> Iterator[Advance]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
         task = bars.add_task(label, total=None)
         yield lambda done, total: bars.update(task, completed=done, total=total)
+
+
+@contextmanager
+def status(*, quiet: bool = False) -> Iterator[Callable[[str], None] | None]:
+    """A line that is written over inside the block, and gone after it; None where stderr is no
+    terminal, or `quiet`: nobody would see it."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(stderr=True, highlight=False)
+    with console.status("") as shown:
+        yield lambda text: shown.update(Text(visible(text), no_wrap=True, overflow="ellipsis"))
 
 
 def _silent(done: int, total: int) -> None:
