@@ -115,6 +115,16 @@ def advice_on(settings: dict[str, Any]) -> list[str]:
                 "synchronous is NORMAL: a power failure may undo the last commits;"
                 " FULL is the default"
             )
+    if settings.get("read_only"):
+        advice.append(
+            "the file or its folder may not be written here: what is in it can be read, appends are"
+            " refused"
+            + (
+                ""
+                if not settings.get("immutable")
+                else ", and what others append while it is open is not seen"
+            )
+        )
     if not settings.get("durable", True):
         advice.append("this engine keeps nothing: use sqlite:///PATH for what shall stay")
     return advice

@@ -107,9 +107,11 @@ class ReadConnection(sqlite3.Connection):
         return self.cursor(BoundedCursor).execute(sql, parameters)
 
 
-def read_uri(path: str) -> str:
-    """The URI that opens the file for reading only."""
-    return f"file:{quote(str(Path(path).absolute()))}?mode=ro"
+def read_uri(path: str, *, immutable: bool = False) -> str:
+    """The URI that opens the file for reading only; `immutable`: the file alone, without locks
+    and without the files beside it, as where nobody can write."""
+    option = "&immutable=1" if immutable else ""
+    return f"file:{quote(str(Path(path).absolute()))}?mode=ro{option}"
 
 
 def _set_wal(connection: sqlite3.Connection, path: str, timeout_seconds: float) -> None:

@@ -18,6 +18,15 @@ _FAILED = {
     sqlite3.SQLITE_TOOBIG: "a row is larger than SQLite's limit",
 }
 
+_STEPS = {
+    sqlite3.SQLITE_READONLY: "give yourself write permission to the file and to its folder",
+    sqlite3.SQLITE_CANTOPEN: "check the path, and that its folder may be written",
+    sqlite3.SQLITE_PERM: "give yourself write permission to the file and to its folder",
+    sqlite3.SQLITE_NOMEM: "free some memory, then try again",
+    sqlite3.SQLITE_TOOBIG: "append less at once",
+}
+"""What to do, where it is not to make room or to mend the disk."""
+
 
 def translate(error: sqlite3.Error, where: str) -> EventStoreError:
     """The store's error for what SQLite raised; `where` names the file.
@@ -31,7 +40,8 @@ def translate(error: sqlite3.Error, where: str) -> EventStoreError:
     if primary in _DAMAGED:
         return Corrupt(f"{where}: SQLite reports a damaged file", kind="page")
     if primary in _FAILED:
-        return StorageFailed(f"{where}: {_FAILED[primary]}; nothing was written")
+        step = _STEPS.get(primary)
+        return StorageFailed(f"{where}: {_FAILED[primary]}; nothing was written", next_step=step)
     if primary == sqlite3.SQLITE_CONSTRAINT:
         return _of_constraint(str(error), where)
     if code is None and isinstance(error, sqlite3.OperationalError):

@@ -20,14 +20,18 @@ def check_file(path: str, connection: sqlite3.Connection) -> str | None:
     """The file's schema revision; None where it has no event store yet. It only reads.
 
     Raises `SchemaTooNew` for a file that a newer version of this code has written, and
-    `StorageFailed` for another program's file whose tables are in our way.
+    `StorageFailed` for another program's file: one that has anything in it, and no event store.
     """
     begun = not connection.in_transaction
     if begun:
         # One snapshot for both questions: another process may be making the schema just now.
         connection.execute("BEGIN")
     try:
-        tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
+        # The names that begin with sqlite_ are SQLite's own, in anybody's file.
+        names = connection.execute(
+            "SELECT name FROM sqlite_master WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
+        )
+        tables = {row[0] for row in names}
         found = None
         if "alembic_version" in tables:
             row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
@@ -39,10 +43,13 @@ def check_file(path: str, connection: sqlite3.Connection) -> str | None:
         raise SchemaTooNew(
             f"{path}: schema revision {found!r} is newer than {NEWEST!r}, which this program knows"
         )
-    if found is None or "store_info" not in tables:
-        taken = sorted(tables.intersection({*TABLES, "alembic_version"}))
-        if taken:
-            raise StorageFailed(f"{path}: has a table {taken[0]!r} that is not an event store's")
+    if tables and (found is None or "store_info" not in tables):
+        name = min(tables.intersection({*TABLES, "alembic_version"}) or tables)
+        raise StorageFailed(
+            f"{path}: another program's database, which holds no store: it has"
+            f" {name!r}, which is not an event store's; nothing was written",
+            next_step="name another file",
+        )
     return found
 
 
@@ -67,6 +74,12 @@ def stored_revision(path: str) -> str | None:
     except sqlite3.Error as exc:
         raise translate(exc, path) from exc
     return None
+
+
+def store_id_of(connection: sqlite3.Connection) -> str | None:
+    """Which store it is: copies and backups of a file have its id."""
+    row = connection.execute("SELECT store_id FROM store_info").fetchone()
+    return None if row is None else str(row[0])
 
 
 def migrate(path: str, connection: sqlite3.Connection) -> None:

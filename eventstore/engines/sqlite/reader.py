@@ -67,15 +67,18 @@ class Reader:
         self._closed = False
 
     @classmethod
-    async def open(cls, path: str, busy_timeout_seconds: float) -> Reader:
+    async def open(
+        cls, path: str, busy_timeout_seconds: float, *, immutable: bool = False
+    ) -> Reader:
         """Opens the connections. If cancelled or failing, none stays open."""
+        uri = read_uri(path, immutable=immutable)
         opened: list[aiosqlite.Connection] = []
         watch: sqlite3.Connection | None = None
         try:
-            watch = sqlite3.connect(read_uri(path), uri=True, isolation_level=None, timeout=0)
+            watch = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=0)
             for _ in range(_CONNECTIONS):
                 connection = aiosqlite.connect(
-                    read_uri(path),
+                    uri,
                     uri=True,
                     isolation_level=None,
                     timeout=busy_timeout_seconds,
