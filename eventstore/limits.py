@@ -42,7 +42,8 @@ CONTEXT_BYTES_MAX: Final = 64 * 1024
 """An event's context is metadata; what is larger is payload."""
 
 QUEUE_APPENDS_MAX: Final = 10_000
-"""Appends waiting for the writer: at 20 k appends/s half a second of work. Callers beyond wait."""
+"""Appends waiting for the writer: at 20 k appends/s half a second of work. Callers beyond wait.
+Checkpoints, leases and snapshots count among them, because the same owner writes them."""
 
 QUEUE_BYTES_MAX: Final = 128 * 1024 * 1024
 """Bytes waiting for the writer: two of the largest appends."""

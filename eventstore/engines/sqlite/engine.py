@@ -19,6 +19,7 @@ from ..port import CheckpointRow, Head, LogPage, SnapshotRow, StreamRow
 from . import statements as sql
 from .ledger import stored_key
 from .reader import Reader
+from .siblings import join
 from .turns import Turns
 from .writer import Writer
 
@@ -45,7 +46,10 @@ class SqliteEngine:
         self._waiters: set[asyncio.Future[None]] = set()
         self._poller: asyncio.Task[None] | None = None
         self._closing = False
-        self._writer = Writer(connection, turns, path, clock, appends_max, bytes_max, self._wake)
+        self._sibling = join(path, self._wake)
+        self._writer = Writer(
+            connection, turns, path, clock, appends_max, bytes_max, self._committed
+        )
 
     def commit(self, call: Call) -> Awaitable[Outcome]:
         """See `Engine`."""
@@ -232,7 +236,7 @@ class SqliteEngine:
                 },
             )
 
-        await self._writer.run(job)
+        await self._writer.run(job, len(row.state))
         return True
 
     async def find_snapshot(
@@ -305,9 +309,14 @@ class SqliteEngine:
         if self._poller is not None:
             self._poller.cancel()
         await self._writer.close()
+        self._sibling.leave()
         self._wake()
         await self._reader.close()
         await self._writer.disconnect()
+
+    def _committed(self) -> None:
+        self._wake()
+        self._sibling.wake_others()
 
     def _wake(self) -> None:
         for waiter in self._waiters:

@@ -16,6 +16,7 @@ import weakref
 from types import TracebackType
 
 from ...errors import Busy
+from . import statements as sql
 
 try:
     import fcntl
@@ -24,6 +25,11 @@ except ImportError:  # pragma: no cover - not a POSIX system: SQLite's own lock 
 
 _TRY_AGAIN_SECONDS = 0.001
 """Between two tries for the lock: about a third of a commit with its sync."""
+
+
+def set_busy_timeout(connection: sqlite3.Connection, seconds: float) -> None:
+    """Sets how long SQLite waits for a lock of its own; it counts milliseconds, in 32 bits."""
+    connection.execute(f"PRAGMA busy_timeout = {int(min(seconds * 1_000, 2**31 - 1))}")
 
 
 def close_in_turn(connection: sqlite3.Connection, turns: Turns) -> None:
@@ -44,6 +50,7 @@ class Turns:
     def __init__(self, path: str, timeout_seconds: float) -> None:
         self._path = path
         self._timeout_seconds = timeout_seconds
+        self._deadline: float | None = None
         self._file = -1
         _all.add(self)
         if fcntl is not None:
@@ -54,6 +61,7 @@ class Turns:
             self._file = os.open(f"{place}-turns", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
 
     def __enter__(self) -> None:
+        self._deadline = None
         if self._file >= 0 and not self._try():
             self._wait()
 
@@ -66,6 +74,24 @@ class Turns:
         if self._file >= 0:
             fcntl.flock(self._file, fcntl.LOCK_UN)
 
+    def begin(self, connection: sqlite3.Connection) -> None:
+        """Begins a transaction in this turn. A program that takes no turns may hold SQLite's own
+        lock: it is waited for as long as the wait for the turn has left of the time-out."""
+        if self._deadline is None:
+            connection.execute(sql.BEGIN)
+            return
+        set_busy_timeout(connection, self.left_seconds())
+        try:
+            connection.execute(sql.BEGIN)
+        finally:
+            set_busy_timeout(connection, self._timeout_seconds)
+
+    def left_seconds(self) -> float:
+        """What the wait for this turn has left of the time-out: all of it where there was none."""
+        if self._deadline is None:
+            return self._timeout_seconds
+        return max(0.0, self._deadline - time.monotonic())
+
     def close(self) -> None:
         """Gives the descriptor back; the lock file stays, because others may wait on it."""
         if self._file >= 0:
@@ -73,7 +99,7 @@ class Turns:
             self._file = -1
 
     def _wait(self) -> None:
-        deadline = time.monotonic() + self._timeout_seconds
+        self._deadline = deadline = time.monotonic() + self._timeout_seconds
         while not self._try():
             if time.monotonic() > deadline:
                 raise Busy(

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import copy
 import logging
+import os
 import sqlite3
 import threading
 from collections import deque
@@ -25,7 +26,6 @@ from ...calls import Call, Outcome
 from ...errors import Busy, EventStoreError, OutcomeUnknown, StoreClosed
 from ...judge import judge
 from ...limits import BATCH_BYTES_MAX, BATCH_EVENTS_MAX
-from . import statements as sql
 from .connection import FIRST_SAFE_VERSION
 from .errors import translate
 from .ledger import SqliteLedger
@@ -33,7 +33,17 @@ from .turns import Turns, close_in_turn
 
 _log = logging.getLogger("eventstore")
 
-Job = Callable[[sqlite3.Connection], Any]
+_warned: set[str] = set()
+"""Files whose second writer was told of, once in this process."""
+
+
+class Job(msgspec.Struct, gc=False):
+    """Other work for the owner, in a transaction of its own, with the bytes that it brings."""
+
+    run: Callable[[sqlite3.Connection], Any]
+    payload_bytes: int = 0
+
+
 _Answer = tuple["_Waiting", Any]
 
 
@@ -81,11 +91,10 @@ class Writer:
         self._appends_waiting = self._bytes_waiting = 0
         self._room: deque[_Waiting] = deque()
         self._closed = False
-        self._warned = False
         self._thread = threading.Thread(target=self._work, name=f"eventstore {path}", daemon=True)
         self._thread.start()
 
-    def commit(self, call: Call) -> Awaitable[Outcome]:
+    def commit(self, call: Call | Job) -> Awaitable[Any]:
         """Hands the call to the owner; what it returns is awaited for the outcome. Cancelled while
         it waits for room, nothing is written; after that the commit goes on without its caller."""
         item = _Waiting(call, self._loop.create_future())
@@ -97,9 +106,8 @@ class Writer:
     def _hand_over(self, item: _Waiting) -> asyncio.Future[Any]:
         if self._closed:
             raise StoreClosed(f"{self._path}: closed")
-        if isinstance(item.work, Call):
-            self._appends_waiting += 1
-            self._bytes_waiting += item.work.payload_bytes
+        self._appends_waiting += 1
+        self._bytes_waiting += item.work.payload_bytes
         with self._lock:
             self._incoming.append(item)
             if self._idle:
@@ -108,10 +116,10 @@ class Writer:
                 self._loop.call_soon(self._go.release)
         return item.future
 
-    async def run(self, job: Job) -> Any:
-        """Runs a job in a transaction of its own, behind the appends that wait.
-        If cancelled, the job is run all the same."""
-        return await self._hand_over(_Waiting(job, self._loop.create_future()))
+    async def run(self, job: Callable[[sqlite3.Connection], Any], payload_bytes: int = 0) -> Any:
+        """Runs a job in a transaction of its own, behind the appends that wait; it counts among
+        them for the bounds of the queue. Cancellation as in `commit`."""
+        return await self.commit(Job(job, payload_bytes))
 
     async def close(self) -> None:
         """Refuses new work, finishes what was accepted, ends the thread."""
@@ -143,7 +151,7 @@ class Writer:
         """Hands over those who wait for room, in their order, as far as there is room."""
         while self._room:
             work, future = self._room[0].work, self._room[0].future
-            if not future.done() and isinstance(work, Call) and self._is_full(work.payload_bytes):
+            if not future.done() and self._is_full(work.payload_bytes):
                 return
             item = self._room.popleft()
             if not future.done():  # else its caller was cancelled
@@ -160,7 +168,7 @@ class Writer:
             if calls:
                 self._commit_batch(calls)
             for item in batch:
-                if not isinstance(item.work, Call):
+                if isinstance(item.work, Job):
                     self._answer([(item, self._run_job(item.work))])
 
     def _take(self) -> list[_Waiting]:
@@ -237,7 +245,7 @@ class Writer:
                 self._roll_back()
                 raise
             self._commit()
-        if ledger.written_elsewhere and not self._warned:
+        if ledger.written_elsewhere:
             self._warn_of_defect()
         return outcomes
 
@@ -252,7 +260,7 @@ class Writer:
             try:
                 if self._connection.in_transaction:
                     self._roll_back()
-                self._connection.execute(sql.BEGIN)
+                self._turns.begin(self._connection)
             except sqlite3.Error as exc:
                 raise _NotBegun(translate(exc, self._path)) from exc
             yield
@@ -284,7 +292,7 @@ class Writer:
             with self._turn():
                 try:
                     self._ledger.begin()
-                    result = job(self._connection)
+                    result = job.run(self._connection)
                 except BaseException:
                     self._roll_back()
                     raise
@@ -302,8 +310,9 @@ class Writer:
             self._loop.call_soon_threadsafe(self._deliver, answers, committed)
 
     def _warn_of_defect(self) -> None:
-        self._warned = True
-        if (3, 7, 0) <= sqlite3.sqlite_version_info < FIRST_SAFE_VERSION:
+        file = os.path.realpath(self._path)
+        if file not in _warned and sqlite3.sqlite_version_info < FIRST_SAFE_VERSION:
+            _warned.add(file)
             _log.warning(
                 "%s: more than one connection writes to and checkpoints this file, and SQLite %s"
                 " has the WAL-reset defect (3.7.0 to 3.51.2); stores of this library take turns,"
@@ -317,9 +326,8 @@ class Writer:
 
     def _deliver(self, answers: list[_Answer], committed: bool) -> None:
         for item, outcome in answers:
-            if isinstance(item.work, Call):
-                self._appends_waiting -= 1
-                self._bytes_waiting -= item.work.payload_bytes
+            self._appends_waiting -= 1
+            self._bytes_waiting -= item.work.payload_bytes
             future = item.future
             if not future.done():
                 if isinstance(outcome, BaseException):
