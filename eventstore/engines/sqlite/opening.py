@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,7 +15,7 @@ from .engine import SqliteEngine
 from .errors import translate
 from .migrating import migrate
 from .reader import Reader
-from .turns import Turns, close_in_turn
+from .turns import Turns, close_in_turn, set_busy_timeout
 
 _Opened = tuple[sqlite3.Connection, Turns, dict[str, Any]]
 
@@ -34,16 +35,18 @@ class SqliteOptions(Protocol):
 
 async def open_sqlite(path: str, options: SqliteOptions, clock: Callable[[], int]) -> SqliteEngine:
     """Opens the file, made or migrated where needed. If cancelled, nothing stays open."""
-    opening = asyncio.ensure_future(asyncio.to_thread(_open_file, path, options))
+    loop, opener = asyncio.get_running_loop(), _Opener()
     try:
+        opening = loop.run_in_executor(None, opener.open, path, options)
         connection, turns, settings = await asyncio.shield(opening)
     except asyncio.CancelledError:
-        opening.add_done_callback(_close_late)
+        opener.give_up()
         raise
     try:
         reader = await Reader.open(path, options.busy_timeout_seconds)
     except BaseException:
-        close_in_turn(connection, turns)
+        # Not here: closing waits for a turn. Shielded: who cancels again leaves nothing open.
+        await asyncio.shield(loop.run_in_executor(None, close_in_turn, connection, turns))
         raise
     return SqliteEngine(
         path,
@@ -57,6 +60,31 @@ async def open_sqlite(path: str, options: SqliteOptions, clock: Callable[[], int
     )
 
 
+class _Opener:
+    """Opens the file in a thread for a caller who may have given up by then: whoever of the two
+    comes second closes it, and never in the caller's loop, because closing waits for a turn."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._opened: _Opened | None = None
+        self._unwanted = False
+
+    def open(self, path: str, options: SqliteOptions) -> _Opened:
+        opened = _open_file(path, options)
+        with self._lock:
+            self._opened, unwanted = opened, self._unwanted
+        if unwanted:
+            close_in_turn(opened[0], opened[1])
+        return opened
+
+    def give_up(self) -> None:
+        with self._lock:
+            self._unwanted, opened = True, self._opened
+        if opened is not None:
+            # A thread of its own: the loop may be ending, and take no more work for its pool.
+            threading.Thread(target=close_in_turn, args=opened[:2]).start()
+
+
 def _open_file(path: str, options: SqliteOptions) -> _Opened:
     parent = Path(path).absolute().parent
     if not parent.is_dir():
@@ -67,9 +95,11 @@ def _open_file(path: str, options: SqliteOptions) -> _Opened:
         raise StorageFailed(f"{path}: cannot make its lock file ({exc.strerror})") from exc
     try:
         with turns:
-            connection = connect_writer(path, options.synchronous, options.busy_timeout_seconds)
+            # One time-out for the turn and for SQLite's own lock.
+            connection = connect_writer(path, options.synchronous, turns.left_seconds())
             try:
                 migrate(path, connection)
+                set_busy_timeout(connection, options.busy_timeout_seconds)
                 return connection, turns, _described(connection)
             except BaseException:
                 connection.close()
@@ -86,9 +116,3 @@ def _described(connection: sqlite3.Connection) -> dict[str, Any]:
     """The settings in force, and which store it is: copies of the file have the same id."""
     row = connection.execute("SELECT store_id FROM store_info").fetchone()
     return {**settings_of(connection), "store_id": None if row is None else row[0]}
-
-
-def _close_late(opening: asyncio.Future[_Opened]) -> None:
-    if not opening.cancelled() and opening.exception() is None:
-        connection, turns, _ = opening.result()
-        close_in_turn(connection, turns)
