@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+from pathlib import Path
 
 from ...errors import Busy, Corrupt, EventStoreError, InvalidEvent, StorageFailed
 
@@ -61,3 +63,22 @@ def _of_constraint(text: str, where: str) -> EventStoreError:
     if text.startswith("events:") or "events.position" in text or "events.version" in text:
         return Corrupt(f"{where}: an event stands where the next one is due", kind="head")
     return Corrupt(f"{where}: the log and its tables of names disagree", kind="index")
+
+
+def wal_out_of_reach(path: str) -> StorageFailed:
+    """A file that may not be written, whose last events are in a write-ahead log that cannot be
+    read so: it takes a file of shared memory beside it."""
+    wal = f"{Path(path).name}-wal"
+    return StorageFailed(
+        f"{path}: may not be written here, and its last events stand in {wal}, which SQLite reads"
+        " only where it may write beside it",
+        next_step=f"{permission_step(path)}, or copy the file and {wal} together elsewhere",
+    )
+
+
+def permission_step(path: str) -> str:
+    """Which permission is missing, as what to do."""
+    folder = Path(path).absolute().parent
+    if os.path.exists(path) and not os.access(path, os.W_OK):
+        return f"give yourself write permission to the file and to its folder {folder}"
+    return f"give yourself write permission to the folder {folder}"

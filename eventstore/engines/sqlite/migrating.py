@@ -10,10 +10,13 @@ from urllib.parse import quote
 from ...errors import SchemaTooNew, StorageFailed
 from ...ids import UuidSevens
 from ...schema import NEWEST, TABLES, known_revisions, upgrade
-from .errors import translate
+from .errors import translate, wal_out_of_reach
 
 SQLITE_VERSION = sqlite3.sqlite_version
 """The SQLite that Python brings, for those who may not import a driver."""
+
+_OUT_OF_REACH = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
+"""What SQLite says of a write-ahead log that it may not read."""
 
 
 def check_file(path: str, connection: sqlite3.Connection) -> str | None:
@@ -72,6 +75,9 @@ def stored_revision(path: str) -> str | None:
             if not Path(f"{path}-wal").exists():
                 break
     except sqlite3.Error as exc:
+        refused = getattr(exc, "sqlite_errorcode", 0) & 0xFF in _OUT_OF_REACH
+        if refused and Path(f"{path}-wal").exists():
+            raise wal_out_of_reach(path) from exc
         raise translate(exc, path) from exc
     return None
 

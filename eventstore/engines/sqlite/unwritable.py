@@ -11,6 +11,7 @@ from typing import Any
 from ...errors import StorageFailed
 from ...schema import NEWEST
 from .connection import read_uri, settings_of
+from .errors import permission_step, wal_out_of_reach
 from .migrating import store_id_of, stored_revision
 from .turns import Turns
 
@@ -55,7 +56,7 @@ def open_for_reading(
     if stored_revision(path) != NEWEST:
         raise StorageFailed(
             f"{path}: may not be written here, and holds no store of schema {NEWEST} to read",
-            next_step=f"{_permission(path)}, and open it once",
+            next_step=f"{permission_step(path)}, and open it once",
         )
     wal = Path(f"{os.path.realpath(path)}-wal")
     failed: sqlite3.Error | None = None
@@ -77,11 +78,7 @@ def open_for_reading(
             failed = exc
             continue
         return connection, _NoTurns(path), {**settings, "read_only": True, "immutable": immutable}
-    raise StorageFailed(
-        f"{path}: may not be written here, and its last events stand in {wal.name}, which SQLite"
-        " reads only where it may write beside it",
-        next_step=f"{_permission(path)}, or copy the file and {wal.name} together elsewhere",
-    ) from failed
+    raise wal_out_of_reach(path) from failed
 
 
 def _is_alone(wal: Path) -> bool:
@@ -96,12 +93,5 @@ def no_lock_file(path: str, error: OSError) -> StorageFailed:
     """Why the lock file beside a database cannot be made, and what to do about that."""
     step = _STEPS.get(error.errno or 0)
     if error.errno in (errno.EACCES, errno.EPERM):
-        step = _permission(path)
+        step = permission_step(path)
     return StorageFailed(f"{path}: cannot make its lock file ({error.strerror})", next_step=step)
-
-
-def _permission(path: str) -> str:
-    folder = Path(path).absolute().parent
-    if os.path.exists(path) and not os.access(path, os.W_OK):
-        return f"give yourself write permission to the file and to its folder {folder}"
-    return f"give yourself write permission to the folder {folder}"
