@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from eventstore import EventStore, NewEvent, StoreClosed
+from eventstore.snapshots import Snapshot
 from tests.waiting import until
 
 from .conftest import Connect
@@ -54,6 +55,35 @@ async def test_many_bytes_come_then_they_wait_outside(url: str, connect: Connect
             raw.execute("ROLLBACK")
             assert await asyncio.gather(*tasks) == list(range(1, 11))
         assert (writer._appends_waiting, writer._bytes_waiting) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "options", [{"queue_appends_max": 3}, {"queue_bytes_max": 1_000}], ids=["count", "bytes"]
+)
+async def test_many_snapshots_come_then_they_wait_outside(
+    url: str, connect: Connect, options: dict[str, int]
+) -> None:
+    """Other work for the writer keeps to the bounds of the queue, in count and in bytes, and
+    whoever is cancelled outside leaves no trace."""
+    async with EventStore.open(url, **options) as store:  # type: ignore[arg-type]  # these two
+        await store.append("s", [NewEvent("t", n) for n in range(12)])
+        writer = _writer(store)
+        with connect() as raw:
+            raw.execute("BEGIN IMMEDIATE")
+            state = Snapshot(1, 1, b"x" * 300, b"h")
+            tasks = [
+                asyncio.create_task(store.snapshots.save("s", f"r{n}", "f", state))
+                for n in range(10)
+            ]
+            await until(lambda: len(writer._room) == 7)
+            assert writer._appends_waiting == 3
+            assert writer._bytes_waiting == 900
+            tasks[9].cancel()
+            raw.execute("ROLLBACK")
+            answers = await asyncio.gather(*tasks, return_exceptions=True)
+        assert answers[:9] == [True] * 9
+        assert len(await store.snapshots.list("s")) == 9
+        assert (writer._appends_waiting, writer._bytes_waiting, len(writer._room)) == (0, 0, 0)
 
 
 async def test_one_append_is_larger_than_the_bound_then_it_goes_alone(url: str) -> None:
