@@ -22,6 +22,7 @@ from reducers.agent.vocabulary import session_stream
 
 from . import claude_code
 from .claude_code import ClaudeCode
+from .collecting import collecting_seldom
 from .mapping import KeptWhole, Mapper
 from .openai import OpenAi
 from .parsing import Json
@@ -70,12 +71,13 @@ async def import_paths(
     """
     started = time.monotonic()
     run = Run(store, options or Options(), progress)
-    try:
-        for feed in await run.open_feeds(find_files(paths)):
-            await feed.read(complete=True)
-        await run.importer.flush()
-    finally:
-        await run.importer.abandon()
+    with collecting_seldom():
+        try:
+            for feed in await run.open_feeds(find_files(paths)):
+                await feed.read(complete=True)
+            await run.importer.flush()
+        finally:
+            await run.importer.abandon()
     run.report.seconds = time.monotonic() - started
     return run.report
 

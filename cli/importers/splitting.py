@@ -74,9 +74,7 @@ def members(document: bytes) -> list[Member]:
         pairs = [Member(key, _encode(key), bytes(raw)) for key, raw in _members(document).items()]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pairs = []
-    # A repeated key would have been dropped; then there are more quotes than those of the parts.
-    quotes = sum(2 + pair.key.count('"') + pair.raw.count(b'"') for pair in pairs)
-    if pairs and quotes == document.count(b'"'):
+    if pairs and _are_all(pairs, document):
         return pairs
     found: list[Member] = []
     at = _open(document, b"{")
@@ -95,6 +93,32 @@ def members(document: bytes) -> list[Member]:
         at = _after_comma(document, end, b"}")
         if at < 0:
             return found
+
+
+def _are_all(pairs: list[Member], document: bytes) -> bool:
+    """Whether an object consists of these members and no others: a repeated key is dropped by who
+    reads it. They are compared where they stand, which is faster than any search."""
+    at = 0
+    for index, pair in enumerate(pairs):
+        at = _past(document, at, b"," if index else b"{")
+        at = _past(document, at, pair.key_raw)
+        at = _past(document, at, b":")
+        at = _past(document, at, pair.raw)
+        if at < 0:
+            return False
+    return _past(document, at, b"}") >= 0
+
+
+def _past(document: bytes, at: int, expected: bytes) -> int:
+    """Where the document goes on behind `expected` and the space before it; -1 where something
+    else stands."""
+    if at < 0:
+        return -1
+    if not document.startswith(expected, at):
+        at = _skip(document, at)
+        if not document.startswith(expected, at):
+            return -1
+    return at + len(expected)
 
 
 def joined(pairs: list[Member]) -> bytes:

@@ -14,7 +14,7 @@ from reducers.agent import vocabulary
 
 from .mapping import list_of, object_of, text_of
 from .moving import SOURCE_RECORD
-from .parsing import Json
+from .parsing import Json, encode_sorted
 
 _decode = msgspec.json.Decoder().decode
 
@@ -49,25 +49,32 @@ async def find_start(
     is left open.
     """
     prompt = _first_text(rows)
-    parents = {row["parentUuid"] for row in rows if text_of(object_of(row).get("parentUuid"))}
+    name = encode_sorted(agent_id)[1:-1]
     calls: dict[str, str] = {}
-    named = by_prompt = by_parent = None
+    by_prompt = None
     async for page in store.read(parent).pages():
         for event in page:
-            data = _decode(event.payload)
-            if not isinstance(data, dict):
-                continue
             if event.type == vocabulary.TOOL_REQUESTED:
+                data = object_of(_decode(event.payload))
                 calls[str(data.get("tool_call_id"))] = event.id
                 arguments = object_of(data.get("tool_call_arguments"))
                 if prompt is not None and arguments.get("prompt") == prompt:
                     by_prompt = event.id
-                continue
-            if named is None:
-                named = calls.get(_call_naming(data, agent_id) or "")
-            if _uuid(data) in parents:
-                by_parent = event.id
-    return named or by_prompt or by_parent
+            elif name in event.payload:
+                call = _call_naming(object_of(_decode(event.payload)), agent_id)
+                if call in calls:
+                    return calls[call]
+    return by_prompt or await _latest_parent(store, parent, rows)
+
+
+async def _latest_parent(store: EventStore, parent: str, rows: Sequence[Json]) -> str | None:
+    parents = {row["parentUuid"] for row in rows if text_of(object_of(row).get("parentUuid"))}
+    if parents:
+        async for page in store.read(parent, backwards=True).pages():
+            for event in page:
+                if _uuid(object_of(_decode(event.payload))) in parents:
+                    return event.id
+    return None
 
 
 def _call_naming(data: dict[str, Any], agent_id: str) -> str | None:

@@ -48,6 +48,11 @@ _CONFLICTS_MAX: Final = 1_000
 """Conflicts in a row on one stream: each means that another importer wrote at least a batch."""
 
 
+_TURNS_TO_BEGIN: Final = 3
+"""Turns of the event loop until a batch is in the hands of the store's thread: its task's first
+step, the wake-up that the store puts off to the end of a turn, and one to spare. Without them it
+would lie there until the next batch is made."""
+
 _NO_RECORD: Final = ""
 """The number of events that hold no record."""
 
@@ -193,21 +198,22 @@ class OpenSession:
     def _keep_fields(
         self, at: At, parsed: Parsed, events: list[NewEvent], may_change: bool = False
     ) -> None:
-        if self._are_new(at, digest_of(parsed.value), may_change):
+        if self._are_new(at, parsed.value, None, may_change):
             self._write(_pending(at, parsed.value, events, may_change))
 
     def _keep_fields_raw(self, at: At, raw: bytes, reason: str, may_change: bool = False) -> None:
-        if self._are_new(at, digest_of(None, raw), may_change):
+        if self._are_new(at, None, raw, may_change):
             self._write(_pending_raw(at, raw, reason, may_change))
 
-    def _are_new(self, at: At, digest: bytes, may_change: bool) -> bool:
+    def _are_new(self, at: At, value: Json, raw: bytes | None, may_change: bool) -> bool:
         """Whether fields of the session are to be written; changed ones are reported."""
         stands = self.standing.digests.get(at)
-        if stands == digest:
-            return False
-        if stands is not None and not may_change:
-            self._report_changed(at)
-            return False
+        if stands is not None:
+            if stands == digest_of(value, raw):
+                return False
+            if not may_change:
+                self._report_changed(at)
+                return False
         return self._follows(at)
 
     def _number_of(self, number: int, value: Json, raw: bytes | None = None) -> int | None:
@@ -393,8 +399,10 @@ class Importer:
             appends = [session.append(pending) for session, pending in batch]
             task = asyncio.create_task(self.store.append_many(appends))
             self._on_its_way = task, batch
-            # The task begins now: it hands the batch to the store, which then works beside us.
-            await asyncio.sleep(0)
+            # The task begins now: it hands the batch to the store, and a turn of the loop later
+            # the store's thread is woken, to work beside us.
+            for _ in range(_TURNS_TO_BEGIN):
+                await asyncio.sleep(0)
 
     async def flush(self) -> None:
         """Writes all that waits, durably. Cancellation as with `send`."""

@@ -380,6 +380,10 @@ def _event(
     """The event: of `fields` those that are not None, of `json_fields` those that are given."""
     envelope: dict[str, Any] = {**metadata}
     data = dict(envelope.pop("extra", None) or {})
-    data.update((name, value) for name, value in fields.items() if value is not None)
-    data.update((name, value) for name, value in json_fields.items() if value is not UNSET)
+    for name, value in fields.items():
+        if value is not None:
+            data[name] = value
+    for name, value in json_fields.items():
+        if value is not UNSET:
+            data[name] = value
     return NewEvent(type_name, data, **envelope)
