@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from . import canonical
-from .envelope import envelope_tail
+from .envelope import envelope_tail, plain_tail
 from .errors import InvalidEvent
 from .events import Append, NewEvent, as_events
 from .ids import UuidSevens
@@ -42,17 +42,17 @@ class Prepared(msgspec.Struct, gc=False):
     id: str
     type: str
     schema_version: int
-    occurred_us: int | None
-    actor: str | None
-    causation_id: str | None
-    correlation_id: str | None
-    derived_json: str | None
-    tags_json: str | None
-    context_json: str | None
-    payload: bytes
-    tail: bytes
-    tags: tuple[str, ...]
-    derived_from: tuple[str, ...]
+    occurred_us: int | None = None
+    actor: str | None = None
+    causation_id: str | None = None
+    correlation_id: str | None = None
+    derived_json: str | None = None
+    tags_json: str | None = None
+    context_json: str | None = None
+    payload: bytes = b""
+    tail: bytes = b""
+    tags: tuple[str, ...] = ()
+    derived_from: tuple[str, ...] = ()
 
 
 class StreamAppend(msgspec.Struct, gc=False):
@@ -161,8 +161,9 @@ def _call(
 ) -> Call:
     count = size = 0
     for part in parts:
-        count += len(part.events)
-        for event in part.events:
+        events = part.events
+        count += len(events)
+        for event in events:
             size += len(event.payload)
     if count > APPEND_EVENTS_MAX:
         raise InvalidEvent(f"append: {count} events, at most {APPEND_EVENTS_MAX}")
@@ -191,16 +192,15 @@ def _prepare_stream(
         if not isinstance(condition, AppendCondition):
             raise InvalidEvent(f"condition: an AppendCondition, not {type(condition).__name__}")
         queries, after = as_queries(condition.query), condition.after
-    shared = _share(stream, append, defaults)
+    shared = _share(append, defaults)
     given: list[str] = []
-    events = [
-        _prepare_event(event, index, shared, ids, given)
-        for index, event in enumerate(as_events(append.events))
-    ]
+    events: list[Prepared] = []
+    for event in as_events(append.events):
+        events.append(_prepare_event(event, len(events), stream, shared, ids, given))
     return StreamAppend(stream, expected, events, queries, after, condition), given
 
 
-def _share(stream: str, append: Append, defaults: Defaults) -> _Shared:
+def _share(append: Append, defaults: Defaults) -> _Shared:
     """What the caller says of all events of one stream; its own word goes before the default.
 
     An empty name is a mistake to be told, not an absent one: hence the comparisons with None.
@@ -218,23 +218,26 @@ def _share(stream: str, append: Append, defaults: Defaults) -> _Shared:
         check_name("causation id", causation)
     if correlation is not None:
         check_name("correlation id", correlation)
-    return _Shared(
-        stream, actor, correlation, causation, None if context is None else _context(context)
-    )
+    if actor is None and causation is None and correlation is None and context is None:
+        return _NOTHING_SHARED
+    context_json = None if context is None else _context(context)
+    return _Shared(actor, correlation, causation, context_json)
 
 
 class _Shared(msgspec.Struct, gc=False):
     """What all events of one stream's part have in common."""
 
-    stream: str
     actor: str | None
     correlation_id: str | None
     causation_id: str | None
     context_json: str | None
 
 
+_NOTHING_SHARED = _Shared(None, None, None, None)
+
+
 def _prepare_event(
-    event: Any, index: int, shared: _Shared, ids: Callable[[], str], given: list[str]
+    event: Any, index: int, stream: str, shared: _Shared, ids: Callable[[], str], given: list[str]
 ) -> Prepared:
     if not isinstance(event, NewEvent):
         event = NewEvent("", event)
@@ -246,6 +249,9 @@ def _prepare_event(
             event_id = check_name("event id", event_id)
     else:
         given.append(check_name("event id", event_id))
+    if shared is _NOTHING_SHARED and not type_tags and _is_bare(event):
+        tail = plain_tail(event_id, stream, name, version)
+        return Prepared(event_id, name, version, payload=payload, tail=tail)
     causation = shared.causation_id
     if event.causation_id is not None:
         causation = check_name("causation id", event.causation_id)
@@ -263,11 +269,7 @@ def _prepare_event(
     if derived:
         derived = _name_list("derived_from", derived, CAUSES_MAX)
         derived_json = _encode(derived).decode()
-    tail = envelope_tail(
-        event_id,
-        shared.stream,
-        name,
-        version,
+    said = (
         occurred_us,
         shared.actor,
         causation,
@@ -276,21 +278,18 @@ def _prepare_event(
         tags_json,
         context,
     )
-    return Prepared(
-        event_id,
-        name,
-        version,
-        occurred_us,
-        shared.actor,
-        causation,
-        shared.correlation_id,
-        derived_json,
-        tags_json,
-        context,
-        payload,
-        tail,
-        tuple(tags),
-        tuple(derived),
+    tail = envelope_tail(event_id, stream, name, version, *said)
+    return Prepared(event_id, name, version, *said, payload, tail, tuple(tags), tuple(derived))
+
+
+def _is_bare(event: NewEvent) -> bool:
+    """Whether an event says nothing of itself but its type, its data and perhaps its id."""
+    return (
+        event.tags == ()
+        and event.derived_from == ()
+        and event.occurred_at is None
+        and event.causation_id is None
+        and event.context is None
     )
 
 
@@ -357,7 +356,7 @@ def _content_hash(parts: list[StreamAppend], given: Sequence[str]) -> bytes:
         said.append(_encode((part.stream, len(part.events))))
         for event in part.events:
             tail, payload = event.tail, event.payload
-            if event.id not in kept:
+            if not kept or event.id not in kept:
                 tail = tail[len(_encode(event.id)) :]
             said.append(b"%d,%d:%b%b" % (len(tail), len(payload), tail, payload))
     return sha256(b"".join(said)).digest()

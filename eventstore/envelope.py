@@ -52,6 +52,14 @@ def envelope_tail(
     )[1:]
 
 
+_PLAIN_REST = b",null,null,null,null,null,null,null,0,null]"
+
+
+def plain_tail(event_id: str, stream: str, event_type: str, schema_version: int) -> bytes:
+    """`envelope_tail` of an event that has nothing else, in half the time."""
+    return _encode((event_id, stream, event_type, schema_version))[1:-1] + _PLAIN_REST
+
+
 def chain(
     previous: bytes, position: int, version: int, recorded_us: int, tail: bytes, payload: bytes
 ) -> bytes:

@@ -228,33 +228,22 @@ class SqliteLedger:
             version += 1
             previous = chain(previous, position, version, recorded_us, event.tail, event.payload)
             type_id = types.get(event.type) or self._type_id(event.type)
-            row = (
-                tenant_id,
-                position,
-                stream_id,
-                version,
-                event.id,
-                type_id,
-                event.schema_version,
-                recorded_us,
-                bytearray(event.payload),
-                bytearray(previous),
+            _add_row(
+                rows,
+                event,
+                (
+                    tenant_id,
+                    position,
+                    stream_id,
+                    version,
+                    event.id,
+                    type_id,
+                    event.schema_version,
+                    recorded_us,
+                    bytearray(event.payload),
+                    bytearray(previous),
+                ),
             )
-            optional = (
-                event.occurred_us,
-                event.actor,
-                event.causation_id,
-                event.correlation_id,
-                event.derived_json,
-                event.tags_json,
-                event.context_json,
-            )
-            if optional == _NOTHING:
-                rows[_PLAIN] += row
-            else:
-                shape = tuple([value is not None for value in optional])
-                rows[shape] += row
-                rows[shape] += [value for value in optional if value is not None]
             if event.tags:
                 for tag in event.tags:
                     self._event_tags += (self._tag_id(tenant_id, tag), position)
@@ -394,6 +383,27 @@ class SqliteLedger:
         self._keys: defaultdict[tuple[bool, ...], list[Any]] = defaultdict(list)
         self._touched: dict[int, tuple[int, str, _Stream]] = {}
         self._moved_tenants: dict[int, _Tenant] = {}
+
+
+def _add_row(
+    rows: dict[tuple[bool, ...], list[Any]], event: Prepared, always: tuple[Any, ...]
+) -> None:
+    """Adds an event's values to those of its shape."""
+    optional = (
+        event.occurred_us,
+        event.actor,
+        event.causation_id,
+        event.correlation_id,
+        event.derived_json,
+        event.tags_json,
+        event.context_json,
+    )
+    if optional == _NOTHING:
+        rows[_PLAIN] += always
+    else:
+        values = rows[tuple([value is not None for value in optional])]
+        values += always
+        values += [value for value in optional if value is not None]
 
 
 def find_key(

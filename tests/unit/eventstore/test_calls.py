@@ -137,3 +137,9 @@ def test_the_class_gives_bad_tags_then_the_event_is_refused() -> None:
             registry.register(Made, "made", 1, lambda made, tags=tags: tags)
             with pytest.raises(InvalidEvent, match="tag"):
                 _one(Append("s", [Made()]))
+
+
+def test_an_event_has_nothing_but_its_data_then_its_tail_is_the_one_of_the_long_way() -> None:
+    """The short way to an envelope gives the bytes of the long one, escapes among them."""
+    said = ("id-1", 'session/"42"', "message.ä", 3)
+    assert plain_tail(*said) == envelope_tail(*said, None, None, None, None, None, None, None)
