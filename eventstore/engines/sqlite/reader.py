@@ -130,7 +130,7 @@ class Reader:
         statement = sql.READ_STREAM_BACKWARDS if backwards else sql.READ_STREAM
         args = (stream_id, after, limit)
         async with self._borrow() as connection:
-            rows = await self._fetch(connection, statement, args)
+            rows = await self._fetch_events(connection, statement, args)
             if version is None and (backwards or (len(rows) < limit and not _is_full(rows))):
                 # The page may be the last one: then the head says where it has to end, and it is
                 # read again where the head was asked too late to say so.
@@ -145,7 +145,7 @@ class Reader:
                 else:
                     is_whole = (rows[-1][2] if rows else after) == version
                 if not is_whole:
-                    rows = await self._fetch(connection, statement, args)
+                    rows = await self._fetch_events(connection, statement, args)
             _check_stream_rows(rows, stream, version or 0, after, limit, backwards)
             events = await self._to_events(connection, tenant_id, rows)
         if rows and not backwards:
@@ -176,7 +176,8 @@ class Reader:
         if queries:
             return await self._filtered_page(tenant_id, after, until, queries, limit)
         async with self._borrow() as connection:
-            rows = await self._fetch(connection, sql.READ_LOG, (tenant_id, after, until, limit))
+            args = (tenant_id, after, until, limit)
+            rows = await self._fetch_events(connection, sql.READ_LOG, args)
             # A page ends early when it is full; what it holds must be without holes all the same.
             last = rows[-1][0] if rows else min(until, after + limit)
             check_consecutive(rows, after, last)
@@ -189,7 +190,7 @@ class Reader:
     ) -> list[RecordedEvent]:
         """The events of a query for a tenant's rows of `EVENT_COLUMNS`."""
         async with self._borrow() as connection:
-            rows = await self._fetch(connection, statement, (tenant_id, *args))
+            rows = await self._fetch_events(connection, statement, (tenant_id, *args))
             return await self._to_events(connection, tenant_id, rows)
 
     async def find_tenant(self, tenant: str) -> int | None:
@@ -245,7 +246,7 @@ class Reader:
                 wanted = wanted[:limit]
                 scanned_to = wanted[-1]
             args = (tenant_id, _encode(wanted).decode())
-            rows = await self._fetch(connection, sql.READ_POSITIONS, args)
+            rows = await self._fetch_events(connection, sql.READ_POSITIONS, args)
             if len(rows) < len(wanted):
                 if not rows or rows[-1][0] != wanted[len(rows) - 1]:
                     raise Corrupt("an index names events that are not in the log", kind="index")
@@ -308,7 +309,7 @@ class Reader:
         prefetch_names(note, rows, streams, types)
         for statement, args in wanted:
             known = streams if statement is sql.NAMES_OF_STREAMS else types
-            known.update(await self._fetch(connection, statement, args))
+            known.update(await self._fetch_events(connection, statement, args))
         return streams, types
 
     @asynccontextmanager
@@ -327,6 +328,23 @@ class Reader:
             if not self._busy and self._idle is not None and not self._idle.done():
                 self._idle.set_result(None)
 
+    async def _fetch_events(
+        self, connection: aiosqlite.Connection, statement: str, args: Sequence[Any]
+    ) -> list[Row]:
+        """As `_fetch`, for events and their names. A text that is not UTF-8 cannot be fetched as
+        it is: it comes with lone surrogates for the odd bytes, which match no hash, so that
+        `to_events` names the event that has it."""
+        try:
+            return await self._fetch(connection, statement, args)
+        except Corrupt as exc:
+            if not isinstance(exc.__cause__, sqlite3.OperationalError):
+                raise  # a damaged page
+        connection.text_factory = _decode_any
+        try:
+            return await self._fetch(connection, statement, args)
+        finally:
+            connection.text_factory = str
+
     async def _fetch(
         self,
         connection: aiosqlite.Connection,
@@ -339,6 +357,10 @@ class Reader:
             return await connection.execute_fetchall(statement, args)  # type: ignore[return-value]
         except sqlite3.Error as exc:
             raise translate(exc, self._path) from exc
+
+
+def _decode_any(text: bytes) -> str:
+    return text.decode(errors="surrogateescape")
 
 
 def _check_stream_rows(

@@ -156,6 +156,9 @@ def _remember(tags: str) -> tuple[str, ...]:
 
 def _damaged(row: Row, streams: dict[int, str]) -> Corrupt:
     stream = streams.get(row[1])
+    if stream is not None:
+        # Odd bytes of a name that is not UTF-8 stand in it as surrogates, which cannot be printed.
+        stream = stream.encode(errors="surrogateescape").decode(errors="backslashreplace")
     return Corrupt(
         f"stream {stream!r} version {row[2]} (position {row[0]}): stored bytes do not match their"
         " hash",

@@ -116,16 +116,34 @@ async def test_a_stored_value_changed_then_verify_names_it(
     assert ("hash", STREAM, VERSION) in [(d.kind, d.stream, d.version) for d in told]
 
 
-async def test_bytes_are_no_text_any_more_then_it_is_corrupt(
-    url: str, damage: Callable[..., None]
+@pytest.mark.parametrize("column", ["event_id", "actor", "correlation_id", "tags", "context"])
+async def test_bytes_are_no_text_any_more_then_the_event_that_has_them_is_named(
+    url: str, damage: Callable[..., None], column: str
 ) -> None:
-    """A text that is not UTF-8 cannot even be fetched: Corrupt as well, and verify says so."""
-    damage(f"UPDATE events SET actor = CAST(x'61ff' AS TEXT) {_THERE}")
+    """A text that is not UTF-8 cannot be fetched as it is; reads and verify name it all the same,
+    and the connections read other events as before."""
+    damage(f"UPDATE events SET {column} = CAST(x'61ff' AS TEXT) {_THERE}")
     async with EventStore.open(url) as store:
         for read in READS.values():
             served, error = await _read_until_refused(read, store)
-            assert (error.kind, POSITION in served) == ("page", False)
-        assert "page" in [d.kind for d in (await store.verify()).damages]
+            assert (error.kind, error.stream, error.version) == ("hash", STREAM, VERSION)
+            assert (error.position, POSITION in served) == (POSITION, False)
+        told = (await store.verify()).damages
+        assert ("hash", STREAM, VERSION) in [(d.kind, d.stream, d.version) for d in told]
+        assert len(await store.read("a").list()) == 5
+
+
+async def test_the_name_of_a_stream_is_no_text_any_more_then_its_first_event_is_named(
+    url: str, damage: Callable[..., None]
+) -> None:
+    """What is named can be printed: the odd bytes are escaped."""
+    damage(f"UPDATE streams SET name = CAST(x'62ff' AS TEXT) WHERE name = '{STREAM}'")
+    async with EventStore.open(url) as store:
+        served, error = await _read_until_refused(READS["read_all"], store)
+        assert 2 not in served
+        assert (error.kind, error.stream, error.version) == ("hash", "b\\xff", 1)
+        told = (await store.verify()).damages
+        assert ("hash", "b\\xff", 1) in [(d.kind, d.stream, d.version) for d in told]
 
 
 @pytest.mark.parametrize(
