@@ -10,7 +10,7 @@ import pytest
 
 from eventstore import Append, AppendCondition, Expected, InvalidEvent, NewEvent, Query
 from eventstore.calls import CALL_SCOPE, Defaults, prepare_many, prepare_one
-from eventstore.envelope import GENESIS, chain, envelope_tail
+from eventstore.envelope import GENESIS, chain, envelope_tail, plain_tail
 from eventstore.testing import SequentialIds, isolated_registry
 
 NOTHING = Defaults()
