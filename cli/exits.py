@@ -7,6 +7,7 @@ happened and what to do next; it never holds a payload, a password or a tracebac
 from __future__ import annotations
 
 import enum
+import errno
 import os
 import traceback
 
@@ -19,6 +20,17 @@ from .rendering.safe import one_line
 
 LINE_CHARACTERS_MAX = 1_000
 """An error line is read by a person, or kept in a log: longer ones are cut."""
+
+OS_STEPS = {
+    errno.EACCES: "give yourself permission to it",
+    errno.ENOENT: "check the path",
+    errno.EISDIR: "name a file, not a folder",
+    errno.EROFS: "choose a place on a file system that can be written",
+    errno.ENOSPC: "make room on the disk, then try again",
+    errno.EDQUOT: "make room in your quota, then try again",
+    errno.EMFILE: "raise the limit of open files, then try again",
+}
+"""What to do about an error of the system, by its number."""
 
 TRACEBACK_VARIABLE = "EVENTSTORE_TRACEBACK"
 
@@ -76,7 +88,8 @@ def explain(error: Exception) -> tuple[int, str]:
     if isinstance(error, OSError):
         where = f" {error.filename!r}" if error.filename else ""
         what = error.strerror or type(error).__name__
-        return ExitCode.REFUSED, _line(f"{what}{where}", "check the path and its permissions")
+        step = OS_STEPS.get(error.errno or 0, "check the path and its permissions")
+        return ExitCode.REFUSED, _line(f"{what}{where}", step)
     # Not one of ours: its message may hold anything, a payload too, so only its kind is told.
     return ExitCode.REFUSED, _line(
         f"unexpected {type(error).__name__} in {_place(error)}{_notes(error)}",

@@ -44,7 +44,7 @@ def _script() -> str | None:
 def _shortest(script: str) -> str:
     """The path seen from the current folder where that is below it. A bare name would be looked
     up on the PATH, so it gets its folder."""
-    path = Path(script)
-    if path.is_absolute() and path.is_relative_to(Path.cwd()):
-        path = path.relative_to(Path.cwd())
+    path, here = Path(script), Path.cwd()
+    if path.is_absolute() and path.is_relative_to(here):
+        path = path.relative_to(here)
     return str(path) if len(path.parts) > 1 else f"./{path}"

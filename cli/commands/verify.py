@@ -12,7 +12,7 @@ from eventstore import EventStore, KnownHead, VerifyReport
 from eventstore.store import DEFAULT_TENANT
 from reducers import Reducer, verify_snapshots
 
-from ..exits import ExitCode, Stop, wrong_usage
+from ..exits import ExitCode, Stop, check_argument, wrong_usage
 from ..heads import NO_HEADS, Heads, read_heads, write_heads
 from ..loading import STOCK, find_reducer
 from ..options import DEFAULT_URL, JsonOption, StoreOption, TenantOption, open_store
@@ -68,6 +68,7 @@ def verify_command(
       $ eventstore verify --write-head head.json
       $ eventstore verify --head head.json --snapshots
     """
+    check_argument("--tenant", tenant, "tenant")
     known = NO_HEADS if head is None else read_heads(head)
     reducers = _reducers(reducer or []) if snapshots else None
     store_id, reports = asyncio.run(_verify((store, tenant), known, reducers))

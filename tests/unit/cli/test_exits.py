@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 
 from cli.exits import ExitCode, Stop, explain, wrong_usage
@@ -30,13 +32,27 @@ from eventstore import Busy, Conflict, Corrupt, InvalidEvent
         (
             FileNotFoundError(2, "No such file", "x"),
             1,
-            "eventstore: No such file 'x'; check the path and its permissions",
+            "eventstore: No such file 'x'; check the path",
         ),
     ],
 )
 def test_error_then_code_and_line(error: Exception, code: int, line: str) -> None:
     """Each error has its exit code, and says what to do next, once."""
     assert explain(error) == (code, line)
+
+
+@pytest.mark.parametrize(
+    ("number", "step"),
+    [
+        (errno.EACCES, "permission"),
+        (errno.EROFS, "file system that can be written"),
+        (errno.ENOSPC, "make room"),
+        (errno.EISDIR, "not a folder"),
+    ],
+)
+def test_error_of_the_system_then_its_own_next_step(number: int, step: str) -> None:
+    """A full disk asks for other things than a missing permission."""
+    assert step in explain(OSError(number, "words", "x"))[1]
 
 
 def test_unknown_error_then_its_message_is_not_shown() -> None:

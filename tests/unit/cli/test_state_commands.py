@@ -52,6 +52,29 @@ def test_state_json_then_one_object(board: Run) -> None:
     assert found["state"]["tasks"]["2"]["title"] == "Order food"
 
 
+@pytest.mark.parametrize("at", ["0", "2020-01-01T00:00:00Z"])
+def test_state_before_the_stream_begins_then_said_with_where_it_does(board: Run, at: str) -> None:
+    """An empty state is not mistaken for a session in which nothing happened."""
+    board("append", "board/8", "task.added", '{"task_id": "1"}')
+    for command in (("state", "board/8", "--at", at), ("state", "board/8", "--at", "@2")):
+        ran = board(*command)
+        assert ran.code == 0
+        assert "nothing yet: board/8 begins with version 1 at position 4, recorded 20" in ran.out
+        assert "nothing yet" not in board(*command, "--json").out
+        part = board(*command, "--path", "/tasks")
+        assert "nothing yet" in part.err
+        assert "nothing yet" not in part.out
+    assert "nothing yet" not in board("state", "board/8", "--at", "1").out
+    assert "version 0 (before its first event)" in board("diff", "board/8", at).out
+
+
+def test_state_before_an_imported_stream_then_its_own_time_too(run: Run) -> None:
+    """With source time, where the stream begins in that time is told."""
+    run("append", "s", "t", "--occurred", "2026-03-01T10:00:00Z")
+    ran = run("state", "s", "--at", "2026-02-01T10:00:00Z", "--by", "occurred")
+    assert ", occurred 2026-03-01T10:00:00Z" in ran.out
+
+
 @pytest.mark.parametrize(("at", "status"), [("1", "pending"), ("@2", "completed"), ("0", None)])
 def test_state_at_a_point_then_of_that_point(board: Run, at: str, status: str | None) -> None:
     """--at gives the state as it was, version 0 the state before all."""

@@ -91,10 +91,38 @@ async def test_another_programs_tables_are_in_the_way_then_its_file_is_untouched
     assert file.read_bytes() == before
 
 
-async def test_another_programs_tables_are_not_in_the_way_then_both_live_in_one_file(
+@pytest.mark.parametrize("mode", ["DELETE", "WAL"])
+@pytest.mark.parametrize(
+    "made",
+    [
+        "CREATE TABLE users (name TEXT)",
+        "CREATE VIEW one AS SELECT 1",
+        "CREATE TABLE sqlitelike (name TEXT)",
+        "CREATE TABLE users (id INTEGER PRIMARY KEY AUTOINCREMENT)",
+    ],
+)
+async def test_the_file_is_another_programs_then_it_is_refused_and_nothing_is_made(
+    url: str, file: Path, connect: Connect, mode: str, made: str
+) -> None:
+    """A mistyped path must not put a log into somebody's database: not a byte of it changes, and
+    no file appears beside it."""
+    with connect() as raw:
+        raw.execute(f"PRAGMA journal_mode = {mode}")
+        raw.execute(made)
+    before = file.read_bytes()
+    with pytest.raises(StorageFailed, match="holds no store") as refused:
+        await EventStore.open(url)
+    assert refused.value.next_step == "name another file"
+    assert file.read_bytes() == before
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
+
+
+async def test_tables_are_added_to_a_store_then_both_live_in_one_file(
     url: str, connect: Connect
 ) -> None:
     """Views and users' own tables may stand beside the log."""
+    async with EventStore.open(url) as store:
+        assert await store.head() == 0
     with connect() as raw:
         raw.execute("CREATE TABLE users (name TEXT)")
         raw.execute("INSERT INTO users VALUES ('ann')")
@@ -174,7 +202,7 @@ async def test_another_program_writes_while_a_new_file_is_made_then_busy(
     """The lock that a migration needs may be taken: that is Busy too, and the next try works."""
     with connect() as raw:
         raw.execute("PRAGMA journal_mode = WAL")
-        raw.execute("CREATE TABLE users (name TEXT)")
+        raw.execute("PRAGMA user_version = 1")  # so that there is a file
         raw.execute("BEGIN IMMEDIATE")
         with pytest.raises(Busy):
             await EventStore.open(url, busy_timeout_seconds=0.1)
