@@ -11,12 +11,10 @@ from eventstore import NewEvent
 from reducers.agent import vocabulary
 
 from .mapping import (
-    CallIds,
-    call_part,
+    ToolCalls,
     kept_whole,
     list_of,
     object_of,
-    response_part,
     text_of,
     time_of,
     usage_of,
@@ -58,7 +56,7 @@ class Adk:
     events, by the event that came out of each (`logged_answers`)."""
 
     def __init__(self, answers: dict[str, dict[str, Json]] | None = None) -> None:
-        self._calls = CallIds()
+        self._calls = ToolCalls()
         self._answers = answers or {}
         self._shared: dict[str, Json] = {}
 
@@ -128,31 +126,19 @@ class Adk:
             response = get(part, "function_response")
             if isinstance(call, dict):
                 name = text_of(call.get("name"))
-                call_id = self._calls.request(call.get("id"), name)
-                parts.append(call_part(call_id, name))
-                calls.append(
-                    vocabulary.tool_requested(
-                        tool_call_id=call_id,
-                        tool_name=name,
-                        tool_call_arguments=call.get("args"),
-                        requestor="assistant",
-                        message_id=message_id,
-                        occurred_at=when,
-                    )
+                made, told = self._calls.requested(
+                    call.get("id"), name, call.get("args"), "assistant", when, message_id
                 )
+                parts.append(made)
+                calls.append(told)
             elif isinstance(response, dict):
                 answers += 1
                 name = text_of(response.get("name"))
-                call_id = self._calls.answer(response.get("id"), name)
-                parts.append(response_part(call_id))
-                calls.append(
-                    vocabulary.tool_completed(
-                        tool_call_id=call_id,
-                        tool_name=name,
-                        tool_call_result=response.get("response"),
-                        occurred_at=when,
-                    )
+                made, told = self._calls.answered(
+                    response.get("id"), name, response.get("response"), when
                 )
+                parts.append(made)
+                calls.append(told)
             else:
                 parts.append(_part(part))
         author = text_of(event.get("author"))

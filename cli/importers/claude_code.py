@@ -9,13 +9,11 @@ from eventstore import NewEvent
 from reducers.agent import vocabulary
 
 from .mapping import (
-    CallIds,
-    call_part,
+    ToolCalls,
     cost_of,
     kept_whole,
     list_of,
     object_of,
-    response_part,
     text_of,
     time_of,
     usage_of,
@@ -70,7 +68,7 @@ class ClaudeCode:
     """The mapper of a session file or of a subagent's file."""
 
     def __init__(self) -> None:
-        self._calls = CallIds()
+        self._calls = ToolCalls()
 
     def start(self, head: Json) -> NewEvent:
         """`head` is the first row that names its session: where and with what it was run."""
@@ -120,18 +118,11 @@ class ClaudeCode:
                 parts.append(_part(block))
                 continue
             name = text_of(block.get("name"))
-            call_id = self._calls.request(block.get("id"), name)
-            parts.append(call_part(call_id, name))
-            requests.append(
-                vocabulary.tool_requested(
-                    tool_call_id=call_id,
-                    tool_name=name,
-                    tool_call_arguments=block.get("input"),
-                    requestor="assistant",
-                    message_id=message_id,
-                    occurred_at=when,
-                )
+            part, requested = self._calls.requested(
+                block.get("id"), name, block.get("input"), "assistant", when, message_id
             )
+            parts.append(part)
+            requests.append(requested)
         events = [
             vocabulary.message_added(
                 role="assistant", parts=parts, message_id=message_id, occurred_at=when
@@ -167,20 +158,12 @@ class ClaudeCode:
                 parts.append(_part(block))
                 others += 1
                 continue
-            call_id = self._calls.answer(block.get("tool_use_id"), None)
-            parts.append(response_part(call_id))
-            build = (
-                vocabulary.tool_failed
-                if block.get("is_error") is True
-                else vocabulary.tool_completed
+            failed = block.get("is_error") is True
+            part, answered = self._calls.answered(
+                block.get("tool_use_id"), None, block.get("content"), when, failed=failed
             )
-            results.append(
-                build(
-                    tool_call_id=call_id,
-                    tool_call_result=block.get("content"),
-                    occurred_at=when,
-                )
-            )
+            parts.append(part)
+            results.append(answered)
         role = "tool" if results and not others else "user"
         added = vocabulary.message_added(
             role=role, parts=parts, message_id=text_of(row.get("uuid")), occurred_at=when

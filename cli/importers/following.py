@@ -75,7 +75,7 @@ class _Following:
         """Imports what has changed since the last look."""
         for feed in self._feeds:
             await self._look_at(feed)
-        await self.run.importer.flush()
+        await self.run.finish_round()
 
     async def finish(self) -> None:
         """Takes what is there as complete: a last line without its end is a line now."""
@@ -83,7 +83,7 @@ class _Following:
         for feed in self._feeds:
             if _is_there(feed.path) and (isinstance(feed, LineFeed) or feed.unfinished):
                 await feed.read(complete=True)
-        await self.run.importer.flush()
+        await self.run.finish_round()
 
     async def _look_at(self, feed: LineFeed | DocumentFeed) -> None:
         try:

@@ -30,7 +30,7 @@ from .recognising import BOM, NotRecognised, Recognised, recognise
 from .report import ImportReport, Problem, SessionReport, Skipped
 from .sources import Session, Shared, derived_id, sessions_of, stream_of
 from .splitting import Unreadable, line_of
-from .subagents import files_of_subagents, find_start
+from .subagents import files_of_subagents, find_start, link_subagents
 from .writing import Importer, OpenSession
 
 _SESSIONS_AT_ONCE = 100
@@ -75,7 +75,7 @@ async def import_paths(
         try:
             for feed in await run.open_feeds(find_files(paths)):
                 await feed.read(complete=True)
-            await run.importer.flush()
+            await run.finish_round()
         finally:
             await run.importer.abandon()
     run.report.seconds = time.monotonic() - started
@@ -111,6 +111,7 @@ class Run:
         self.options = options
         self.report = ImportReport()
         self.importer = Importer(store, self.report)
+        self.to_link: set[str] = set()
         self._progress = progress
         self._known: set[Path] = set()
         self._bytes_done = self._bytes_all = 0
@@ -157,6 +158,16 @@ class Run:
             for file, kind in ordered
         ]
 
+    async def finish_round(self) -> None:
+        """Writes all that was read, durably, and links the subagents that were imported before
+        their sessions. If cancelled, a part is done; importing again does the rest."""
+        await self.importer.flush()
+        to_link, self.to_link = self.to_link, set()
+        for parent in sorted(to_link):
+            linked = await link_subagents(self.importer.store, parent)
+            for session in self.report.sessions:
+                session.new_events += session.stream in linked
+
     def took(self, size: int) -> None:
         """Source bytes were read."""
         self._bytes_done += size
@@ -202,6 +213,7 @@ class LineFeed:
         self._run = run
         self._kind = kind
         self._session: OpenSession | None = None
+        self._parent = ""
         self._offset = 0
         self._line = 0
 
@@ -227,8 +239,11 @@ class LineFeed:
                 if importer.is_full(len(record)):
                     await importer.send()
                 self._session.add(self._line, record, self._line)
-        if complete and self._session is not None:
-            self._session.check_length()
+        if self._session is not None:
+            if self._kind.kind == claude_code.KIND:
+                self._run.to_link.add(self._parent)
+            if complete:
+                self._session.check_length()
 
     def restart(self) -> None:
         """The file was cut short or replaced: it is read from its beginning again."""
@@ -248,6 +263,7 @@ class LineFeed:
     async def _open(self, first: bytes) -> OpenSession:
         kind, options, importer = self._kind, self._run.options, self._run.importer
         session_id = options.session_id or kind.session_id or derived_id(first)
+        self._parent = stream_of(session_id)
         stream = stream_of(session_id, kind.agent_id)
         mapper: Mapper = ClaudeCode() if kind.kind == claude_code.KIND else OpenAi()
         session = await importer.open(
@@ -261,8 +277,7 @@ class LineFeed:
         started = mapper.start(head)
         if kind.agent_id is not None:
             await importer.flush()
-            parent = stream_of(session_id)
-            cause = await find_start(importer.store, parent, kind.agent_id, kind.rows)
+            cause = await find_start(importer.store, self._parent, kind.agent_id, kind.rows)
             started = replace(started, causation_id=cause)
         session.start(None, started)
         return session

@@ -135,8 +135,8 @@ def response_part(call_id: str) -> dict[str, Json]:
     return {"type": "tool_call_response", "id": call_id}
 
 
-class CallIds:
-    """Ids of tool calls, unique within a session, where sources repeat them or have none.
+class ToolCalls:
+    """A session's tool calls, with ids that are unique where sources repeat them or have none.
 
     The first call keeps the source's id, the next one with the same gets ``<id>#2``. A call
     without one is ``call-<n>``, n counting such calls. A result belongs to the oldest call that
@@ -149,7 +149,45 @@ class CallIds:
         self._pending: dict[str, deque[str]] = {}
         self._nameless = 0
 
-    def request(self, source_id: Any, name: str | None) -> str:
+    def requested(
+        self,
+        source_id: Any,
+        name: str | None,
+        arguments: Json,
+        requestor: str,
+        when: datetime | None,
+        message_id: str | None = None,
+    ) -> tuple[dict[str, Json], NewEvent]:
+        """A call that is asked for now: its part in the message, and its event."""
+        call_id = self._request(source_id, name)
+        event = vocabulary.tool_requested(
+            tool_call_id=call_id,
+            tool_name=name,
+            tool_call_arguments=arguments,
+            requestor=requestor,
+            message_id=message_id,
+            occurred_at=when,
+        )
+        return call_part(call_id, name), event
+
+    def answered(
+        self,
+        source_id: Any,
+        name: str | None,
+        result: Json,
+        when: datetime | None,
+        *,
+        failed: bool = False,
+    ) -> tuple[dict[str, Json], NewEvent]:
+        """A call that is answered now: the answer's part in the message, and its event."""
+        call_id = self._answer(source_id, name)
+        build = vocabulary.tool_failed if failed else vocabulary.tool_completed
+        event = build(
+            tool_call_id=call_id, tool_name=name, tool_call_result=result, occurred_at=when
+        )
+        return response_part(call_id), event
+
+    def _request(self, source_id: Any, name: str | None) -> str:
         """The id of a call that is asked for now."""
         given = text_of(source_id)
         if given is None:
@@ -162,7 +200,7 @@ class CallIds:
         self._pending.setdefault(given, deque()).append(unique)
         return unique
 
-    def answer(self, source_id: Any, name: str | None) -> str:
+    def _answer(self, source_id: Any, name: str | None) -> str:
         """The id of the call that is answered now."""
         given = text_of(source_id)
         waiting = self._pending.get(f"name {name}" if given is None else given)

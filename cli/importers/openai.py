@@ -11,12 +11,10 @@ from eventstore import NewEvent
 from reducers.agent import vocabulary
 
 from .mapping import (
-    CallIds,
-    call_part,
+    ToolCalls,
     kept_whole,
     list_of,
     object_of,
-    response_part,
     text_of,
     time_of,
     title_of,
@@ -45,7 +43,7 @@ class OpenAi:
     kind = KIND
 
     def __init__(self) -> None:
-        self._calls = CallIds()
+        self._calls = ToolCalls()
 
     def start(self, head: Json) -> NewEvent:
         """`head` are the fields beside `messages`, where the file has any."""
@@ -67,40 +65,25 @@ class OpenAi:
         message_id = text_of(record.get("id"))
         name = text_of(record.get("name"))
         if role == "tool":
-            call_id = self._calls.answer(record.get("tool_call_id"), name)
-            return [
-                vocabulary.message_added(
-                    role=role,
-                    parts=[response_part(call_id)],
-                    message_id=message_id,
-                    name=name,
-                    occurred_at=when,
-                ),
-                vocabulary.tool_completed(
-                    tool_call_id=call_id,
-                    tool_name=name,
-                    tool_call_result=record.get("content"),
-                    occurred_at=when,
-                ),
-            ]
+            part, answered = self._calls.answered(
+                record.get("tool_call_id"), name, record.get("content"), when
+            )
+            added = vocabulary.message_added(
+                role=role, parts=[part], message_id=message_id, name=name, occurred_at=when
+            )
+            return [added, answered]
         parts = content_parts(record.get("content"))
         requests: list[NewEvent] = []
         for call in _calls_of(record):
             function = object_of(call.get("function")) or object_of(call.get("custom"))
             tool = text_of(function.get("name"))
-            call_id = self._calls.request(call.get("id"), tool)
-            parts.append(call_part(call_id, tool))
             arguments = function["arguments"] if "arguments" in function else function.get("input")
-            requests.append(
-                vocabulary.tool_requested(
-                    tool_call_id=call_id,
-                    tool_name=tool,
-                    tool_call_arguments=read_arguments(arguments),
-                    requestor="user" if role == "user" else "assistant",
-                    message_id=message_id,
-                    occurred_at=when,
-                )
+            requestor = "user" if role == "user" else "assistant"
+            part, requested = self._calls.requested(
+                call.get("id"), tool, read_arguments(arguments), requestor, when, message_id
             )
+            parts.append(part)
+            requests.append(requested)
         added = vocabulary.message_added(
             role=role, parts=parts, message_id=message_id, name=name, occurred_at=when
         )

@@ -5,20 +5,27 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
-from eventstore import EventStore
+from eventstore import EventStore, IdempotencyMismatch
 from reducers.agent import vocabulary
 
 from .mapping import list_of, object_of, text_of
 from .moving import SOURCE_RECORD
 from .parsing import Json, encode_sorted
+from .standing import RecordReader
 
 _decode = msgspec.json.Decoder().decode
 
 CONFIG_VARIABLE = "CLAUDE_CONFIG_DIR"
+
+LINK_KEY: Final = "import: link to the session"
+"""The idempotency key of the event that links a subagent late: it is written once."""
+
+ROWS_LOOKED_AT: Final = 200
+"""First rows of a subagent in which its prompt and its parents are looked for."""
 
 
 def claude_code_folder() -> Path:
@@ -67,8 +74,48 @@ async def find_start(
     return by_prompt or await _latest_parent(store, parent, rows)
 
 
+async def link_subagents(store: EventStore, parent: str) -> list[str]:
+    """Links the subagents of a session that were imported before the event that started them.
+
+    What stands is never changed. So a second `session.started`, which states nothing but its
+    cause, is appended to each of their streams, once. Returns these streams. If cancelled, some
+    may be linked; the next call links the others.
+    """
+    linked: list[str] = []
+    async for info in store.streams(f"{parent}/agent/"):
+        cause = await _unlinked_start(store, parent, info.name)
+        if cause is None:
+            continue
+        link = vocabulary.session_started(causation_id=cause)
+        try:
+            result = await store.append(info.name, [link], idempotency_key=LINK_KEY)
+        except IdempotencyMismatch:
+            continue  # another importer was faster, and knew more or less of the session
+        if not result.duplicate:
+            linked.append(info.name)
+    return linked
+
+
+async def _unlinked_start(store: EventStore, parent: str, stream: str) -> str | None:
+    """The event that started a subagent whose stream does not name it; None where it does, or
+    where the session's stream does not have it yet."""
+    (first,) = await store.read(stream, limit=1).list()
+    if first.type != vocabulary.SESSION_STARTED or first.causation_id is not None:
+        return None
+    agent_id = text_of(object_of(_decode(first.payload)).get("agent_name"))
+    if agent_id is None or await store.lookup(stream, LINK_KEY) is not None:
+        return None
+    rows: list[Json] = []
+    async for _, record in RecordReader(store, stream).records():
+        if record is not None:
+            rows.append(record.value)
+        if len(rows) == ROWS_LOOKED_AT:
+            break
+    return await find_start(store, parent, agent_id, rows)
+
+
 async def _latest_parent(store: EventStore, parent: str, rows: Sequence[Json]) -> str | None:
-    parents = {row["parentUuid"] for row in rows if text_of(object_of(row).get("parentUuid"))}
+    parents = {text_of(object_of(row).get("parentUuid")) for row in rows} - {None}
     if parents:
         async for page in store.read(parent, backwards=True).pages():
             for event in page:

@@ -10,13 +10,11 @@ from eventstore import NewEvent
 from reducers.agent import vocabulary
 
 from .mapping import (
-    CallIds,
-    call_part,
+    ToolCalls,
     cost_of,
     kept_whole,
     list_of,
     object_of,
-    response_part,
     text_of,
     time_of,
     title_of,
@@ -53,7 +51,7 @@ class Tau2Bench:
     def __init__(
         self, shared: str | None = None, models: dict[str, str | None] | None = None
     ) -> None:
-        self._calls = CallIds()
+        self._calls = ToolCalls()
         self._shared = shared
         self._models = models or {}
 
@@ -91,17 +89,12 @@ class Tau2Bench:
         requests: list[NewEvent] = []
         for call in list_of(message.get("tool_calls")):
             name = text_of(call.get("name"))
-            call_id = self._calls.request(call.get("id"), name)
-            parts.append(call_part(call_id, name))
-            requests.append(
-                vocabulary.tool_requested(
-                    tool_call_id=call_id,
-                    tool_name=name,
-                    tool_call_arguments=call.get("arguments"),
-                    requestor=text_of(call.get("requestor")) or role,
-                    occurred_at=when,
-                )
+            requestor = text_of(call.get("requestor")) or role
+            part, requested = self._calls.requested(
+                call.get("id"), name, call.get("arguments"), requestor, when
             )
+            parts.append(part)
+            requests.append(requested)
         added = vocabulary.message_added(role=role, parts=parts, occurred_at=when)
         return [added, *self._model_call(role, message, when), *requests]
 
@@ -120,18 +113,11 @@ class Tau2Bench:
         ]
 
     def _answer(self, message: dict[str, Json], when: datetime | None) -> list[NewEvent]:
-        call_id = self._calls.answer(message.get("id"), None)
         failed = message.get("error") is True
-        build = vocabulary.tool_failed if failed else vocabulary.tool_completed
-        parts = [response_part(call_id)]
-        return [
-            vocabulary.message_added(role="tool", parts=parts, occurred_at=when),
-            build(
-                tool_call_id=call_id,
-                tool_call_result=message.get("content"),
-                occurred_at=when,
-            ),
-        ]
+        part, answered = self._calls.answered(
+            message.get("id"), None, message.get("content"), when, failed=failed
+        )
+        return [vocabulary.message_added(role="tool", parts=[part], occurred_at=when), answered]
 
     def _model_call(
         self, role: str, message: dict[str, Json], when: datetime | None

@@ -11,14 +11,12 @@ import asyncio
 from itertools import chain
 from typing import Final
 
-import msgspec
-
 from eventstore import Append, AppendResult, Conflict, EventStore, NewEvent
-from reducers.agent import vocabulary
 
 from .mapping import UNEXPECTED, Mapper, kept_whole
 from .matching import CHANGED, LATE, NEW, Match, Matching
-from .moving import HEAD, SOURCE_RECORD, TAIL, At, NotOurs, put_together, take_apart
+from .moving import HEAD, TAIL, At
+from .packing import Pending, pack, pack_raw
 from .parsing import Broken, Json, Parsed, Refused, parse_record, refusal
 from .report import CHANGED_SHOWN, Counting, ImportReport, Problem, SessionReport
 from .standing import Standing, digest_of, read_standing
@@ -41,9 +39,6 @@ RECORD_BYTES_MAX: Final = 44 * 1024 * 1024
 """Bytes of one record: as base64 they just go into one append, and a record is never divided
 between two. A larger one is reported and not imported."""
 
-RAW_CHUNK_BYTES: Final = 4 * 1024 * 1024
-"""Bytes of a refused record in one event: base64 makes them 5.6 MB, and a payload has 8 MiB."""
-
 _CONFLICTS_MAX: Final = 1_000
 """Conflicts in a row on one stream: each means that another importer wrote at least a batch."""
 
@@ -55,22 +50,6 @@ would lie there until the next batch is made."""
 
 _NO_RECORD: Final = ""
 """The number of events that hold no record."""
-
-
-class _Pending(msgspec.Struct, gc=False):
-    """A record that is about to be written: its events, and what it is, as a value or as `raw`
-    bytes. Its digest is needed only beside another importer."""
-
-    at: At
-    events: list[NewEvent]
-    value: Json = None
-    raw: bytes | None = None
-    replaces: bool = False
-
-    @property
-    def digest(self) -> bytes:
-        """See `StoredRecord.digest`."""
-        return digest_of(self.value, self.raw)
 
 
 class OpenSession:
@@ -90,7 +69,7 @@ class OpenSession:
         self.mapper = mapper
         self.standing = standing
         self.counting = Counting(report)
-        self.pending: list[_Pending] = []
+        self.pending: list[Pending] = []
         self._importer = importer
         self._by_content = by_content
         self._id_derived = id_derived
@@ -117,7 +96,7 @@ class OpenSession:
         event = event or self.mapper.start(None)
         self.counting.count_fields([event])
         if not self.standing.started:
-            self._write(_Pending(_NO_RECORD, [event]))
+            self._write(Pending(_NO_RECORD, [event]))
         if head is not None and parsed is not None:
             self._keep_fields_raw(HEAD, head, parsed.reason)
 
@@ -141,7 +120,7 @@ class OpenSession:
         self.counting.count(events)
         at = self._number_of(number, parsed.value)
         if at is not None:
-            self._write(_pending(at, parsed.value, events))
+            self._write(pack(at, parsed.value, events))
         return True
 
     def end(self, tail: bytes | None, *, may_change: bool = False) -> None:
@@ -193,17 +172,17 @@ class OpenSession:
         self.counting.count_raw()
         at = self._number_of(number, None, raw)
         if at is not None:
-            self._write(_pending_raw(at, raw, reason))
+            self._write(pack_raw(at, raw, reason))
 
     def _keep_fields(
         self, at: At, parsed: Parsed, events: list[NewEvent], may_change: bool = False
     ) -> None:
         if self._are_new(at, parsed.value, None, may_change):
-            self._write(_pending(at, parsed.value, events, may_change))
+            self._write(pack(at, parsed.value, events, may_change))
 
     def _keep_fields_raw(self, at: At, raw: bytes, reason: str, may_change: bool = False) -> None:
         if self._are_new(at, None, raw, may_change):
-            self._write(_pending_raw(at, raw, reason, may_change))
+            self._write(pack_raw(at, raw, reason, may_change))
 
     def _are_new(self, at: At, value: Json, raw: bytes | None, may_change: bool) -> bool:
         """Whether fields of the session are to be written; changed ones are reported."""
@@ -276,24 +255,24 @@ class OpenSession:
         report = self.report
         self._importer.report.problems.append(Problem(report.file, reason, line, report.stream, at))
 
-    def _write(self, pending: _Pending) -> None:
+    def _write(self, pending: Pending) -> None:
         self.pending.append(pending)
         self._importer.note(self, len(pending.events))
 
     # --- when a batch is written
 
-    def take_pending(self) -> list[_Pending]:
+    def take_pending(self) -> list[Pending]:
         """Hands over what is pending, but for what was found to stand since it was taken: when a
         batch meets another importer's, the next one is made already."""
         pending, self.pending = self.pending, []
         return self._still_new(pending)
 
-    def append(self, pending: list[_Pending]) -> Append:
+    def append(self, pending: list[Pending]) -> Append:
         """Records as one append behind what stands."""
         events = list(chain.from_iterable(one.events for one in pending))
         return Append(self.report.stream, events, expected=self.standing.version)
 
-    def written(self, pending: list[_Pending], version: int) -> None:
+    def written(self, pending: list[Pending], version: int) -> None:
         """These records stand now."""
         for one in pending:
             self.report.new_events += len(one.events)
@@ -303,14 +282,14 @@ class OpenSession:
         self.standing.started = True
         self.standing.version = version
 
-    async def read_again(self, store: EventStore, pending: list[_Pending]) -> list[_Pending]:
+    async def read_again(self, store: EventStore, pending: list[Pending]) -> list[Pending]:
         """What is left of `pending` when what another importer has written meanwhile is gone."""
         await read_standing(store, self.report.stream, self.standing)
         return self._still_new(pending)
 
-    def _still_new(self, pending: list[_Pending]) -> list[_Pending]:
+    def _still_new(self, pending: list[Pending]) -> list[Pending]:
         standing = self.standing
-        left: list[_Pending] = []
+        left: list[Pending] = []
         for one in pending:
             if one.at == _NO_RECORD:
                 new = not standing.started
@@ -328,7 +307,7 @@ class OpenSession:
         return left
 
 
-_Batch = list[tuple[OpenSession, list[_Pending]]]
+_Batch = list[tuple[OpenSession, list[Pending]]]
 
 
 class Importer:
@@ -435,7 +414,7 @@ class Importer:
         for (session, pending), result in zip(batch, results, strict=True):
             session.written(pending, result.version)
 
-    async def _settle(self, session: OpenSession, pending: list[_Pending]) -> None:
+    async def _settle(self, session: OpenSession, pending: list[Pending]) -> None:
         """Writes one session beside another writer of its stream."""
         for attempt in range(_CONFLICTS_MAX):
             if not pending:
@@ -449,39 +428,3 @@ class Importer:
                 continue
             session.written(pending, result.version)
             return
-
-
-def _pending(at: At, value: Json, events: list[NewEvent], may_change: bool = False) -> _Pending:
-    """A record's events with the record put away in the first of them."""
-    datas = [event.data for event in events]
-    kept = take_apart(at, value, datas)
-    if not _comes_back(value, kept, datas):
-        # By construction it does; were there ever a record for which it did not, then it is
-        # kept whole, so that nothing is lost.
-        kept = {"at": at, "moved": {"": f"{len(events)}/record"}}
-        events = [*events, *kept_whole("record", value)]
-    datas[0][SOURCE_RECORD] = kept
-    return _Pending(at, events, value=value, replaces=may_change)
-
-
-def _pending_raw(at: At, raw: bytes, reason: str, may_change: bool = False) -> _Pending:
-    """The events of a record that is kept as its bytes."""
-    chunks = range(0, max(len(raw), 1), RAW_CHUNK_BYTES)
-    events = [
-        vocabulary.import_raw(record=raw[start : start + RAW_CHUNK_BYTES], reason=reason)
-        for start in chunks
-    ]
-    events[0].data[SOURCE_RECORD] = {"at": at, "raw": len(events)}
-    return _Pending(at, events, raw=raw, replaces=may_change)
-
-
-def _comes_back(value: Json, kept: dict[str, Json], datas: list[Json]) -> bool:
-    """Whether what is written gives the record back. Values that are moved are the record's own,
-    or texts: so values that are equal are also the same JSON, 1 and true for instance."""
-    if "moved" not in kept:
-        return kept["rest"] is value
-    try:
-        again: object = put_together(kept, datas)
-    except NotOurs:
-        return False
-    return again is value or again == value

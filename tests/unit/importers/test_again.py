@@ -193,6 +193,65 @@ async def test_broken_line_mended_later_then_reported_not_squeezed_in(
     assert await exported(store, report) == [messages(3)[0], messages(3)[2]]
 
 
+@pytest.mark.parametrize("later", ["removed", "mended", "mended into two", "an empty line more"])
+async def test_broken_line_gone_or_mended_then_the_others_stand(
+    later: str, store: EventStore, tmp_path: Path
+) -> None:
+    """What becomes of a line that never was a record changes no other record; the file goes on
+    growing, and an unchanged one appends nothing."""
+    lines = [json.dumps(one) for one in messages(7)]
+    path = tmp_path / "a"
+    path.write_text("\n".join([lines[0], lines[1] + lines[2][:9], *lines[3:6]]) + "\n")
+    assert len((await import_paths(store, [path])).problems) == 1
+    between = {
+        "removed": [],
+        "mended": [lines[1]],
+        "mended into two": [lines[1], lines[2]],
+        "an empty line more": ["", lines[1][:-2]],
+    }[later]
+    path.write_text("\n".join([lines[0], *between, *lines[3:]]) + "\n")
+    report = await import_paths(store, [path])
+    (session,) = report.sessions
+    assert (session.changed, session.new_records) == ([], 1)
+    assert len(report.problems) == len([line for line in between if line])
+    there = [messages(7)[0], *messages(7)[3:]]
+    assert await exported(store, report) == there
+    head = await store.head()
+    assert (await import_paths(store, [path])).sessions[0].changed == []
+    assert await store.head() == head
+
+
+@pytest.mark.parametrize("shape", ["lines", "document"])
+async def test_another_chat_with_the_same_beginning_then_told_of_the_id(
+    shape: str, store: EventStore, tmp_path: Path
+) -> None:
+    """Chats without an id are known by their first record. Where two are alike in it, nothing is
+    overwritten or mixed up, and what to do is said once; a chat with an id is not told so."""
+    first, second = messages(3), [messages(1)[0], *messages(3, first=20)]
+    paths = [tmp_path / "a", tmp_path / "b"]
+    for path, records in zip(paths, (first, second), strict=True):
+        if shape == "lines":
+            write_lines(path, records)
+        else:
+            path.write_text(json.dumps(records))
+    report = await import_paths(store, paths)
+    one, other = report.sessions
+    assert one.stream == other.stream
+    assert (other.changed, other.new_events, report.rejected) == ([2, 3], 0, True)
+    assert [("--id" in told.reason, told.file) for told in report.problems] == [
+        (True, str(paths[1])),
+        (False, str(paths[1])),
+        (False, str(paths[1])),
+    ]
+    stands = [json.loads(raw) async for raw in export_source(store, one.stream)]
+    assert stands == first
+    apart = await import_paths(store, [paths[1]], Options("other"))
+    assert not apart.rejected
+    assert await exported(store, apart) == second
+    changed = await import_paths(store, [paths[0]], Options("other"))
+    assert not any("--id" in told.reason for told in changed.problems)
+
+
 async def test_somebody_writes_to_the_session_then_import_goes_on_behind(
     store: EventStore, tmp_path: Path
 ) -> None:

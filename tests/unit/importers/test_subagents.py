@@ -112,3 +112,53 @@ def test_configured_folder_then_that_one(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert claude_code_folder() == tmp_path / ".claude" / "projects"
     monkeypatch.setenv("CLAUDE_CONFIG_DIR", str(tmp_path / "other"))
     assert claude_code_folder() == tmp_path / "other" / "projects"
+
+
+async def test_subagent_before_its_session_then_linked_when_that_comes(
+    store: EventStore, fixtures: Path, tmp_path: Path
+) -> None:
+    """What stands is not changed: a second session.started names the cause, once, and the cause
+    finds the subagent as if it had been imported in order."""
+    agents = sorted((fixtures / "claude" / SESSION / "subagents").glob("*.jsonl"))
+    first = await import_paths(store, agents)
+    assert [one.stream for one in first.sessions] == [
+        f"{PARENT}/agent/a1",
+        f"{PARENT}/agent/acompact-b",
+    ]
+    assert await cause_of(store, "a1") is None
+    alone = shutil.copy(fixtures / "claude" / f"{SESSION}.jsonl", tmp_path)
+    report = await import_paths(store, [alone])
+    assert [one.stream for one in report.sessions] == [PARENT]
+    for agent, type_name in (("a1", "tool.requested"), ("acompact-b", "message.added")):
+        last = (await store.read(f"{PARENT}/agent/{agent}").list())[-1]
+        assert (last.type, dict(last.data)) == ("session.started", {})
+        assert last.causation_id is not None
+        cause = await store.event(last.causation_id)
+        assert cause is not None
+        assert (cause.stream, cause.type) == (PARENT, type_name)
+        assert [event.stream async for event in store.caused_by(cause.id)] == [last.stream]
+    head = await store.head()
+    again = await import_paths(store, [alone, *agents])
+    assert await store.head() == head
+    assert (again.rejected, again.totals()["new_events"]) == (False, 0)
+
+
+async def test_subagent_and_then_its_session_in_one_run_then_the_same_link_told_once(
+    store: EventStore, fixtures: Path, tmp_path: Path
+) -> None:
+    """The session is read before its subagents wherever they are named, so no second event is
+    needed; a subagent that stood alone counts the link as its new event."""
+    folder = fixtures / "claude" / SESSION / "subagents"
+    session = fixtures / "claude" / f"{SESSION}.jsonl"
+    await import_paths(store, [folder / "agent-a1.jsonl"])
+    report = await import_paths(store, [folder, session])
+    new = {one.stream: one.new_events for one in report.sessions}
+    assert new[f"{PARENT}/agent/a1"] == 1
+    cause = await cause_of(store, "acompact-b")
+    assert cause is not None
+    started = [
+        event
+        async for event in store.read(f"{PARENT}/agent/acompact-b")
+        if event.type == "session.started"
+    ]
+    assert len(started) == 1

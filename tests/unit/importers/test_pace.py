@@ -1,0 +1,69 @@
+"""What keeps an import going at its speed."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+from pathlib import Path
+
+import pytest
+
+from cli.importers import import_paths
+from cli.importers.collecting import ALLOCATIONS, collecting_seldom
+from cli.importers.openai import OpenAi
+from cli.importers.report import ImportReport
+from cli.importers.writing import Importer
+from eventstore import EventStore
+from eventstore.engines.sqlite.ledger import SqliteLedger
+
+
+async def test_batch_sent_then_the_store_works_while_the_next_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store's thread begins without the event loop having to turn again."""
+    begun = threading.Event()
+    begin = SqliteLedger.begin
+
+    def told(ledger: SqliteLedger) -> None:
+        begin(ledger)
+        begun.set()
+
+    async with EventStore.open(f"sqlite:///{tmp_path / 'a.db'}") as store:
+        importer = Importer(store, ImportReport())
+        session = await importer.open("openai", "session/a", OpenAi(), "a")
+        session.start(None)
+        monkeypatch.setattr(SqliteLedger, "begin", told)
+        await importer.send()
+        # This blocks the loop, as making a batch does.
+        assert begun.wait(10)
+        await importer.flush()
+        assert await store.version("session/a") == 1
+
+
+async def test_run_ends_then_the_collector_is_as_it_was(
+    store: EventStore, fixtures: Path, tmp_path: Path
+) -> None:
+    """Also of runs at once, and of one that fails, the last one restores it."""
+    before = gc.get_threshold()
+    runs = [import_paths(store, [fixtures]) for _ in range(2)]
+    missing = import_paths(store, [tmp_path / "none"])
+    results = await asyncio.gather(*runs, missing, return_exceptions=True)
+    assert isinstance(results[-1], OSError)
+    assert gc.get_threshold() == before
+    with collecting_seldom():
+        with collecting_seldom():
+            pass
+        assert gc.get_threshold() == (ALLOCATIONS, *before[1:])
+    assert gc.get_threshold() == before
+
+
+def test_collector_is_off_then_it_stays_off() -> None:
+    """Who has turned it off by its threshold wants it so."""
+    before = gc.get_threshold()
+    gc.set_threshold(0)
+    try:
+        with collecting_seldom():
+            assert gc.get_threshold()[0] == 0
+    finally:
+        gc.set_threshold(*before)
