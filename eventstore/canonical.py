@@ -8,7 +8,7 @@ are shared between readers.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Any, NoReturn
 
 import msgspec
@@ -18,6 +18,9 @@ from .limits import INTEGER_MAX, INTEGER_MIN, PAYLOAD_BYTES_MAX, PAYLOAD_DEPTH_M
 
 _encode = msgspec.json.Encoder(order="sorted").encode
 _decode = msgspec.json.Decoder().decode
+_SCALARS = frozenset((str, int, float, bool, type(None), bytes))
+_FEW_BYTES = 100_000
+"""Brackets and commas of a value that is walked without asking whether it has an end: 10 ms."""
 
 
 def encode(data: object, where: str, bytes_max: int = PAYLOAD_BYTES_MAX) -> bytes:
@@ -27,7 +30,11 @@ def encode(data: object, where: str, bytes_max: int = PAYLOAD_BYTES_MAX) -> byte
     come back equal: NaN, infinities, lone surrogates, integers beyond signed 64 bits, depth over
     100, non-string keys, tuples, sets, bytes, dates and other objects, more than `bytes_max` bytes.
     """
-    odd = not _is_plain(data, 0) and _check(data, 0, where)
+    odd = False
+    if _walk_plain(data, 0, _FEW_BYTES) < 0:
+        # It is not plain, or of many parts, or of few that it shares without end.
+        refuse_endless(data, where, bytes_max)
+        odd = _walk_plain(data, 0, bytes_max) < 0 and _check(data, 0, where)
     try:
         payload = _encode(data)
     except UnicodeEncodeError:
@@ -65,34 +72,71 @@ def decode_mutable(payload: bytes) -> Any:
     return _decode(payload)
 
 
-def _is_plain(value: Any, depth: int) -> bool:
+def refuse_endless(value: Any, where: str, bytes_max: int = PAYLOAD_BYTES_MAX) -> None:
+    """Raises `InvalidEvent` for a value that has more parts than `bytes_max` has room for.
+
+    A list that holds another one twice, which holds a third one twice, is small in memory and
+    without end as JSON: the encoder would not come back. Each part is looked at once here.
+    """
+    if _bytes_at_least(value, 0, {}) > bytes_max:
+        raise InvalidEvent(f"{where}: more than {bytes_max} bytes as JSON")
+
+
+def _bytes_at_least(value: Any, depth: int, known: dict[int, int]) -> int:
+    items: Collection[Any]
+    if isinstance(value, dict):
+        items = value.values()
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        items = value
+    elif isinstance(value, msgspec.Struct):
+        items = msgspec.structs.astuple(value)
+    else:
+        items = getattr(value, "__dict__", {}).values()  # a model inside a list
+    size = len(items) + 1
+    if depth > PAYLOAD_DEPTH_MAX:
+        return size  # refused for its depth
+    known[id(value)] = size
+    for item in items:
+        if type(item) not in _SCALARS:
+            # By identity: all that is looked at is held by `value`.
+            size += known.get(id(item)) or _bytes_at_least(item, depth + 1, known)
+    known[id(value)] = size
+    return size
+
+
+def _walk_plain(value: Any, depth: int, left: int) -> int:
     """Whether a value holds nothing that has to be looked at twice, which nearly all of them do
-    not. It makes no paths for errors, and so takes half the time of `_check`, which follows."""
-    items: Iterable[Any]
+    not: `left` less the bytes that brackets and commas take, else a negative number. It makes no
+    paths for errors, and so takes half the time of `_check`, which follows."""
+    items: Collection[Any]
     if type(value) is dict:
         items = value.values()
         for key in value:
             if type(key) is not str:
-                return False
+                return -1
     elif type(value) is list:
         items = value
     else:
-        return False
-    if depth >= PAYLOAD_DEPTH_MAX:
-        return False
+        return -1
+    if depth:  # most have no more than the outermost
+        left -= len(items) + 1
+        if left < 0 or depth >= PAYLOAD_DEPTH_MAX:
+            return -1
     for item in items:
         kind = type(item)
         if kind is str or item is None or kind is bool:
             continue
         if kind is int:
             if not INTEGER_MIN <= item <= INTEGER_MAX:
-                return False
+                return -1
         elif kind is float:
             if not math.isfinite(item):
-                return False
-        elif not _is_plain(item, depth + 1):
-            return False
-    return True
+                return -1
+        else:
+            left = _walk_plain(item, depth + 1, left)
+            if left < 0:
+                return -1
+    return left
 
 
 def _check(value: Any, depth: int, path: str) -> bool:

@@ -24,6 +24,7 @@ _MSGSPEC_PLAIN = re.compile(
     r"(Expected `[^`]*`, got `[^`]*`|Object missing required field `[^`]*`)( - at `\$[^`]*`)?"
 )
 _MSGSPEC_PLACE = re.compile(r" - at `(\$[^`]*)`$")
+_PLAIN_FIELDS = {str, int, float, bool, str | None, int | None, float | None, bool | None}
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 TagsOf = Callable[[Any], Iterable[str]]
 
@@ -36,10 +37,14 @@ class EventType(msgspec.Struct, frozen=True):
     cls: type
     tags: TagsOf | None
     decoder: msgspec.json.Decoder[Any] | None
+    nests: bool
+    """Whether a field may hold more than a plain value."""
 
     def to_payload(self, instance: Any, where: str) -> bytes:
         """Canonical bytes of an instance. Raises `InvalidEvent` when they do not decode to an
         equal instance."""
+        if self.nests:
+            canonical.refuse_endless(instance, f"{where} $")
         if self.decoder is None:
             payload = canonical.encode(_dump(instance, where), f"{where} $")
         else:
@@ -77,7 +82,7 @@ class Registry:
             raise InvalidEvent(f"event type {name!r}: registered twice")
         if cls in self.by_class:
             raise InvalidEvent(f"event type {name!r}: {cls.__name__} has a name already")
-        entry = EventType(name, version, cls, tags, _decoder_of(cls))
+        entry = EventType(name, version, cls, tags, _decoder_of(cls), _nests(cls))
         self.by_name[name] = entry
         self.by_class[cls] = entry
         return cls
@@ -220,6 +225,12 @@ def _decoder_of(cls: type) -> msgspec.json.Decoder[Any] | None:
     if not cls.__struct_config__.frozen:
         raise InvalidEvent(f"{cls.__name__}: a typed event is frozen (frozen=True)")
     return msgspec.json.Decoder(cls)
+
+
+def _nests(cls: type) -> bool:
+    if not issubclass(cls, msgspec.Struct):
+        return True
+    return not {field.type for field in msgspec.structs.fields(cls)} <= _PLAIN_FIELDS
 
 
 def _dump(instance: Any, where: str) -> Any:

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventstore import InvalidEvent
-from eventstore.canonical import FrozenDict, FrozenList, _check, _is_plain
-from eventstore.limits import INTEGER_MAX, INTEGER_MIN
+from eventstore.canonical import FrozenDict, FrozenList, _check, _walk_plain
+from eventstore.limits import INTEGER_MAX, INTEGER_MIN, PAYLOAD_BYTES_MAX
 
 EDGES = [INTEGER_MAX, INTEGER_MAX + 1, INTEGER_MIN, INTEGER_MIN - 1, math.nan, math.inf, -math.inf]
 ODD = [b"bytes", (1,), {1}, date(2026, 1, 1), object, FrozenDict({"a": 1}), FrozenList([1])]
@@ -31,7 +31,7 @@ def test_a_value_looks_plain_then_the_careful_look_takes_it(value: Any, depth: i
     """Only what would be taken without a second thought is spared the careful look."""
     for _ in range(depth):
         value = [value]
-    if not _is_plain(value, 0):
+    if _walk_plain(value, 0, PAYLOAD_BYTES_MAX) < 0:
         return
     try:
         odd = _check(value, 0, "$")
