@@ -1,8 +1,12 @@
-"""Opening a file: the writer's connection and the schema in a thread, then the readers."""
+"""Opening a file: the writer's connection and the schema in a thread, then the readers.
+
+A store that may not be written is opened for reading; see `unwritable`.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -13,9 +17,10 @@ from ...errors import StorageFailed
 from .connection import connect_writer, settings_of
 from .engine import SqliteEngine
 from .errors import translate
-from .migrating import migrate
+from .migrating import migrate, store_id_of, stored_revision
 from .reader import Reader
 from .turns import Turns, close_in_turn, set_busy_timeout
+from .unwritable import is_unwritable, no_lock_file, open_for_reading
 
 _Opened = tuple[sqlite3.Connection, Turns, dict[str, Any]]
 
@@ -43,7 +48,9 @@ async def open_sqlite(path: str, options: SqliteOptions, clock: Callable[[], int
         opener.give_up()
         raise
     try:
-        reader = await Reader.open(path, options.busy_timeout_seconds)
+        reader = await Reader.open(
+            path, options.busy_timeout_seconds, immutable=settings.get("immutable", False)
+        )
     except BaseException:
         # Not here: closing waits for a turn. Shielded: who cancels again leaves nothing open.
         await asyncio.shield(loop.run_in_executor(None, close_in_turn, connection, turns))
@@ -89,10 +96,14 @@ def _open_file(path: str, options: SqliteOptions) -> _Opened:
     parent = Path(path).absolute().parent
     if not parent.is_dir():
         raise StorageFailed(f"{path}: the folder {parent} does not exist")
+    if is_unwritable(path):
+        return open_for_reading(path, options.busy_timeout_seconds)
+    if not os.path.exists(f"{os.path.realpath(path)}-turns") and os.path.exists(path):
+        stored_revision(path)  # no lock file is left beside what is another program's
     try:
         turns = Turns(path, options.busy_timeout_seconds)
     except OSError as exc:
-        raise StorageFailed(f"{path}: cannot make its lock file ({exc.strerror})") from exc
+        raise no_lock_file(path, exc) from exc
     try:
         with turns:
             # One time-out for the turn and for SQLite's own lock.
@@ -100,7 +111,8 @@ def _open_file(path: str, options: SqliteOptions) -> _Opened:
             try:
                 migrate(path, connection)
                 set_busy_timeout(connection, options.busy_timeout_seconds)
-                return connection, turns, _described(connection)
+                settings = {**settings_of(connection), "store_id": store_id_of(connection)}
+                return connection, turns, settings
             except BaseException:
                 connection.close()
                 raise
@@ -110,9 +122,3 @@ def _open_file(path: str, options: SqliteOptions) -> _Opened:
     except BaseException:
         turns.close()
         raise
-
-
-def _described(connection: sqlite3.Connection) -> dict[str, Any]:
-    """The settings in force, and which store it is: copies of the file have the same id."""
-    row = connection.execute("SELECT store_id FROM store_info").fetchone()
-    return {**settings_of(connection), "store_id": None if row is None else row[0]}
