@@ -302,11 +302,14 @@ class EventStore:
             causation_id if causation_id is not None else old.causation_id,
             context if context is not None else old.context,
         )
-        return EventStore(self._core, self._tenant, defaults)
+        return self._view(self._tenant, defaults)
 
     def tenant(self, name: str) -> EventStore:
         """A log of its own in the same store: own positions, streams, keys and checkpoints."""
-        return EventStore(self._core, check_name("tenant", name), self._defaults)
+        return self._view(check_name("tenant", name), self._defaults)
+
+    def _view(self, tenant: str, defaults: Defaults) -> EventStore:
+        return EventStore(self._core, tenant, defaults)
 
     async def close(self) -> None:
         """Refuses new work, finishes the appends that wait, and frees everything. Closing twice
@@ -349,8 +352,10 @@ class Opening:
             await self._store.close()
 
     async def _open(self) -> EventStore:
+        from .tracing import new_store  # which builds on this module
+
         engine, clock, ids = await open_engine(self._options)
-        return EventStore(_Core(engine, clock, ids), DEFAULT_TENANT, NO_DEFAULTS)
+        return new_store(_Core(engine, clock, ids), DEFAULT_TENANT, NO_DEFAULTS)
 
 
 _forks = 0

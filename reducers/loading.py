@@ -19,6 +19,7 @@ from eventstore import Busy, InvalidEvent, Occurred, Position, StorageFailed, Ve
 from eventstore.events import RecordedEvent
 from eventstore.points import to_microseconds
 from eventstore.snapshots import Snapshot
+from eventstore.tracing import load_span, tell_loaded
 
 from .errors import ReducerError
 from .folding import fold
@@ -67,8 +68,20 @@ class _Until(msgspec.Struct, frozen=True):
 
 async def load(reducer: Reducer[S], store: EventStore, stream: str, at: Moment | None) -> Loaded[S]:
     """See `Reducer.load`."""
-    if isinstance(at, Occurred):
-        return await _load_occurred(reducer, store, stream, at)
+    with load_span(store, stream, reducer.name) as span:
+        if isinstance(at, Occurred):
+            start, loaded = 0, await _load_occurred(reducer, store, stream, at)
+        else:
+            start, loaded = await _load(reducer, store, stream, at)
+        if span is not None:
+            tell_loaded(span, loaded.version - start, loaded.version, loaded.position)
+    return loaded
+
+
+async def _load(
+    reducer: Reducer[S], store: EventStore, stream: str, at: object
+) -> tuple[int, Loaded[S]]:
+    """The version of the snapshot that it began with, 0 for none, and the state."""
     until = _until(at)
     start = await _snapshot(reducer, store, stream, until)
     state, version, position = start.state, start.version, start.position
@@ -79,7 +92,7 @@ async def load(reducer: Reducer[S], store: EventStore, stream: str, at: Moment |
     every = reducer.snapshot_every
     if at is None and every is not None and version - start.version >= every:
         await _keep(reducer, store, stream, loaded)
-    return loaded
+    return start.version, loaded
 
 
 async def take_snapshot(reducer: Reducer[S], store: EventStore, stream: str) -> Loaded[S]:
