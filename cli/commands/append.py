@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Sequence
 from typing import Annotated
 
 import msgspec
@@ -15,7 +16,7 @@ from ..exits import check_argument, wrong_usage
 from ..moments import parse_time
 from ..options import DEFAULT_URL, JsonOption, StoreOption, TenantOption, open_store
 from ..payloads import parse_event, parse_json
-from ..rendering.events import event_line
+from ..rendering.events import Listing
 from ..rendering.screen import Screen
 
 STDIN = "-"
@@ -85,21 +86,32 @@ def append_command(
       $ eventstore append board/7 task.changed '{"task_id": "1"}' --expected exists --key done-1
       $ echo '{"type": "task.removed", "data": {"task_id": "1"}}' | eventstore append board/7 -
     """
-    if type_name != STDIN:
-        check_argument("TYPE", type_name, "type")
+    where, who = (store, tenant), (actor, causation, correlation)
+    _check_names(stream, type_name, key, tag or (), who)
+    events = _events(type_name, data, tuple(tag or ()), occurred)
+    result = asyncio.run(_append(where, stream, events, _expected(expected), key, who))
+    _show(Screen(), stream, result, as_json)
+
+
+def _check_names(
+    stream: str,
+    type_name: str,
+    key: str | None,
+    tags: Sequence[str],
+    who: tuple[str | None, str | None, str | None],
+) -> None:
+    """Refuses arguments that can be no name, before anything is opened."""
+    actor, causation, correlation = who
     for name, value, kind in (
         ("STREAM", stream, "stream"),
+        ("TYPE", None if type_name == STDIN else type_name, "type"),
         ("--key", key, "idempotency key"),
         ("--actor", actor, "actor"),
         ("--causation", causation, "causation id"),
         ("--correlation", correlation, "correlation id"),
-        *(("--tag", each, "tag") for each in tag or ()),
+        *(("--tag", tag, "tag") for tag in tags),
     ):
         check_argument(name, value, kind)
-    events = _events(type_name, data, tuple(tag or ()), occurred)
-    where, who = (store, tenant), (actor, causation, correlation)
-    result = asyncio.run(_append(where, stream, events, _expected(expected), key, who))
-    _show(Screen(), stream, result, as_json)
 
 
 async def _append(
@@ -182,5 +194,6 @@ def _show(screen: Screen, stream: str, result: AppendResult, as_json: bool) -> N
         return
     if result.duplicate:
         screen.line("written before under this key; this is what was written then:")
+    listing = Listing(screen, names_streams=False)
     for event in result.events:
-        screen.line(*event_line(event))
+        listing.show(event)

@@ -111,6 +111,8 @@ def _show(
     )
     if early:
         screen.text((early, "yellow"))
+        if reducer == DEFAULT_REDUCER:
+            return
     for line in _lines(reducer, loaded.state, screen.width):
         screen.line(*line)
 

@@ -97,7 +97,7 @@ def narrow_line(event: RecordedEvent, width: int, told: Told | None = None) -> l
         "  ",
         (f"{'v' + str(event.version):>5}", "cyan"),
         (event.recorded_at.strftime("  %H:%M:%SZ  "), "dim"),
-        (f"{event.type:<16}  ", type_style(event.type)),
+        (f"{event.type:<18}  ", type_style(event.type)),
     ]
     if event.actor:
         parts += [(event.actor, "bold"), "  "]

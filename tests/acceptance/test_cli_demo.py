@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 
-from .conftest import Command
+from .conftest import EVENTSTORE, SECONDS_MAX, Command
 
 COMMAND_LINE = re.compile(r"^  (eventstore .+)$", re.MULTILINE)
 
@@ -47,3 +48,33 @@ def test_demo_then_what_it_is_there_to_show(command: Command) -> None:
     ):
         assert words in out, words
     assert out.splitlines()[-4].startswith("go on from here")
+
+
+def test_demo_without_its_folder_on_the_path_then_its_commands_run_as_printed(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    """As `make demo` runs it, nothing named eventstore is on the path: what is pasted works."""
+    environment = {**environment, "PATH": "/usr/bin:/bin"}
+    scripts = tmp_path / ".venv" / "bin"
+    scripts.mkdir(parents=True)
+    (scripts / "eventstore").symlink_to(EVENTSTORE)
+    pasted = subprocess.run(
+        [".venv/bin/eventstore", "demo"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS_MAX,
+        check=True,
+    ).stdout.splitlines()[-3:]
+    assert all(line.startswith("  .venv/bin/eventstore ") for line in pasted)
+    ran = subprocess.run(
+        ["/bin/sh", "-e", "-c", "\n".join(pasted)],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS_MAX,
+        check=False,
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")

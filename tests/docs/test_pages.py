@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import codeop
+import os
 import sys
 import threading
 from pathlib import Path
@@ -30,6 +31,9 @@ def test_page_is_followed_then_everything_on_it_is_true(
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
+    # As a reader who has the environment's programs on the path.
+    scripts = Path(sys.executable).parent
+    monkeypatch.setenv("PATH", f"{scripts}{os.pathsep}{os.environ.get('PATH', '')}")
     with isolated_registry():
         Page(page, tmp_path).run()
 
