@@ -2,7 +2,8 @@
 
 A fingerprint covers the reducer's version, its initial state and state type, its handlers'
 source, the functions, classes and constants of the same package that they name (and those that
-these name), and the schema versions, classes and upcasters of the handled types. Code reached in
+these name; of a class its own constants, of a method's instance its plain attributes), and the
+schema versions, classes and upcasters of the handled types. Code reached in
 other ways (another package, a name looked up at run time) is not seen: raise `version` when it
 changes.
 """
@@ -89,11 +90,13 @@ class _Reader:
             yield f"partial {constant_text(function.args)} {constant_text(function.keywords)}"
             yield from self.read(function.func)
             return
-        function = getattr(function, "__func__", function)
+        if inspect.ismethod(function):
+            yield from self._read_owner(function.__self__)
+            function = function.__func__
         if not isinstance(function, FunctionType):
             if isinstance(function, type) or not _has_source(type(function)):
                 raise _NoSource
-            yield from self.read_type(type(function))
+            yield from self._read_owner(function)
             return
         if id(function) in self._seen:
             return
@@ -104,6 +107,16 @@ class _Reader:
         package = _package(function.__module__)
         for name, value in _named(function):
             yield from self._named_value(name, value, package)
+
+    def _read_owner(self, owner: Any) -> Iterator[str]:
+        """What a method may reach through `self`: the class, and what stands on the instance."""
+        if isinstance(owner, type):
+            yield from self.read_type(owner)
+            return
+        yield from self.read_type(type(owner))
+        yield f"self = {constant_text(owner)}"
+        for name, value in sorted(getattr(owner, "__dict__", {}).items()):
+            yield f"self.{name} = {constant_text(value)}"
 
     def _named_value(self, name: str, value: Any, package: str) -> Iterator[str]:
         if isinstance(value, type):
@@ -116,7 +129,8 @@ class _Reader:
             yield f"{name} = {constant_text(value)}"
 
     def read_type(self, cls: Any) -> Iterator[str]:
-        """A class's schema and its methods; for an annotation, those of the classes in it."""
+        """A class's schema, methods and constants; for an annotation, those of the classes in
+        it."""
         for inner in get_args(cls):
             yield from self.read_type(inner)
         if not isinstance(cls, type) or id(cls) in self._seen or not _has_source(cls):
@@ -129,6 +143,8 @@ class _Reader:
                 if function.__module__ == cls.__module__ and _lines(function):
                     yield f"method {name}"
                     yield from self.read(function)
+            if not name.startswith("__") and not hasattr(type(member), "__get__"):
+                yield from self._named_value(name, member, _package(cls.__module__))
         for base in cls.__bases__:
             if _package(base.__module__) == _package(cls.__module__):
                 yield from self.read_type(base)

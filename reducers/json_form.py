@@ -26,8 +26,9 @@ MISSING: Any = msgspec.UNSET
 def to_json(state: Any) -> Any:
     """The state as fresh plain data: dict, list, str, int, float, bool and None.
 
-    NaN and the infinities, which JSON lacks, become None. Raises `ReducerError` for objects
-    without a JSON form and for integers beyond 64 bits.
+    NaN and the infinities, which JSON lacks, become None; keys become strings, as numbers, dates
+    and enums can. Raises `ReducerError` for objects without a JSON form, for keys without one (a
+    tuple), and for integers beyond 64 bits.
     """
     return _decode(canonical_json(state))
 
@@ -103,7 +104,10 @@ def key_text(key: Any) -> str:
     try:
         (text,) = _decode(_encode_key({key: None}))
     except (TypeError, ValueError, OverflowError):
-        raise ReducerError(f"a key of type {type(key).__name__} has no JSON form") from None
+        raise ReducerError(
+            f"a key of type {type(key).__name__} has no JSON form, in which keys are strings:"
+            " make one string of it, or nest dicts"
+        ) from None
     return str(text)
 
 

@@ -221,3 +221,14 @@ def test_dict_order_differs_then_the_diff_is_in_the_same_order() -> None:
     backwards = diff({}, dict.fromkeys(reversed(names), 1))
     assert forwards == backwards
     assert [each.path[1:] for each in forwards] == sorted(names)
+
+
+@given(st.lists(documents, max_size=8), st.integers(0, 8), st.lists(documents, max_size=3))
+@example([1, 2, 3], 0, [0])
+def test_items_are_put_between_others_then_each_is_one_change(
+    items: list[Any], at: int, more: list[Any]
+) -> None:
+    """At the front, at the end or between: no item beside them is replaced, nor when they go."""
+    longer = [*items[:at], *more, *items[at:]]
+    assert [change.op for change in check(items, longer)] == ["add"] * len(more)
+    assert [change.op for change in check(longer, items)] == ["remove"] * len(more)

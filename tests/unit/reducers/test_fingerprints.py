@@ -310,3 +310,66 @@ def test_part_changes_then_the_combined_fingerprint_does() -> None:
     found = {marks(1, 1, "x"), marks(2, 1, "x"), marks(1, 2, "x"), marks(1, 1, "y")}
     assert len(found) == 4
     assert marks(1, 1, "x") == marks(1, 1, "x")
+
+
+METHODS = """
+from typing import ClassVar
+import msgspec
+from reducers import Reducer
+
+class Base:
+    offset = 5
+
+class Rules(Base):
+    rate = 2
+    _names = ("a", "b")
+
+    def __init__(self, factor):
+        self.factor = factor
+
+    def added(self, state, event):
+        return state.plus(self.helped(event["n"]))
+
+    def helped(self, number):
+        return number * self.rate * self.factor + self.offset + len(self._names)
+
+    def __call__(self, state, event):
+        return self.added(state, event)
+
+    @classmethod
+    def of_class(cls, state, event):
+        return state.plus(cls.rate)
+
+class State(msgspec.Struct, frozen=True):
+    limit: ClassVar[int] = 100
+    total: int = 0
+
+    def plus(self, number):
+        return State(min(self.total + number, self.limit))
+
+def make():
+    r = Reducer("r", State())
+    r.on("a")(HANDLER)
+    return r
+"""
+
+
+@pytest.mark.parametrize("handler", ["Rules(7).added", "Rules(7)", "Rules.of_class"])
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("rate = 2", "rate = 3"),
+        ("offset = 5", "offset = 6"),
+        ('_names = ("a", "b")', '_names = ("a", "c")'),
+        ("limit: ClassVar[int] = 100", "limit: ClassVar[int] = 101"),
+        ("Rules(7)", "Rules(8)"),
+    ],
+)
+def test_what_a_method_reaches_through_self_changes_then_the_fingerprint_does(
+    load: Loader, handler: str, old: str, new: str
+) -> None:
+    """Constants of a class and of its bases, of the state's class, and of the instance."""
+    source = METHODS.replace("HANDLER", handler)
+    assert mark(load(source)) == mark(load(source))
+    changed = source.replace(old, new)
+    assert (mark(load(source)) != mark(load(changed))) == (source != changed)

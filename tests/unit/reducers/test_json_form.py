@@ -148,3 +148,14 @@ def test_state_is_json_then_its_form_is_itself(value: Any) -> None:
     assert form == value
     assert state_hash(form) == state_hash(value)
     assert form is not value or not isinstance(value, (dict, list))
+
+
+@pytest.mark.parametrize("state", [{(1, 2): 3}, [Map({(1, 2): 3})], {"a": {(): 1}}])
+@pytest.mark.parametrize("ask", [to_json, state_hash])
+def test_a_key_is_a_tuple_then_it_is_refused_with_what_to_do(ask: Any, state: Any) -> None:
+    """JSON's keys are strings; the error says which kind is none, and never the key."""
+    with pytest.raises(
+        ReducerError, match=r"a key of type tuple .*make one string of it"
+    ) as caught:
+        ask(state)
+    assert "(1" not in str(caught.value)
