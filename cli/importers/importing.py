@@ -22,9 +22,9 @@ from reducers.agent.vocabulary import session_stream
 
 from . import claude_code
 from .claude_code import ClaudeCode
-from .collecting import collecting_seldom
 from .mapping import KeptWhole, Mapper
 from .openai import OpenAi
+from .pacing import at_import_pace
 from .parsing import Json
 from .recognising import BOM, NotRecognised, Recognised, recognise
 from .report import ImportReport, Problem, SessionReport, Skipped
@@ -71,7 +71,7 @@ async def import_paths(
     """
     started = time.monotonic()
     run = Run(store, options or Options(), progress)
-    with collecting_seldom():
+    with at_import_pace():
         try:
             for feed in await run.open_feeds(find_files(paths)):
                 await feed.read(complete=True)

@@ -161,7 +161,11 @@ def _sketch(content: bytes, depth: int = 0) -> Json:
         return [] if first is None else [_sketch(first, depth + 1)]
     if start == b"{":
         fields = members(content)[:_MEMBERS] if depth < _LEVELS else []
-        return {key: _sketch(raw, depth + 1) for key, _, raw in fields}
+        # Of an object in an object nothing is asked but that it is there.
+        return {
+            key: {} if first_byte(raw) == b"{" else _sketch(raw, depth + 1)
+            for key, _, raw in fields
+        }
     parsed = parse_record(content) if len(content) < _TEXT_BYTES else None
     if isinstance(parsed, Parsed):
         return parsed.value

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 
 from cli.importers import import_paths
-from cli.importers.collecting import ALLOCATIONS, collecting_seldom
 from cli.importers.openai import OpenAi
+from cli.importers.pacing import ALLOCATIONS, SWITCH_SECONDS, at_import_pace
 from cli.importers.report import ImportReport
 from cli.importers.writing import Importer
 from eventstore import EventStore
@@ -41,21 +42,22 @@ async def test_batch_sent_then_the_store_works_while_the_next_is_made(
         assert await store.version("session/a") == 1
 
 
-async def test_run_ends_then_the_collector_is_as_it_was(
+async def test_run_ends_then_the_interpreter_is_as_it_was(
     store: EventStore, fixtures: Path, tmp_path: Path
 ) -> None:
     """Also of runs at once, and of one that fails, the last one restores it."""
-    before = gc.get_threshold()
+    before, seconds = gc.get_threshold(), sys.getswitchinterval()
     runs = [import_paths(store, [fixtures]) for _ in range(2)]
     missing = import_paths(store, [tmp_path / "none"])
     results = await asyncio.gather(*runs, missing, return_exceptions=True)
     assert isinstance(results[-1], OSError)
-    assert gc.get_threshold() == before
-    with collecting_seldom():
-        with collecting_seldom():
+    assert (gc.get_threshold(), sys.getswitchinterval()) == (before, seconds)
+    with at_import_pace():
+        with at_import_pace():
             pass
         assert gc.get_threshold() == (ALLOCATIONS, *before[1:])
-    assert gc.get_threshold() == before
+        assert sys.getswitchinterval() == pytest.approx(SWITCH_SECONDS)
+    assert (gc.get_threshold(), sys.getswitchinterval()) == (before, seconds)
 
 
 def test_collector_is_off_then_it_stays_off() -> None:
@@ -63,7 +65,7 @@ def test_collector_is_off_then_it_stays_off() -> None:
     before = gc.get_threshold()
     gc.set_threshold(0)
     try:
-        with collecting_seldom():
+        with at_import_pace():
             assert gc.get_threshold()[0] == 0
     finally:
         gc.set_threshold(*before)
