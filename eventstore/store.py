@@ -65,6 +65,7 @@ class EventStore:
         Use it as ``async with EventStore.open(url) as store`` or ``store = await
         EventStore.open(url)`` and close it. `clock` gives an aware datetime or microseconds, `ids`
         event ids. `synchronous="NORMAL"` risks the last commits at a power failure (SQLite).
+        A file that may not be written is opened to be read; appends to it are refused.
         Raises `SchemaTooNew`, `Busy`, `StorageFailed`, and `InvalidEvent` for a gap in upcasters.
         If cancelled, nothing stays open.
         """

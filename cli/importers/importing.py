@@ -115,6 +115,7 @@ class Run:
         self._progress = progress
         self._known: set[Path] = set()
         self._bytes_done = self._bytes_all = 0
+        self._sessions_taken = 0  # counted only where an id was given for the one there may be
 
     async def open_feeds(
         self, files: Sequence[SourceFile], *, quiet: bool = False
@@ -147,7 +148,7 @@ class Run:
                 beside = files_of_subagents(file.path, kind.session_id)
                 waiting += [SourceFile(path, named=False) for path in beside]
         if self.options.session_id is not None:
-            self._check_single(sessions)
+            self._check_single(sessions, may_come=quiet)
         ordered = sessions + agents
         self.report.files += len(ordered)
         self._bytes_all += sum(file.path.stat().st_size for file, _ in ordered)
@@ -185,8 +186,12 @@ class Run:
         else:
             self.report.skipped.append(Skipped(str(file.path), why.reason))
 
-    def _check_single(self, sessions: list[tuple[SourceFile, Recognised]]) -> None:
-        count = 0
+    def _check_single(
+        self, sessions: list[tuple[SourceFile, Recognised]], *, may_come: bool
+    ) -> None:
+        """Raises `SeveralSessions` unless all rounds together hold one session; who follows files
+        may wait for it."""
+        count = self._sessions_taken
         for file, kind in sessions:
             if not kind.documents:
                 count += 1
@@ -197,7 +202,8 @@ class Run:
                     count += sum(isinstance(one, Session) for one in found)
                 except Unreadable:
                     count += 1
-        if count != 1:
+        self._sessions_taken = count
+        if count > 1 or (count == 0 and not may_come):
             raise SeveralSessions(f"an id is for one session, these files hold {count}")
         try:
             check_name("stream", session_stream(self.options.session_id or ""))

@@ -380,10 +380,6 @@ def _event(
     """The event: of `fields` those that are not None, of `json_fields` those that are given."""
     envelope: dict[str, Any] = {**metadata}
     data = dict(envelope.pop("extra", None) or {})
-    for name, value in fields.items():
-        if value is not None:
-            data[name] = value
-    for name, value in json_fields.items():
-        if value is not UNSET:
-            data[name] = value
+    data.update({name: value for name, value in fields.items() if value is not None})
+    data.update({name: value for name, value in json_fields.items() if value is not UNSET})
     return NewEvent(type_name, data, **envelope)

@@ -122,3 +122,25 @@ def test_followed_at_a_terminal_for_a_machine_then_no_line(
     assert process.returncode == 0
     assert b'"report":"total"' in out
     assert b"following" not in shown
+
+
+def test_followed_under_an_id_then_its_growth_is_the_same_session(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    """An id is for one session, however often its file is looked at."""
+    chat = tmp_path / "chat.jsonl"
+    chat.write_text(FIRST)
+    process, leader = follow_at_a_terminal(tmp_path, environment, "--id", "support-42")
+    try:
+        read_until(leader, "following, 2 new events, last session/support-42")
+        with chat.open("a") as file:
+            file.write(SECOND)
+        read_until(leader, "following, 3 new events, last session/support-42")
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=SECONDS_MAX)
+    finally:
+        process.kill()
+        process.wait(SECONDS_MAX)
+        os.close(leader)
+    assert process.returncode == 0
+    assert b"1 session, 2 records" in out
