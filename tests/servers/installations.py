@@ -84,15 +84,17 @@ def readable(installation: Installation, user: str | None, folder: Path) -> Inst
     if _runs(installation.programs / "postgres", user):
         return installation
     root = installation.programs.parent
-    copy = folder / "installation" / root.name
+    copies = folder / "installation"
+    copy = copies / root.parent.name / root.name
     shutil.copytree(root, copy, symlinks=True)
-    libraries = root.parent.parent / f"{root.parent.name}.libs"
+    libraries = root.parent.with_name(f"{root.parent.name}.libs")
     if libraries.is_dir():  # what the wheel's programs load lies beside its package
-        shutil.copytree(libraries, copy.parent.parent / libraries.name)
-    for path in (folder / "installation").rglob("*"):
+        shutil.copytree(libraries, copies / libraries.name)
+    for path in (copies, *copies.rglob("*")):
         if not path.is_symlink():
             path.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644)
-    (folder / "installation").chmod(0o755)
+        if user is not None:  # who runs the server removes the folder, too
+            os.chown(path, pwd.getpwnam(user).pw_uid, -1, follow_symlinks=False)
     return Installation(copy / "bin", installation.major)
 
 

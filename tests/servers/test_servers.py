@@ -98,6 +98,7 @@ def test_an_installation_is_closed_to_the_server_s_user_then_a_copy_of_it_runs(
     with PostgresServer(hidden) as server:
         assert server.installation.programs.is_relative_to(server.folder)
         assert server.execute("SELECT 1")[0][0] == 1
+    assert not server.folder.exists()
 
 
 def _lives(pid: int) -> bool:
