@@ -17,20 +17,13 @@ import msgspec
 from ...envelope import GENESIS
 from ...errors import Busy, Corrupt, StoreClosed
 from ...events import RecordedEvent
-from ...limits import PAGE_BYTES_MAX
 from ...query import Query
 from ..port import LogPage
+from ..rows import Row, check_consecutive, check_stream_rows, hashes_wanted, is_full, to_events
 from . import statements as sql
 from .connection import READER_CACHE_KIB, ReadConnection, read_uri
 from .errors import translate
-from .rows import (
-    Row,
-    check_consecutive,
-    check_versions,
-    hashes_wanted,
-    prefetch_names,
-    to_events,
-)
+from .rows import prefetch_names
 
 _CONNECTIONS = 2
 """One for long scans and one for short questions on a machine with two cores; more contend for
@@ -128,7 +121,7 @@ class Reader:
         args = (stream_id, after, limit)
         async with self._borrow() as connection:
             rows = await self._fetch(connection, statement, args)
-            if version is None and (backwards or (len(rows) < limit and not _is_full(rows))):
+            if version is None and (backwards or (len(rows) < limit and not is_full(rows))):
                 # The page may be the last one: then the head says where it has to end, and it is
                 # read again where the head was asked too late to say so.
                 found = await self._fetch(connection, sql.FIND_STREAM, (tenant_id, stream))
@@ -143,7 +136,7 @@ class Reader:
                     is_whole = (rows[-1][2] if rows else after) == version
                 if not is_whole:
                     rows = await self._fetch(connection, statement, args)
-            _check_stream_rows(rows, stream, version or 0, after, limit, backwards)
+            check_stream_rows(rows, stream, version or 0, after, limit, backwards)
             events = await self._to_events(connection, tenant_id, rows)
         if rows and not backwards:
             self._hash_at = (tenant_id, rows[-1][0], rows[-1][17])
@@ -333,37 +326,3 @@ class Reader:
             return await connection.execute_fetchall(statement, args)  # type: ignore[return-value]
         except sqlite3.Error as exc:
             raise translate(exc, self._path) from exc
-
-
-def _check_stream_rows(
-    rows: Sequence[Row], stream: str, version: int, after: int, limit: int, backwards: bool
-) -> None:
-    """Raises `Corrupt` where the rows of a stream at `version` are not the ones that must come."""
-    if not rows and (after > 1 if backwards else after < version):
-        raise Corrupt(
-            f"stream {stream!r}: its head says version {version}, an event is missing",
-            kind="gap",
-            stream=stream,
-            version=min(after, version + 1) - 1 if backwards else after + 1,
-        )
-    if rows and backwards:
-        last = max(version, rows[0][2])  # it may have grown between the two queries
-        check_versions(rows, stream, min(after - 1, last), -1)
-    elif rows:
-        check_versions(rows, stream, after + 1, 1)
-    if rows and len(rows) < limit and not _is_full(rows):
-        missing = rows[-1][2] - 1 if backwards else rows[-1][2] + 1
-        if 1 <= missing <= version:
-            raise Corrupt(
-                f"stream {stream!r}: version {missing} is missing",
-                kind="gap",
-                stream=stream,
-                version=missing,
-            )
-
-
-def _is_full(rows: Sequence[Row]) -> bool:
-    """Whether a page of rows was ended by its bytes (see `BoundedCursor`)."""
-    payloads = [row[sql.PAYLOAD_COLUMN] for row in rows]
-    # What is no bytes is damage, and told by the event's hash.
-    return sum([len(payload) for payload in payloads if type(payload) is bytes]) > PAGE_BYTES_MAX
