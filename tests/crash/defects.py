@@ -6,23 +6,42 @@ the one process that is to be wrong; the engine has no switch for them.
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from eventstore import judge as judging
+from eventstore.engines.port import LogPage
+from eventstore.engines.sqlite.engine import SqliteEngine
 from eventstore.engines.sqlite.ledger import SqliteLedger
+from eventstore.engines.sqlite.reader import Reader
 from eventstore.engines.sqlite.writer import Writer
 
 _LEAD_SECONDS = 0.02
 """How far an answer that comes too early is ahead of its commit."""
 
 _defects: dict[tuple[str, str], Callable[[], None]] = {}
+_seeded: set[str] = set()
 
 
 def seed_defect(engine: str, name: str) -> None:
     """Makes this process wrong in that way."""
-    _defects[engine, name]()
+    _seeded.add(name)
+    if (engine, name) in _defects:
+        _defects[engine, name]()
+    else:
+        OURS.index(name)  # an unknown one would prove nothing
+
+
+def in_force(name: str) -> bool:
+    """Whether a defect of `OURS` was seeded: those are in what this suite itself does."""
+    return name in _seeded
+
+
+OURS = ["saves its checkpoint before the effect"]
+"""Mistakes of a consumer, which the store cannot prevent and the oracle must see."""
 
 
 def defect(engine: str, name: str) -> Callable[[Callable[[], None]], Callable[[], None]]:
@@ -96,3 +115,64 @@ def _sqlite_stamps_with_the_bare_clock() -> None:
         return write(self, call)
 
     SqliteLedger.write = stamped  # type: ignore[method-assign]
+
+
+@defect("sqlite", "loses the first event of a page")
+def _sqlite_loses_the_first_of_a_page() -> None:
+    log_page = SqliteEngine.log_page
+
+    async def shorter(self: SqliteEngine, *args: Any) -> LogPage:
+        page = await log_page(self, *args)
+        return LogPage(page.events[1:], page.scanned_to) if len(page.events) > 1 else page
+
+    SqliteEngine.log_page = shorter  # type: ignore[method-assign]
+
+
+@defect("sqlite", "forgets the tenant")
+def _sqlite_forgets_the_tenant() -> None:
+    async def any_tenant(self: Reader, tenant: str) -> int | None:
+        rows = await self.fetch("SELECT max(tenant_id) FROM tenants", ())
+        return rows[0][0] if rows else None
+
+    Reader.find_tenant = any_tenant  # type: ignore[method-assign]
+
+
+@defect("sqlite", "drops the batch of a cancelled caller")
+def _sqlite_drops_the_batch_of_a_cancelled_caller() -> None:
+    transact, commit = Writer._transact, Writer._commit
+    batch: list[Any] = []
+
+    def watched(self: Writer, calls: Any) -> Any:
+        batch[:] = calls
+        return transact(self, calls)
+
+    def unless_cancelled(self: Writer) -> None:
+        if not any(item.future.cancelled() for item in batch):
+            commit(self)
+
+    Writer._transact = watched  # type: ignore[method-assign]
+    Writer._commit = unless_cancelled  # type: ignore[method-assign]
+
+
+@defect("sqlite", "leaks a cancelled reader's connection")
+def _sqlite_leaks_a_cancelled_readers_connection() -> None:
+    @contextlib.asynccontextmanager
+    async def borrow(self: Reader) -> AsyncIterator[Any]:
+        connection = await self._free.get()
+        yield connection
+        self._free.put_nowait(connection)
+
+    Reader._borrow = borrow  # type: ignore[method-assign, assignment]
+
+
+@defect("sqlite", "says written when the disk is full")
+def _sqlite_says_written_when_the_disk_is_full() -> None:
+    flush = SqliteLedger.flush
+
+    def careless(self: SqliteLedger) -> None:
+        try:
+            flush(self)
+        except sqlite3.OperationalError:
+            self._clear_buffers()
+
+    SqliteLedger.flush = careless  # type: ignore[method-assign]

@@ -20,6 +20,8 @@ class Outcome:
     violations: list[str] = field(default_factory=list)
     note: str = ""
     """What a reader of the table must know beside it, such as what could not be tried here."""
+    broke: bool = False
+    """The trial itself broke: red, but no proof that its oracle sees anything."""
 
     def held(self, holds: object, otherwise: str) -> None:
         """Counts a trial, and a violation unless the promise holds."""

@@ -10,6 +10,10 @@ from typing import Any, Protocol
 from tests.servers.postgres import PostgresServer
 
 
+_PATIENCE_SECONDS = 10.0
+"""How long another program of ours waits for SQLite's lock."""
+
+
 class Ground(Protocol):
     """An engine under test."""
 
@@ -68,7 +72,9 @@ class SqliteGround:
 
 class _SqliteForeign:
     def __init__(self, path: Path, *statements: str) -> None:
-        self._connection = sqlite3.connect(path, isolation_level=None, timeout=30)
+        self._connection = sqlite3.connect(
+            path, isolation_level=None, timeout=_PATIENCE_SECONDS, check_same_thread=False
+        )
         for statement in statements:
             self._connection.execute(statement).fetchall()
 

@@ -17,10 +17,13 @@ from typing import Any
 
 from tests.waiting import PATIENCE_SECONDS
 
-from .faults import Run
+from .faults import Outcome, Run
 from .worker import main
 
 _LINE_BYTES_MAX = 16 * 1024 * 1024
+TRIAL_SECONDS_MAX = 120.0
+"""How long a trial that runs in one other process may take, so that a hang is red, not endless."""
+
 _context: ForkServerContext | None = None
 
 
@@ -64,14 +67,14 @@ class Worker:
         with contextlib.suppress(OSError):
             await self._writer.wait_closed()
 
-    async def ask(self, verb: str, **arguments: Any) -> Any:
+    async def ask(self, verb: str, seconds: float = PATIENCE_SECONDS, **arguments: Any) -> Any:
         """What the worker's function `verb` gives back."""
         await self.tell(verb, **arguments)
-        return await self.answer()
+        return await self.answer(seconds)
 
-    async def answer(self) -> Any:
+    async def answer(self, seconds: float = PATIENCE_SECONDS) -> Any:
         """The answer to what was told; what it records on the way is lost."""
-        while (record := await self.record()) is not None:
+        while (record := await self.record(seconds)) is not None:
             if record[0] == "answer":
                 return record[1]
             if record[0] == "broke":
@@ -84,9 +87,9 @@ class Worker:
             self._writer.write(json.dumps([verb, arguments]).encode() + b"\n")
             await self._writer.drain()
 
-    async def record(self) -> list[Any] | None:
+    async def record(self, seconds: float = PATIENCE_SECONDS) -> list[Any] | None:
         """The next thing that it says; None when it has ended."""
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(seconds):
             with contextlib.suppress(ConnectionError):
                 line = await self._reader.readline()
                 if line.endswith(b"\n"):
@@ -110,6 +113,16 @@ class Worker:
         assert self._process is not None
         assert self._process.pid is not None
         return self._process.pid
+
+
+async def run_inside(run: Run, target: str, url: str, **arguments: Any) -> Outcome:
+    """Runs a whole trial, ``module:function``, in a process of its own, where a defect harms
+    nobody else. It answers the number of trials and the violations."""
+    async with Worker(run, url) as worker:
+        trials, violations = await worker.ask(
+            "call", TRIAL_SECONDS_MAX, target=f"tests.crash.{target}", seed=run.seed, **arguments
+        )
+    return Outcome(trials, violations)
 
 
 @contextlib.asynccontextmanager

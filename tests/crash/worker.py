@@ -8,8 +8,12 @@ POSITION]`` or ``["failed", NAME, NS, ERROR, WRITTEN]``: what is printed is what
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
+import logging
+import os
 import random
+import signal
 import socket
 import time
 from collections.abc import Awaitable, Callable
@@ -17,7 +21,7 @@ from typing import Any
 
 from eventstore import Conflict, EventStore, EventStoreError, NewEvent
 
-from .defects import seed_defect
+from .defects import in_force, seed_defect
 from .history import content
 from .points import arm
 
@@ -130,6 +134,52 @@ async def win(state: State, *, name: str, stream: str, rounds: int) -> list[int]
     return won
 
 
+@verb
+async def follow(state: State, *, last_type: str) -> list[tuple[int, str, int, str]]:
+    """Subscribes from the beginning until an event of that type comes; answers (position, stream,
+    version, id) of all that it was given, in the order in which it was."""
+    seen = []
+    async for event in state.opened.subscribe():
+        seen.append((event.position, event.stream, event.version, event.id))
+        if event.type == last_type:
+            break
+    return seen
+
+
+@verb
+async def consume(state: State, *, name: str, effects: str, dies_between: int) -> None:
+    """Follows the log from its checkpoint and has an effect for each event: a line in a file. Its
+    checkpoint moves behind the effect. It goes on for ever, or kills itself between the two steps
+    of its event number `dies_between`."""
+    checkpoint = await state.opened.checkpoints.load(name)
+    descriptor = os.open(effects, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    handled = 0
+    async for event in state.opened.subscribe(after=checkpoint or 0):
+
+        async def effect(position: int = event.position) -> None:
+            os.write(descriptor, b"%d\n" % position)
+
+        async def save(position: int = event.position) -> None:
+            await state.opened.checkpoints.save(name, position)
+
+        steps = [effect, save]
+        if in_force("saves its checkpoint before the effect"):
+            steps.reverse()
+        await steps[0]()
+        handled += 1
+        if handled == dies_between:
+            os.kill(os.getpid(), signal.SIGKILL)
+        await steps[1]()
+        state.say("consumed", event.position)
+
+
+@verb
+async def call(state: State, *, target: str, **arguments: Any) -> Any:
+    """Awaits ``module:function`` with this store's URL and the arguments; answers its answer."""
+    module, _, function = target.partition(":")
+    return await getattr(importlib.import_module(module), function)(state.url, **arguments)
+
+
 async def serve(state: State) -> None:
     """Does what is told, until the other side goes away. `stop` ends a verb that goes on."""
     reader, _ = await asyncio.open_connection(sock=state.channel.dup())
@@ -161,6 +211,7 @@ def main(
     defect: str | None,
 ) -> None:
     """The process: seeds its defect, arms its failpoint, and serves."""
+    logging.getLogger("eventstore").setLevel(logging.ERROR)  # SQLite's age is not of interest here
     if defect is not None:
         seed_defect(engine, defect)
     if point is not None:
