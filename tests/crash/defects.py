@@ -40,8 +40,8 @@ def in_force(name: str) -> bool:
     return name in _seeded
 
 
-OURS = ["saves its checkpoint before the effect"]
-"""Mistakes of a consumer, which the store cannot prevent and the oracle must see."""
+OURS = ["saves its checkpoint before the effect", "syncs less than FULL"]
+"""Mistakes of who uses the store, which it cannot prevent and the oracle must see."""
 
 
 def defect(engine: str, name: str) -> Callable[[Callable[[], None]], Callable[[], None]]:
