@@ -15,7 +15,7 @@ from ...query import Query
 from ..port import LogPage
 from ..rows import Row, check_consecutive, check_stream_rows, hashes_wanted, to_events
 from .connections import Connection, Connections
-from .statements import SET_TENANT, Statements
+from .statements import JOINED_MAX, SET_TENANT, Statements
 
 _SCAN_POSITIONS = 20_000
 """Positions that one filtered page looks through at most (about 2 ms in the index)."""
@@ -171,7 +171,10 @@ class Reader:
         if query.types and not types:
             return []
         statement = self.sql.positions_of(len(tags), len(types))
-        args = [tenant_id, after, until, limit, *(row[0] for row in tags)]
+        ids = [row[0] for row in tags]
+        args: list[Any] = [tenant_id, after, until, limit, *ids[:JOINED_MAX]]
+        if len(ids) > JOINED_MAX:
+            args.append(ids[JOINED_MAX:])
         if types:
             args.append([row[0] for row in types])
         return [row[0] for row in await connection.fetch(statement, *args)]

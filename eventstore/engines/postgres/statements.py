@@ -44,6 +44,10 @@ NOTIFY = "SELECT pg_notify($1, '')"
 
 _APPEND_ARGUMENTS = 36
 
+JOINED_MAX = 4
+"""Tags of one query that are joined, so that PostgreSQL may begin with the rarest; the rest are
+asked for row by row, because planning a join takes time that grows with every table in it."""
+
 
 class Statements:
     """The statements, with the names of one schema."""
@@ -133,16 +137,26 @@ class Statements:
         )
 
     def positions_of(self, tags: int, types: int) -> str:
-        """Positions of one query, ascending: (tenant, after, until, limit, tags..., types)."""
+        """Positions of one query, ascending: (tenant, after, until, limit, tags..., types).
+
+        The last of the tags is a list of all that are not joined.
+        """
         s = self._schema
         where = ""
         if tags:
             source, position = f"{s}.event_tags t0", "t0.position"
             where = "t0.tag_id = $5"
-            for n in range(1, tags):
+            for n in range(1, min(tags, JOINED_MAX)):
                 source += (
                     f" JOIN {s}.event_tags t{n} ON t{n}.tag_id = ${n + 5}"
                     f" AND t{n}.position = t0.position"
+                )
+            if tags > JOINED_MAX:
+                tags = JOINED_MAX + 1
+                where += (
+                    f" AND NOT EXISTS (SELECT 1 FROM unnest(${tags + 4}::bigint[]) r(tag_id)"
+                    f" WHERE NOT EXISTS (SELECT 1 FROM {s}.event_tags x"
+                    " WHERE x.tag_id = r.tag_id AND x.position = t0.position))"
                 )
             if types:
                 source += f" JOIN {s}.events e ON e.tenant_id = $1 AND e.position = t0.position"

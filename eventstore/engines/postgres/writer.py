@@ -19,6 +19,7 @@ import logging
 import uuid
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 import asyncpg  # type: ignore[import-untyped]  # ships no types
 import msgspec
@@ -176,7 +177,7 @@ class Writer:
         while True:
             attempt = self._next_attempt()
             try:
-                outcomes = await self._transact(batch, attempt, lost, deadline)
+                row = await self._transact(batch, attempt, lost, deadline)
             except Exception as exc:
                 deadline = deadline or self._loop.time() + self._patience
                 if isinstance(exc, _NotSent):
@@ -201,12 +202,12 @@ class Writer:
                     self._refuse(batch, _caused(exc, self._url), lost)
                     return
             else:
-                self._deliver(batch, outcomes)
+                self._deliver(batch, outcomes_of([item.call for item in batch], row))
                 return
 
     async def _transact(
         self, batch: Sequence[_Waiting], attempt: str, lost: list[str], deadline: float | None
-    ) -> list[Outcome]:
+    ) -> Sequence[Any]:
         """One transaction for all: durable when this returns. Raises what the driver raises, and
         `_NotSent` where there is no connection."""
         calls = [item.call for item in batch]
@@ -225,7 +226,8 @@ class Writer:
                     raise AssertionError("a sending strikes out only earlier ones") from None
                 raise
         assert row is not None
-        return outcomes_of(calls, row)
+        answer: Sequence[Any] = row
+        return answer
 
     def _refuse(
         self, batch: Sequence[_Waiting], error: EventStoreError, lost: Sequence[str]

@@ -59,7 +59,7 @@ DECLARE
     event_ver bigint[] := event_pos;
     event_hash bytea[] := array_fill(NULL::bytea, ARRAY[cardinality(p_ids)]);
     call_first bigint[] := array_fill(NULL::bigint, ARRAY[calls]);
-    call_said text[];           -- of a call over several streams: what its key's row says
+    call_said text[] := array_fill(NULL::text, ARRAY[calls]);           -- of a call over several streams: what its key's row says
     flushed int := 0;           -- events, calls up to here are in their tables
     flushed_calls int := 0;
     is_dirty boolean := false;
@@ -124,6 +124,9 @@ BEGIN
       FROM unnest(p_streams) WITH ORDINALITY n(name, i)
       LEFT JOIN __schema__.streams s ON s.tenant_id = tenant AND s.name = n.name;
     stream_now := stream_was;
+    -- An array that is first filled at a later index would begin there.
+    o_versions := array_fill(NULL::bigint, ARRAY[cardinality(p_part_streams)]);
+    o_positions := o_versions;
     IF stream_last <> stream_was THEN
         FOR s IN 1 .. cardinality(p_streams) LOOP
             IF stream_last[s] <> stream_was[s] THEN
@@ -374,6 +377,7 @@ BEGIN
         END IF;
         o_statuses[c] := status;
         IF detail IS NOT NULL THEN
+            o_details := coalesce(o_details, array_fill(NULL::text, ARRAY[calls]));
             o_details[c] := detail;
         END IF;
     END LOOP;
