@@ -72,7 +72,9 @@ async def _send_again(store: EventStore, operations: Operations, outcome: Outcom
 
     async def send(name: str) -> None:
         first = operations.by_name[name]
-        events = [NewEvent("note.added", content(name, n), tags=["crash"]) for n in range(first.count)]
+        events = [
+            NewEvent("note.added", content(name, n), tags=["crash"]) for n in range(first.count)
+        ]
         again = await store.append(first.stream, events, idempotency_key=first.key)
         if (again.duplicate, again.position) != (True, first.position):
             outcome.violations.append(f"{name}: its key was not honoured")

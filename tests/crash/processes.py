@@ -56,9 +56,7 @@ class Worker:
             process = context().Process(target=main, args=(theirs, *self._arguments), daemon=True)
             await asyncio.get_running_loop().run_in_executor(None, process.start)
         self._process = process
-        self._reader, self._writer = await asyncio.open_connection(
-            sock=ours, limit=_LINE_BYTES_MAX
-        )
+        self._reader, self._writer = await asyncio.open_connection(sock=ours, limit=_LINE_BYTES_MAX)
         return self
 
     async def __aexit__(self, *_: object) -> None:

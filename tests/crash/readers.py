@@ -46,9 +46,7 @@ async def read_under_writers(run: Run) -> Outcome:
     return outcome
 
 
-async def _write_all(
-    run: Run, url: str, writers: list[Worker], operations: Operations
-) -> None:
+async def _write_all(run: Run, url: str, writers: list[Worker], operations: Operations) -> None:
     """All writers to their end, with what others do in the same database meanwhile."""
     long = await asyncio.to_thread(run.ground.read_for_long, url)
     rolling = asyncio.create_task(_roll_back_again_and_again(run, url))

@@ -14,13 +14,23 @@ from pathlib import Path
 
 from tests.servers.postgres import PostgresServer
 
-from . import begin_immediate, clock, consumer, kill, lost_update, readers, syncs, tenants
+from . import begin_immediate, cancel, clock, consumer, kill, lost_update, readers, syncs, tenants
 from .faults import VIOLATIONS_TOLD_MAX, Fault, Outcome, Run
 from .grounds import Ground, PostgresGround, SqliteGround
 
 FAULTS: tuple[Fault, ...] = tuple(
     module.FAULT
-    for module in (kill, syncs, consumer, readers, lost_update, begin_immediate, clock, tenants)
+    for module in (
+        kill,
+        syncs,
+        consumer,
+        readers,
+        lost_update,
+        begin_immediate,
+        cancel,
+        clock,
+        tenants,
+    )
 )
 
 

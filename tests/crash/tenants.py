@@ -68,9 +68,7 @@ async def _fill(name: str, store: EventStore, events: int) -> None:
         await store.checkpoints.save(f"{name}-reader-{n}", n + 1)
 
 
-def _questions(
-    store: EventStore, owner: str, n: int
-) -> dict[str, Callable[[], Awaitable[Any]]]:
+def _questions(store: EventStore, owner: str, n: int) -> dict[str, Callable[[], Awaitable[Any]]]:
     """Every read of the public API, with names that only the other one has."""
     stream, tag = f"{owner}/{n}", f"{owner}:{n}"
 

@@ -75,7 +75,12 @@ class Tracer:
         self._pid = pid
         self._see = see
         self._libc = ctypes.CDLL(None, use_errno=True)
-        self._libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+        self._libc.ptrace.argtypes = [
+            ctypes.c_long,
+            ctypes.c_long,
+            ctypes.c_void_p,
+            ctypes.c_void_p,
+        ]
         self._libc.ptrace.restype = ctypes.c_long
         self._running: dict[int, SystemCall] = {}
         self._ready = threading.Event()

@@ -62,7 +62,7 @@ class Reader:
     @classmethod
     async def open(cls, path: str, busy_timeout_seconds: float) -> Reader:
         """Opens the connections. If cancelled or failing, none stays open."""
-        opened: list[aiosqlite.Connection] = []
+        opened: list[asyncio.Future[aiosqlite.Connection]] = []
         watch: sqlite3.Connection | None = None
         try:
             watch = sqlite3.connect(read_uri(path), uri=True, isolation_level=None, timeout=0)
@@ -77,19 +77,20 @@ class Reader:
                 # The interpreter waits at its end for threads that are not daemons: a program
                 # that dies without closing its store would hang instead of ending.
                 connection._thread.daemon = True
-                await connection
-                opened.append(connection)
+                opened.append(asyncio.ensure_future(_connect(connection)))
+                # Shielded: a connection that nobody waits for any more would stay open.
+                await asyncio.shield(opened[-1])
                 await connection.execute_fetchall("PRAGMA query_only = ON")
                 await connection.execute_fetchall(f"PRAGMA cache_size = -{READER_CACHE_KIB}")
         except BaseException as exc:
             # Shielded: one who cancels again while we clean up must not leave some of them open.
             if watch is not None:
                 watch.close()
-            await asyncio.shield(asyncio.gather(*(connection.close() for connection in opened)))
+            await asyncio.shield(_close_all(opened))
             if isinstance(exc, sqlite3.Error):
                 raise translate(exc, path) from exc
             raise
-        return cls(path, opened, watch)
+        return cls(path, [one.result() for one in opened], watch)
 
     async def close(self) -> None:
         """Waits for those who read, then frees all connections.
@@ -326,3 +327,14 @@ class Reader:
             return await connection.execute_fetchall(statement, args)  # type: ignore[return-value]
         except sqlite3.Error as exc:
             raise translate(exc, self._path) from exc
+
+
+async def _connect(connection: aiosqlite.Connection) -> aiosqlite.Connection:
+    return await connection
+
+
+async def _close_all(opened: list[asyncio.Future[aiosqlite.Connection]]) -> None:
+    """Closes connections that have been opened, or that still are being opened."""
+    for one in await asyncio.gather(*opened, return_exceptions=True):
+        if isinstance(one, aiosqlite.Connection):
+            await one.close()
