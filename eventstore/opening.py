@@ -44,7 +44,11 @@ async def open_engine(
 
         path = sqlite_path(options.url)
         return await open_sqlite(path, options, clock), clock, ids
-    raise InvalidEvent(f"store URL: {scheme!r} is not memory or sqlite")
+    if scheme in ("postgresql", "postgres"):
+        from .engines.postgres import open_postgres
+
+        return await open_postgres(options, clock), clock, ids
+    raise InvalidEvent(f"store URL: {scheme!r} is not memory, sqlite or postgresql")
 
 
 def _check_options(options: Options) -> None:

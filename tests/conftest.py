@@ -1,12 +1,19 @@
-"""What all tests share: how Hypothesis behaves, and nothing else.
+"""What all tests share: how Hypothesis behaves, and servers that are started when asked for.
 
 A failing example is printed with a blob that reproduces it; no example is remembered between
-runs, so that a run depends on the code alone.
+runs, so that a run depends on the code alone. A worker of pytest has servers of its own, one for
+each PostgreSQL of the machine, started at the first test that asks.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.servers.installations import installations
+from tests.servers.postgres import PostgresServer
 
 settings.register_profile(
     "house",
@@ -16,3 +23,29 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("house")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A server of the PostgreSQL that the test dependencies bring."""
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_elsewhere(postgres: PostgresServer) -> Iterator[PostgresServer]:
+    """A server of the oldest other PostgreSQL on this machine; where there is none, `postgres`."""
+    others = installations()[1:]
+    if not others:
+        yield postgres
+        return
+    with PostgresServer(others[-1]) as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres: PostgresServer) -> Iterator[str]:
+    """The URL of an empty database of one test."""
+    url = postgres.new_url()
+    yield url
+    postgres.drop(url)

@@ -10,9 +10,9 @@ from urllib.parse import quote
 
 from ...errors import InvalidEvent, StorageFailed
 from ...limits import CHECKPOINT_WAL_PAGES, PAGE_BYTES_MAX, WAL_BYTES_MAX
+from ..rows import PAYLOAD_COLUMN
 from .errors import translate
 from .migrating import check_file
-from .statements import PAYLOAD_COLUMN
 
 SYNCHRONOUS = {"NORMAL": 1, "FULL": 2, "EXTRA": 3}
 

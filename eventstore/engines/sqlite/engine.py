@@ -16,8 +16,8 @@ from ...judge import StoredKey
 from ...limits import POLL_SECONDS, SNAPSHOTS_KEPT
 from ...query import Query
 from ..port import CheckpointRow, Head, LogPage, SnapshotRow, StreamRow
+from ..rows import prefix_end, stored_key
 from . import statements as sql
-from .ledger import stored_key
 from .reader import Reader
 from .siblings import join
 from .turns import Turns
@@ -91,7 +91,7 @@ class SqliteEngine:
     ) -> list[StreamRow]:
         """See `Engine`."""
         tenant_id = await self._reader.find_tenant(tenant)
-        end = _prefix_end(prefix)
+        end = prefix_end(prefix)
         args = (tenant_id, after, prefix, end, end, limit)
         return [StreamRow(*row) for row in await self._reader.fetch(sql.LIST_STREAMS, args)]
 
@@ -352,16 +352,3 @@ def _place(connection: sqlite3.Connection, tenant: str, row: CheckpointRow) -> d
         "generation": row.generation,
         "partition": row.partition,
     }
-
-
-def _prefix_end(prefix: str) -> str | None:
-    """The first text, by bytes, behind all that begin with `prefix`; None where there is none.
-
-    UTF-8 sorts as code points do, so the last character that can be raised is raised.
-    """
-    for index in range(len(prefix) - 1, -1, -1):
-        code = ord(prefix[index])
-        if code < 0x10FFFF:
-            after = 0xE000 if code + 1 == 0xD800 else code + 1
-            return prefix[:index] + chr(after)
-    return None

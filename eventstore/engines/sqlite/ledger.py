@@ -21,11 +21,11 @@ from ...envelope import GENESIS, chain
 from ...errors import Corrupt
 from ...judge import StoredEvent, StoredKey
 from ...query import Query
+from ..rows import CONTENT_HASH_BYTES, envelope_of, stored_key
 from . import statements as sql
-from .rows import envelope_of, prefetch_names
+from .rows import prefetch_names
 
 _encode = msgspec.json.Encoder().encode
-_decode_call = msgspec.json.Decoder(tuple[list[str], list[tuple[int, int, int]]]).decode
 
 _REMEMBERED_MAX = 100_000
 """Streams and tags remembered between batches: about 20 MB; beyond it all are forgotten at once."""
@@ -33,9 +33,6 @@ _REMEMBERED_MAX = 100_000
 _NOTHING = (None,) * 7
 _PLAIN = (False,) * 7
 """The optional columns of an event that has none of them, and the shape of its row."""
-
-CONTENT_HASH_BYTES = 16
-"""Kept of a key's SHA-256: 128 bits tell contents apart, and a key's index row stays small."""
 
 
 class _Tenant(msgspec.Struct, gc=False):
@@ -415,26 +412,6 @@ def find_key(
         return None
     event = run(sql.FIND_FIRST_OF_KEY, (tenant_id, row[1])).fetchone()
     return stored_key(scope, row, event)
-
-
-def stored_key(
-    scope: str,
-    row: tuple[bytes, int, int, str | None],
-    event: tuple[int, int] | None,
-) -> StoredKey:
-    """A key's row, and its first event's version and recorded_at, as the judge takes them."""
-    content, first, count, detail = row
-    if event is None:
-        raise Corrupt(
-            f"position {first}: a key stands for an event that is missing",
-            kind="gap",
-            position=first,
-        )
-    version, recorded_us = event
-    if detail is None:
-        return StoredKey(content, Written([(version, first, count)], recorded_us), (scope,))
-    streams, rows = _decode_call(detail)
-    return StoredKey(content, Written(rows, recorded_us), tuple(streams))
 
 
 def _row_id(cursor: sqlite3.Cursor) -> int:

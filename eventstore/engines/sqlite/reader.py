@@ -17,20 +17,13 @@ import msgspec
 from ...envelope import GENESIS
 from ...errors import Busy, Corrupt, StoreClosed
 from ...events import RecordedEvent
-from ...limits import PAGE_BYTES_MAX
 from ...query import Query
 from ..port import LogPage
+from ..rows import Row, check_consecutive, check_stream_rows, hashes_wanted, is_full, to_events
 from . import statements as sql
 from .connection import READER_CACHE_KIB, ReadConnection, read_uri
 from .errors import translate
-from .rows import (
-    Row,
-    check_consecutive,
-    check_versions,
-    hashes_wanted,
-    prefetch_names,
-    to_events,
-)
+from .rows import prefetch_names
 
 _CONNECTIONS = 2
 """One for long scans and one for short questions on a machine with two cores; more contend for
@@ -72,7 +65,7 @@ class Reader:
     ) -> Reader:
         """Opens the connections. If cancelled or failing, none stays open."""
         uri = read_uri(path, immutable=immutable)
-        opened: list[aiosqlite.Connection] = []
+        opened: list[asyncio.Future[aiosqlite.Connection]] = []
         watch: sqlite3.Connection | None = None
         try:
             watch = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=0)
@@ -87,19 +80,20 @@ class Reader:
                 # The interpreter waits at its end for threads that are not daemons: a program
                 # that dies without closing its store would hang instead of ending.
                 connection._thread.daemon = True
-                await connection
-                opened.append(connection)
+                opened.append(asyncio.ensure_future(_connect(connection)))
+                # Shielded: a connection that nobody waits for any more would stay open.
+                await asyncio.shield(opened[-1])
                 await connection.execute_fetchall("PRAGMA query_only = ON")
                 await connection.execute_fetchall(f"PRAGMA cache_size = -{READER_CACHE_KIB}")
         except BaseException as exc:
             # Shielded: one who cancels again while we clean up must not leave some of them open.
             if watch is not None:
                 watch.close()
-            await asyncio.shield(asyncio.gather(*(connection.close() for connection in opened)))
+            await asyncio.shield(_close_all(opened))
             if isinstance(exc, sqlite3.Error):
                 raise translate(exc, path) from exc
             raise
-        return cls(path, opened, watch)
+        return cls(path, [one.result() for one in opened], watch)
 
     async def close(self) -> None:
         """Waits for those who read, then frees all connections.
@@ -131,7 +125,7 @@ class Reader:
         args = (stream_id, after, limit)
         async with self._borrow() as connection:
             rows = await self._fetch_events(connection, statement, args)
-            if version is None and (backwards or (len(rows) < limit and not _is_full(rows))):
+            if version is None and (backwards or (len(rows) < limit and not is_full(rows))):
                 # The page may be the last one: then the head says where it has to end, and it is
                 # read again where the head was asked too late to say so.
                 found = await self._fetch(connection, sql.FIND_STREAM, (tenant_id, stream))
@@ -146,7 +140,7 @@ class Reader:
                     is_whole = (rows[-1][2] if rows else after) == version
                 if not is_whole:
                     rows = await self._fetch_events(connection, statement, args)
-            _check_stream_rows(rows, stream, version or 0, after, limit, backwards)
+            check_stream_rows(rows, stream, version or 0, after, limit, backwards)
             events = await self._to_events(connection, tenant_id, rows)
         if rows and not backwards:
             self._hash_at = (tenant_id, rows[-1][0], rows[-1][17])
@@ -363,35 +357,12 @@ def _decode_any(text: bytes) -> str:
     return text.decode(errors="surrogateescape")
 
 
-def _check_stream_rows(
-    rows: Sequence[Row], stream: str, version: int, after: int, limit: int, backwards: bool
-) -> None:
-    """Raises `Corrupt` where the rows of a stream at `version` are not the ones that must come."""
-    if not rows and (after > 1 if backwards else after < version):
-        raise Corrupt(
-            f"stream {stream!r}: its head says version {version}, an event is missing",
-            kind="gap",
-            stream=stream,
-            version=min(after, version + 1) - 1 if backwards else after + 1,
-        )
-    if rows and backwards:
-        last = max(version, rows[0][2])  # it may have grown between the two queries
-        check_versions(rows, stream, min(after - 1, last), -1)
-    elif rows:
-        check_versions(rows, stream, after + 1, 1)
-    if rows and len(rows) < limit and not _is_full(rows):
-        missing = rows[-1][2] - 1 if backwards else rows[-1][2] + 1
-        if 1 <= missing <= version:
-            raise Corrupt(
-                f"stream {stream!r}: version {missing} is missing",
-                kind="gap",
-                stream=stream,
-                version=missing,
-            )
+async def _connect(connection: aiosqlite.Connection) -> aiosqlite.Connection:
+    return await connection
 
 
-def _is_full(rows: Sequence[Row]) -> bool:
-    """Whether a page of rows was ended by its bytes (see `BoundedCursor`)."""
-    payloads = [row[sql.PAYLOAD_COLUMN] for row in rows]
-    # What is no bytes is damage, and told by the event's hash.
-    return sum([len(payload) for payload in payloads if type(payload) is bytes]) > PAGE_BYTES_MAX
+async def _close_all(opened: list[asyncio.Future[aiosqlite.Connection]]) -> None:
+    """Closes connections that have been opened, or that still are being opened."""
+    for one in await asyncio.gather(*opened, return_exceptions=True):
+        if isinstance(one, aiosqlite.Connection):
+            await one.close()

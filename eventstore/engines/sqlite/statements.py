@@ -10,8 +10,6 @@ EVENT_COLUMNS = (
     " e.occurred_at, e.actor, e.causation_id, e.correlation_id, e.derived_from, e.tags, e.context,"
     " e.payload_format, e.subject_key_id, e.payload, e.hash"
 )
-PAYLOAD_COLUMN = 16
-"""Where the payload stands in a row of `EVENT_COLUMNS`; its size bounds a page."""
 
 # --- judging and writing, on the owner's connection
 

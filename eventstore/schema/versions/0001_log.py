@@ -9,6 +9,8 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
+from eventstore.schema import postgres
+
 revision = "0001"
 down_revision = None
 
@@ -31,6 +33,8 @@ def upgrade() -> None:
     if op.get_bind().dialect.name == "sqlite":
         _refuse_changes_sqlite()
         _create_view_sqlite()
+    else:
+        postgres.complete(op.get_bind())
 
 
 def _create_names() -> None:
@@ -147,8 +151,8 @@ def _create_readers() -> None:
         "checkpoints",
         _column("tenant_id", big),
         _column("name", text),
-        _column("generation", sa.Integer),
-        _column("partition", sa.Integer),
+        _column("generation", big),
+        _column("partition", big),
         _column("position", big),
         _column("hash", blob),
         sa.Column("holder", text),

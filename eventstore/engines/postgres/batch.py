@@ -1,0 +1,217 @@
+"""Calls become the arguments of one batch, and its answer their outcomes.
+
+`append_batch.sql` says what each argument means. What a whole batch shares (names of streams,
+types and tags) is sent once, and a column that no event has is sent as NULL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from ...calls import CALL_SCOPE, Call, Outcome, Prepared, Refused, Written
+from ...limits import INTEGER_MAX
+from ...points import Expected
+from ..rows import CONTENT_HASH_BYTES
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
+
+_EXPECTED = {Expected.ANY: -1, Expected.NO_STREAM: -2, Expected.STREAM_EXISTS: -3}
+_SEES_BATCH = 1
+_HAS_GIVEN_IDS = 2
+_WRITTEN, _STOOD, _CONFLICT, _CONDITION, _MISMATCH = range(5)
+
+
+def arguments_of(
+    calls: Sequence[Call], attempt: str, superseded: Sequence[str], now_us: int
+) -> list[Any]:
+    """The arguments of `append_batch` for calls of one tenant, in queue order.
+
+    `attempt` names this sending; `superseded` those before it whose end is not known.
+    """
+    streams: dict[str, int] = {}
+    events: list[Prepared] = []
+    event_streams: list[int] = []
+    parts: list[tuple[int, int, int, int, str | None]] = []
+    for call in calls:
+        for part in call.appends:
+            stream = streams.setdefault(part.stream, len(streams) + 1)
+            count = len(part.events)
+            queries = None
+            if part.queries:
+                queries = _encode([(query.types, query.tags) for query in part.queries]).decode()
+            expected = part.expected
+            wanted = (
+                _EXPECTED[expected]
+                if isinstance(expected, Expected)
+                else min(expected, INTEGER_MAX)
+            )
+            parts.append((stream, wanted, count, min(part.after, INTEGER_MAX), queries))
+            events += part.events
+            event_streams += [stream] * count
+    columns = list(zip(*parts, strict=True))
+    return [
+        calls[0].tenant,
+        attempt,
+        superseded or None,
+        now_us,
+        list(streams),
+        *_names_of(events),
+        [len(call.appends) for call in calls],
+        [call.event_count for call in calls],
+        _flags(calls),
+        *_keys_of(calls, streams),
+        *columns,
+        event_streams,
+        *_columns_of(events),
+        _given(calls),
+        *_tags_of(events),
+        *_causes_of(events),
+    ]
+
+
+def outcomes_of(calls: Sequence[Call], answer: Sequence[Any]) -> list[Outcome]:
+    """What `append_batch` answered, an outcome for each call."""
+    recorded_us, statuses, details, versions, positions = answer
+    outcomes: list[Outcome] = []
+    at = 0
+    for index, call in enumerate(calls):
+        status = statuses[index]
+        count = len(call.appends)
+        if status == _WRITTEN:
+            if count == 1:
+                rows = [(versions[at], positions[at], call.event_count)]
+            else:
+                rows = [
+                    (versions[at + n], positions[at + n], len(part.events))
+                    for n, part in enumerate(call.appends)
+                ]
+            outcomes.append(Written(rows, recorded_us if call.event_count else 0))
+        else:
+            outcomes.append(_outcome(status, _decode(details[index])))
+        at += count
+    return outcomes
+
+
+def _outcome(status: int, detail: Any) -> Outcome:
+    if status == _CONFLICT:
+        return Refused("conflict", detail[0], detail[1])
+    if status == _CONDITION:
+        return Refused("condition", detail[0], detail[1])
+    if status in (_STOOD, _MISMATCH):
+        recorded_us, streams, rows = detail
+        written = Written([tuple(row) for row in rows], recorded_us, status == _STOOD)
+        if status == _STOOD:
+            return written
+        return Refused("mismatch", first=written, first_streams=tuple(streams))
+    return Refused("id", detail[0], detail=detail[1])
+
+
+def _flags(calls: Sequence[Call]) -> list[int]:
+    """Which calls have to see what earlier ones of the batch wrote, and which bear given ids."""
+    flags = []
+    keys: set[tuple[str, str]] = set()
+    ids: set[str] | None = None
+    if len(calls) > 1 and any(call.given_ids for call in calls):
+        ids = set()
+    for call in calls:
+        flag = 0
+        if call.key is not None:
+            place = (call.key_scope, call.key)
+            if place in keys:
+                flag = _SEES_BATCH
+            keys.add(place)
+        if call.given_ids:
+            flag |= _HAS_GIVEN_IDS
+            if ids and not ids.isdisjoint(call.given_ids):
+                flag |= _SEES_BATCH
+        if ids is not None:
+            ids.update([event.id for part in call.appends for event in part.events])
+        for part in call.appends:
+            if part.queries:
+                flag |= _SEES_BATCH
+        flags.append(flag)
+    return flags
+
+
+def _keys_of(calls: Sequence[Call], streams: dict[str, int]) -> tuple[Any, Any, Any]:
+    """Keys, the streams that they belong to (0: the call), what was sent under them."""
+    keys = [call.key for call in calls]
+    if not any(keys):
+        return None, None, None
+    return (
+        keys,
+        [0 if call.key_scope == CALL_SCOPE else streams[call.key_scope] for call in calls],
+        [
+            None if call.content_hash is None else call.content_hash[:CONTENT_HASH_BYTES]
+            for call in calls
+        ],
+    )
+
+
+def _names_of(events: Sequence[Prepared]) -> tuple[list[str] | None, list[str] | None]:
+    """The types and tags of a batch, each once, in the order of their first use."""
+    types = dict.fromkeys([event.type for event in events])
+    tags = dict.fromkeys([tag for event in events for tag in event.tags])
+    return list(types) or None, list(tags) or None
+
+
+def _columns_of(events: Sequence[Prepared]) -> list[Any]:
+    types = {name: n for n, name in enumerate(dict.fromkeys([e.type for e in events]), start=1)}
+    return [
+        [event.id for event in events],
+        [types[event.type] for event in events],
+        [event.schema_version for event in events],
+        _unless_empty([event.occurred_us for event in events]),
+        _unless_empty([event.actor for event in events]),
+        _unless_empty([event.causation_id for event in events]),
+        _unless_empty([event.correlation_id for event in events]),
+        _unless_empty([event.derived_json for event in events]),
+        _unless_empty([event.tags_json for event in events]),
+        _unless_empty([event.context_json for event in events]),
+        [event.payload for event in events],
+        [event.tail for event in events],
+    ]
+
+
+def _unless_empty(column: list[Any]) -> list[Any] | None:
+    return None if column.count(None) == len(column) else column
+
+
+def _given(calls: Sequence[Call]) -> list[bool] | None:
+    if not any(call.given_ids for call in calls):
+        return None
+    given: list[bool] = []
+    for call in calls:
+        ids = set(call.given_ids)
+        given += [event.id in ids for part in call.appends for event in part.events]
+    return given
+
+
+def _tags_of(events: Sequence[Prepared]) -> tuple[list[int] | None, list[int] | None]:
+    """Pairs of (event, tag), by their indexes from 1."""
+    numbers: dict[str, int] = {}
+    places: list[int] = []
+    tags: list[int] = []
+    for at, event in enumerate(events, start=1):
+        for tag in event.tags:
+            places.append(at)
+            tags.append(numbers.setdefault(tag, len(numbers) + 1))
+    return (places, tags) if places else (None, None)
+
+
+def _causes_of(events: Sequence[Prepared]) -> tuple[list[int] | None, list[str] | None]:
+    """Pairs of (event, id that it names as its cause or source), each once."""
+    places: list[int] = []
+    causes: list[str] = []
+    for at, event in enumerate(events, start=1):
+        if event.causation_id is not None or event.derived_from:
+            named = dict.fromkeys(event.derived_from)
+            if event.causation_id is not None:
+                named[event.causation_id] = None
+            places += [at] * len(named)
+            causes += named
+    return (places, causes) if places else (None, None)

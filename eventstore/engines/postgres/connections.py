@@ -1,0 +1,160 @@
+"""Connections to one database: made when needed, checked, and replaced when they are lost."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeAlias, TypeVar
+
+import asyncpg  # type: ignore[import-untyped]  # ships no types
+
+from ...errors import EventStoreError, StorageFailed, StoreClosed
+from . import statements as sql
+from .address import Address, session_settings
+from .errors import is_lost, translate
+
+Connection: TypeAlias = Any  # asyncpg ships no types
+T = TypeVar("T")
+
+SERVER_VERSION_MIN = 140_000
+"""PostgreSQL 14: the oldest one that its makers still mend."""
+
+CONNECT_SECONDS = 10.0
+"""For one attempt; a machine that is gone does not answer at all."""
+
+_BACK_OFF_SECONDS = 0.05
+_BACK_OFF_SECONDS_MAX = 1.0
+"""A server that restarts is back within a second or two; it must not be asked in a tight loop."""
+
+_WEAKNESSES = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
+
+
+class Connections:
+    """At most `count_max` connections. Who finds none free waits in order."""
+
+    def __init__(self, address: Address, count_max: int, patience_seconds: float) -> None:
+        self.address = address
+        self.settings: dict[str, Any] = {}
+        self._patience = patience_seconds
+        self._asked = session_settings(address, patience_seconds)
+        self._slots = asyncio.Semaphore(count_max)
+        self._free: list[Connection] = []
+        self._running: set[asyncio.Future[Any]] = set()
+        self.closing = False
+        self._closed = False
+
+    async def run(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """What `work`, which may be done twice, gives for a connection. A lost connection is
+        replaced and `work` is begun anew, until patience runs out. If cancelled, it goes on to
+        its end without its caller, because a connection can be used again only then."""
+        if self._closed:
+            raise StoreClosed(f"{self.address.shown}: closed")
+        task = asyncio.ensure_future(self._run(work))
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+        return await asyncio.shield(task)
+
+    async def _run(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        deadline = asyncio.get_running_loop().time() + self._patience
+        while True:
+            try:
+                async with self.borrow(deadline) as connection:
+                    return await work(connection)
+            except EventStoreError:
+                raise
+            except Exception as exc:
+                if not is_lost(exc) or asyncio.get_running_loop().time() >= deadline:
+                    raise translate(exc, self.address.shown) from exc
+
+    @asynccontextmanager
+    async def borrow(self, deadline: float) -> AsyncIterator[Connection]:
+        """A connection that is open, for one use. Raises the store's errors where there is none
+        by `deadline`, and what the driver raises inside the block."""
+        async with self._slots:
+            connection = await self._take(deadline)
+            is_whole = False
+            try:
+                yield connection
+                is_whole = True
+            except (asyncpg.PostgresError, EventStoreError) as exc:
+                is_whole = not is_lost(exc)
+                raise
+            finally:
+                if is_whole and not connection.is_closed() and not connection.is_in_transaction():
+                    self._free.append(connection)
+                else:
+                    connection.terminate()
+
+    async def _take(self, deadline: float) -> Connection:
+        while self._free:
+            connection = self._free.pop()
+            if not connection.is_closed():
+                return connection
+        wait = _BACK_OFF_SECONDS
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                return await self.connect()
+            except Exception as exc:
+                left = deadline - loop.time()
+                if not is_lost(exc) or left <= 0 or self.closing:
+                    raise translate(exc, self.address.shown) from exc
+                await asyncio.sleep(min(wait, max(left, 0)))
+                wait = min(wait * 2, _BACK_OFF_SECONDS_MAX)
+
+    async def connect(self) -> Connection:
+        """A new connection, whose settings are read back. Raises what the driver raises, and
+        `StorageFailed` where the server is weaker or older than it has to be."""
+        address = self.address
+        connection = await asyncpg.connect(
+            address.dsn,
+            timeout=CONNECT_SECONDS,
+            statement_cache_size=0 if address.pooled else 100,
+            server_settings=self._asked,
+        )
+        try:
+            found = await connection.fetchrow(sql.SETTINGS)
+            assert found is not None
+            self.settings = check_settings(address, dict(found))
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
+
+    async def close(self) -> None:
+        """Waits for those who use a connection, then frees all."""
+        while self._running:
+            await asyncio.wait(self._running)
+        self._closed = True
+        for connection in self._free:
+            with contextlib.suppress(Exception):  # it may be lost, and is not needed any more
+                await connection.close(timeout=CONNECT_SECONDS)
+        self._free.clear()
+
+    def _ended(self, task: asyncio.Future[Any]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()  # its caller may have gone: then nobody else asks
+
+
+def check_settings(address: Address, found: dict[str, Any]) -> dict[str, Any]:
+    """The settings that were read back. Raises `StorageFailed` where one is too weak."""
+    where = address.shown
+    if found["server_version_num"] < SERVER_VERSION_MIN:
+        raise StorageFailed(
+            f"{where}: PostgreSQL {found['server_version']}; the oldest that will do is 14"
+        )
+    if found["server_encoding"] != "UTF8":
+        raise StorageFailed(f"{where}: the database's encoding is {found['server_encoding']}")
+    allowed = set(address.allowed)
+    if address.synchronous == "NORMAL":
+        allowed.add("synchronous_commit")
+    for name, weak in _WEAKNESSES.items():
+        if found[name] == weak and name not in allowed:
+            raise StorageFailed(
+                f"{where}: the server runs with {name}={weak}, which loses answered appends;"
+                f" switch it on, or say allow={name} in the URL"
+            )
+    return found

@@ -1,0 +1,190 @@
+"""The PostgreSQL engine: a writer, readers, and a look-out for other processes' appends."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import asyncpg  # type: ignore[import-untyped]  # ships no types
+import msgspec
+
+from ...calls import Call, Outcome, Written
+from ...envelope import GENESIS
+from ...errors import Corrupt
+from ...events import RecordedEvent
+from ...judge import StoredKey
+from ...query import Query
+from ..port import Head, LogPage, StreamRow
+from ..rows import prefix_end
+from .connections import Connection, Connections
+from .keeping import Keeping
+from .reader import Reader
+from .statements import Statements
+from .watch import Watch
+from .writer import Writer
+
+_decode = msgspec.json.Decoder(tuple[int, list[str], list[tuple[int, int, int]]]).decode
+
+
+class PostgresEngine(Keeping):
+    """One open database schema. See `Engine` for what each method promises."""
+
+    def __init__(
+        self,
+        writing: Connections,
+        reading: Connections,
+        clock: Callable[[], int],
+        appends_max: int,
+        bytes_max: int,
+        patience_seconds: float,
+    ) -> None:
+        address = reading.address
+        self.url = address.shown
+        self._writing, self._reading = writing, reading
+        statements = Statements(address.schema)
+        super().__init__(Reader(reading, statements))
+        self._watch = Watch(reading, self._reader)
+        self._writer = Writer(
+            writing,
+            statements,
+            clock,
+            appends_max,
+            bytes_max,
+            patience_seconds,
+            self._watch.committed,
+        )
+
+    def commit(self, call: Call) -> Awaitable[Outcome]:
+        """See `Engine`."""
+        return self._writer.commit(call)
+
+    async def stream_page(
+        self, tenant: str, stream: str, after: int, limit: int, backwards: bool
+    ) -> list[RecordedEvent]:
+        """See `Engine`."""
+        return await self._reader.stream_page(tenant, stream, after, limit, backwards)
+
+    async def log_page(
+        self, tenant: str, after: int, until: int, queries: Sequence[Query], limit: int
+    ) -> LogPage:
+        """See `Engine`."""
+        return await self._reader.log_page(tenant, after, until, queries, limit)
+
+    async def head(self, tenant: str) -> Head:
+        """See `Engine`."""
+        tenant_id = await self._reader.find_tenant(tenant)
+        rows = await self._reader.fetch(tenant, self._sql.find_head, tenant_id)
+        return Head(*rows[0]) if rows else Head(0, GENESIS, 0)
+
+    async def hash_at(self, tenant: str, position: int) -> bytes | None:
+        """See `Engine`."""
+        tenant_id = await self._reader.find_tenant(tenant)
+        rows = await self._reader.fetch(tenant, self._sql.hashes_at, tenant_id, [position])
+        return rows[0][1] if rows else None
+
+    async def stream_version(self, tenant: str, stream: str) -> int:
+        """See `Engine`."""
+        found = await self._reader.find_stream(tenant, stream)
+        return 0 if found is None else found[1]
+
+    async def streams_page(
+        self, tenant: str, prefix: str, after: str, limit: int
+    ) -> list[StreamRow]:
+        """See `Engine`."""
+        tenant_id = await self._reader.find_tenant(tenant)
+        if "\0" in prefix:
+            return []  # no name holds one, and PostgreSQL's text cannot
+        args = (tenant_id, after, prefix, prefix_end(prefix), limit)
+        rows = await self._reader.fetch(tenant, self._sql.list_streams, *args)
+        return [StreamRow(*row) for row in rows]
+
+    async def find_key(self, tenant: str, stream: str, key: str) -> StoredKey | None:
+        """See `Engine`."""
+        found = await self._reader.find_stream(tenant, stream)
+        if found is None:
+            return None
+        args = (found[2], found[0], stream, key)
+        rows = await self._reader.fetch(tenant, self._sql.judge_key, *args)
+        if not rows or rows[0][0] is None:
+            return None
+        recorded_us, streams, parts = _decode(rows[0][0])
+        return StoredKey(b"", Written(parts, recorded_us), tuple(streams))
+
+    async def find_by_cause(
+        self, tenant: str, event_id: str, after: int, limit: int
+    ) -> list[RecordedEvent]:
+        """See `Engine`."""
+        return await self._reader.events(tenant, self._sql.read_caused, event_id, after, limit)
+
+    async def find_by_id(self, tenant: str, event_id: str) -> RecordedEvent | None:
+        """See `Engine`."""
+        events = await self._reader.events(tenant, self._sql.find_event_by_id, event_id)
+        return events[0] if events else None
+
+    async def wait(self, tenant: str, after: int) -> None:
+        """See `Engine`. Cancelled, it leaves no waiter behind."""
+        await self._watch.wait(tenant, after)
+
+    async def tenants(self) -> list[str]:
+        """See `Engine`."""
+        return [row[0] for row in await self._reader.fetch("", self._sql.list_tenants)]
+
+    async def check_integrity(self, tenant: str) -> list[str]:
+        """See `Engine`. Pages are the server's to check: it says so by an error when it reads."""
+        tenant_id = await self._reader.find_tenant(tenant)
+        sql = self._sql
+
+        async def count(connection: Connection) -> list[str]:
+            damages = []
+            try:
+                row = await connection.fetchrow(sql.count_indexes, tenant_id)
+                assert row is not None
+                said, indexed = row
+                lost = await connection.fetchval(sql.count_not_indexed, tenant_id)
+            except asyncpg.DataError:
+                # The events' hashes say which one it is.
+                damages.append("an event's list of tags or causes is not JSON")
+            else:
+                if said != indexed:
+                    damages.append(f"events bear {said} tags, the index has {indexed}")
+                if lost:
+                    damages.append(f"{lost} tags or causes of events are not in their index")
+            beyond = await connection.fetchval(sql.count_beyond_head, tenant_id)
+            if beyond > 0:
+                damages.append(f"the log goes on for {beyond} positions beyond its head")
+            return damages
+
+        async def count_keys(connection: Connection) -> list[str]:
+            try:
+                keys = await connection.fetchval(sql.count_lost_keys, tenant_id)
+            except asyncpg.DataError:
+                return ["an idempotency key's list of streams is not JSON"]
+            if keys:
+                return [f"{keys} idempotency keys stand for events that are not in the log"]
+            return []
+
+        try:
+            damages = await self._reader.run(tenant, count)
+            return damages + await self._reader.run(tenant, count_keys)
+        except Corrupt as exc:  # so damaged that the server gives up
+            return [str(exc)]
+
+    def describe(self) -> dict[str, Any]:
+        """See `Engine`."""
+        address = self._reading.address
+        return {
+            "engine": "postgresql",
+            "durable": True,
+            "schema": address.schema,
+            "notify": address.notify,
+            "pooler": address.pooled,
+            "tenant_isolation": address.isolated,
+            **self._reading.settings,
+        }
+
+    async def close(self) -> None:
+        """See `Engine`."""
+        await self._writer.close()
+        await self._watch.close()
+        await self._reading.close()
+        await self._writing.close()

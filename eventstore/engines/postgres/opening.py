@@ -1,0 +1,65 @@
+"""Opening a store in PostgreSQL: the server's settings and the schema first, then the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from ...errors import StorageFailed
+from . import statements as sql
+from .address import parse_address
+from .connections import Connections
+from .engine import PostgresEngine
+from .migrating import prepare_schema
+
+WRITING_MAX = 4
+"""Connections that append: batches of as many tenants are in flight at once. One tenant uses one;
+more of them than the server has processors gain nothing."""
+
+READING_MAX = 4
+"""Connections that read: one for each long scan, and some for short questions beside them."""
+
+
+class PostgresOptions(Protocol):
+    """The options of `EventStore.open` that this engine heeds."""
+
+    @property
+    def url(self) -> str: ...
+    @property
+    def synchronous(self) -> str: ...
+    @property
+    def busy_timeout_seconds(self) -> float: ...
+    @property
+    def queue_appends_max(self) -> int: ...
+    @property
+    def queue_bytes_max(self) -> int: ...
+
+
+async def open_postgres(options: PostgresOptions, clock: Callable[[], int]) -> PostgresEngine:
+    """Opens the database; its schema is made where it is absent. If cancelled, nothing stays
+    open."""
+    address = parse_address(options.url, options.synchronous)
+    patience = float(options.busy_timeout_seconds)
+    reading = Connections(address, READING_MAX, patience)
+    try:
+        await prepare_schema(reading)
+        if address.isolated:
+            rows = await reading.run(
+                lambda connection: connection.fetch(sql.HAS_ISOLATION, address.schema)
+            )
+            if not rows or not rows[0][0]:
+                raise StorageFailed(
+                    f"{address.shown}: tenant_isolation=on, and row-level security is not enabled"
+                    " for the table events"
+                )
+    except BaseException:
+        await reading.close()
+        raise
+    return PostgresEngine(
+        Connections(address, WRITING_MAX, patience),
+        reading,
+        clock,
+        options.queue_appends_max,
+        options.queue_bytes_max,
+        patience,
+    )

@@ -1,0 +1,295 @@
+"""Every SQL statement of the PostgreSQL engine, named by its verb, for one schema.
+
+Names stand with their schema, because behind a pooler no session setting can be relied on.
+"""
+
+from __future__ import annotations
+
+from ...limits import PAGE_BYTES_MAX
+
+EVENT_COLUMNS = (
+    "e.position, e.stream_id, e.version, e.event_id, e.type_id, e.schema_version, e.recorded_at,"
+    " e.occurred_at, e.actor, e.causation_id, e.correlation_id, e.derived_from, e.tags, e.context,"
+    " e.payload_format, e.subject_key_id, e.payload, e.hash"
+)
+"""In the order in which `engines/rows.py` takes them."""
+
+SET_TENANT = "SELECT set_config('eventstore.tenant', $1, true)"
+"""For row-level security: whose rows this transaction may see."""
+
+SETTINGS = (
+    "SELECT current_setting('server_version_num')::int AS server_version_num,"
+    " current_setting('server_version') AS server_version,"
+    " current_setting('server_encoding') AS server_encoding,"
+    " current_setting('fsync') AS fsync,"
+    " current_setting('full_page_writes') AS full_page_writes,"
+    " current_setting('synchronous_commit') AS synchronous_commit,"
+    " current_setting('statement_timeout') AS statement_timeout,"
+    " current_setting('lock_timeout') AS lock_timeout,"
+    " current_setting('idle_in_transaction_session_timeout')"
+    " AS idle_in_transaction_session_timeout"
+)
+LIST_TABLES = (
+    "SELECT c.relname FROM pg_catalog.pg_class c"
+    " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+    " WHERE n.nspname = $1 AND c.relkind IN ('r', 'p', 'v', 'm')"
+)
+FIND_SCHEMA = "SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1"
+HAS_ISOLATION = (
+    "SELECT c.relrowsecurity FROM pg_catalog.pg_class c"
+    " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+    " WHERE n.nspname = $1 AND c.relname = 'events'"
+)
+NOTIFY = "SELECT pg_notify($1, '')"
+
+_APPEND_ARGUMENTS = 36
+
+JOINED_MAX = 4
+"""Tags of one query that are joined, so that PostgreSQL may begin with the rarest; the rest are
+asked for row by row, because planning a join takes time that grows with every table in it."""
+
+
+class Statements:
+    """The statements, with the names of one schema."""
+
+    def __init__(self, schema: str) -> None:
+        s = schema
+        slots = ", ".join(f"${n}" for n in range(1, _APPEND_ARGUMENTS + 1))
+        self.append_batch = f"SELECT * FROM {s}.append_batch({slots})"
+        self.find_revision = f"SELECT version_num FROM {s}.alembic_version"
+        self.insert_store = (
+            f'INSERT INTO {s}.store_info ("only", store_id) VALUES (1, $1) ON CONFLICT DO NOTHING'
+        )
+
+        # --- reading
+        self.find_tenant = f"SELECT tenant_id FROM {s}.tenants WHERE name = $1"
+        self.name_tenant = f"SELECT {s}.name_tenant($1)"
+        self.find_head = (
+            "SELECT position, hash, recorded_at"
+            f" FROM {s}.heads WHERE tenant_id = $1 AND position > 0"
+        )
+        self.heads_of = f"SELECT tenant_id, position FROM {s}.heads WHERE tenant_id = ANY ($1)"
+        self.find_stream = (
+            f"SELECT stream_id, version FROM {s}.streams WHERE tenant_id = $1 AND name = $2"
+        )
+        self.find_event_by_id = (
+            f"SELECT {EVENT_COLUMNS} FROM {s}.events e WHERE e.tenant_id = $1 AND e.event_id = $2"
+        )
+        self.read_stream = self._stream_page(s, "e.version > $3", "e.version")
+        self.read_stream_backwards = self._stream_page(s, "e.version < $3", "e.version DESC")
+        self.read_log = _bounded(
+            f"SELECT {EVENT_COLUMNS} FROM {s}.events e WHERE e.tenant_id = $1"
+            " AND e.position > $2 AND e.position <= $3 ORDER BY e.position LIMIT $4",
+            "e.position",
+        )
+        self.read_positions = _bounded(
+            f"SELECT {EVENT_COLUMNS} FROM {s}.events e WHERE e.tenant_id = $1"
+            " AND e.position = ANY ($2::bigint[])",
+            "e.position",
+        )
+        self.read_caused = _bounded(
+            f"SELECT {EVENT_COLUMNS} FROM {s}.event_causes c JOIN {s}.events e"
+            " ON e.tenant_id = c.tenant_id AND e.position = c.position"
+            " WHERE c.tenant_id = $1 AND c.cause_id = $2 AND c.position > $3"
+            " ORDER BY c.position LIMIT $4",
+            "e.position",
+        )
+        self.hashes_at = (
+            f"SELECT position, hash FROM {s}.events"
+            " WHERE tenant_id = $1 AND position = ANY ($2::bigint[])"
+        )
+        self.names_of_streams = (
+            f"SELECT stream_id, name FROM {s}.streams WHERE stream_id = ANY ($1::bigint[])"
+        )
+        self.names_of_types = (
+            f"SELECT type_id, name FROM {s}.event_types WHERE type_id = ANY ($1::bigint[])"
+        )
+        self.ids_of_tags = (
+            f"SELECT tag_id FROM {s}.tags WHERE tenant_id = $1 AND name = ANY ($2::text[])"
+        )
+        self.ids_of_types = f"SELECT type_id FROM {s}.event_types WHERE name = ANY ($1::text[])"
+        self.list_streams = (
+            f"SELECT name, version, first_recorded_at, recorded_at FROM {s}.streams"
+            " WHERE tenant_id = $1 AND name > $2 AND name >= $3 AND ($4::text IS NULL OR name < $4)"
+            " AND version > 0 ORDER BY name LIMIT $5"
+        )
+        self.list_tenants = (
+            f"SELECT t.name FROM {s}.tenants t JOIN {s}.heads h USING (tenant_id)"
+            " WHERE h.position > 0 ORDER BY t.name"
+        )
+        self.judge_key = f"SELECT detail FROM {s}.judge_key($1, $2, $3, $4, '')"
+        self._schema = schema
+        self._set_keeping(s)
+        self._set_verifying(s)
+
+    def _stream_page(self, s: str, where: str, order: str) -> str:
+        """Rows of a stream, and its version as the same snapshot has it; one row without an event
+        where no event matches."""
+        page = _bounded(
+            f"SELECT {EVENT_COLUMNS} FROM {s}.events e WHERE e.stream_id = s.stream_id AND {where}"
+            f" ORDER BY {order} LIMIT $4",
+            order,
+        )
+        return (
+            f"SELECT {EVENT_COLUMNS}, s.version FROM {s}.streams s"
+            f" LEFT JOIN LATERAL ({page}) e ON true WHERE s.tenant_id = $1 AND s.name = $2"
+            f" ORDER BY {order}"
+        )
+
+    def positions_of(self, tags: int, types: int) -> str:
+        """Positions of one query, ascending: (tenant, after, until, limit, tags..., types).
+
+        The last of the tags is a list of all that are not joined.
+        """
+        s = self._schema
+        where = ""
+        if tags:
+            source, position = f"{s}.event_tags t0", "t0.position"
+            where = "t0.tag_id = $5"
+            for n in range(1, min(tags, JOINED_MAX)):
+                source += (
+                    f" JOIN {s}.event_tags t{n} ON t{n}.tag_id = ${n + 5}"
+                    f" AND t{n}.position = t0.position"
+                )
+            if tags > JOINED_MAX:
+                tags = JOINED_MAX + 1
+                where += (
+                    f" AND NOT EXISTS (SELECT 1 FROM unnest(${tags + 4}::bigint[]) r(tag_id)"
+                    f" WHERE NOT EXISTS (SELECT 1 FROM {s}.event_tags x"
+                    " WHERE x.tag_id = r.tag_id AND x.position = t0.position))"
+                )
+            if types:
+                source += f" JOIN {s}.events e ON e.tenant_id = $1 AND e.position = t0.position"
+            else:
+                where += " AND $1::bigint IS NOT NULL"
+        else:
+            source, position, where = f"{s}.events e", "e.position", "e.tenant_id = $1"
+        if types:
+            where += f" AND e.type_id = ANY (${tags + 5}::bigint[])"
+        return (
+            f"SELECT {position} FROM {source} WHERE {where} AND {position} > $2"
+            f" AND {position} <= $3 ORDER BY {position} LIMIT $4"
+        )
+
+    def _set_keeping(self, s: str) -> None:
+        """Checkpoints, leases and snapshots."""
+        place = "tenant_id = $1 AND name = $2 AND generation = $3 AND partition = $4"
+        self.load_checkpoint = (
+            "SELECT position, hash, holder, fencing_token, lease_until"
+            f" FROM {s}.checkpoints WHERE {place}"
+        )
+        self.save_checkpoint = (
+            f"INSERT INTO {s}.checkpoints AS c"
+            " (tenant_id, name, generation, partition, position, hash)"
+            " SELECT $1::bigint, $2::text, $3::bigint, $4::bigint, $5::bigint, $6::bytea"
+            f" WHERE $7::bigint = 0 OR EXISTS (SELECT 1 FROM {s}.checkpoints WHERE {place})"
+            " ON CONFLICT (tenant_id, name, generation, partition) DO UPDATE"
+            " SET position = excluded.position, hash = excluded.hash"
+            " WHERE c.fencing_token = $7 AND ($7 = 0 OR c.holder IS NOT DISTINCT FROM $8::text)"
+            " RETURNING true"
+        )
+        own = "c.fencing_token = $9 AND c.holder = $6"
+        self.take_lease = (
+            f"INSERT INTO {s}.checkpoints AS c (tenant_id, name, generation, partition, position,"
+            " hash, holder, fencing_token, lease_until)"
+            " VALUES ($1, $2, $3, $4, 0, $5, $6, 1, $7)"
+            " ON CONFLICT (tenant_id, name, generation, partition) DO UPDATE SET"
+            f" fencing_token = c.fencing_token + CASE WHEN {own} AND c.lease_until > $8"
+            "  THEN 0 ELSE 1 END, holder = $6, lease_until = $7"
+            f" WHERE c.holder IS NULL OR c.lease_until <= $8 OR {own}"
+            " RETURNING position, hash, holder, fencing_token, lease_until"
+        )
+        self.end_lease = (
+            f"UPDATE {s}.checkpoints SET holder = NULL, lease_until = 0 WHERE {place}"
+            " AND fencing_token = $5 AND holder IS NOT DISTINCT FROM $6"
+        )
+        self.tenants_beyond = (
+            f"SELECT t.name, h.position, coalesce(min(c.position), 0) FROM {s}.heads h"
+            f" JOIN {s}.tenants t USING (tenant_id) LEFT JOIN {s}.checkpoints c"
+            " ON c.tenant_id = h.tenant_id AND c.name = $1 AND c.generation = $2"
+            " GROUP BY t.name, h.position HAVING h.position > coalesce(min(c.position), 0)"
+            " ORDER BY t.name LIMIT $3"
+        )
+        kind = "stream_id = $1 AND reducer = $2 AND fingerprint = $3"
+        self.save_snapshot = (
+            f"INSERT INTO {s}.snapshots"
+            " (stream_id, reducer, fingerprint, version, position, state, state_hash)"
+            " VALUES ($1, $2, $3, $4, $5, $6, $7)"
+            " ON CONFLICT (stream_id, reducer, fingerprint, version) DO UPDATE"
+            " SET position = excluded.position, state = excluded.state,"
+            " state_hash = excluded.state_hash"
+        )
+        self.prune_snapshots = (
+            f"DELETE FROM {s}.snapshots WHERE {kind} AND version <= (SELECT version"
+            f" FROM {s}.snapshots WHERE {kind} ORDER BY version DESC LIMIT 1 OFFSET $4)"
+        )
+        self.find_snapshot = (
+            f"SELECT version, position, state, state_hash FROM {s}.snapshots"
+            f" WHERE {kind} AND version <= $4 ORDER BY version DESC LIMIT 1"
+        )
+        self.list_snapshots = (
+            "SELECT reducer, fingerprint, version, position, state, state_hash"
+            f" FROM {s}.snapshots WHERE stream_id = $1 ORDER BY reducer, fingerprint, version"
+        )
+        self.drop_snapshots = (
+            f"WITH gone AS (DELETE FROM {s}.snapshots WHERE stream_id IN (SELECT stream_id"
+            f" FROM {s}.streams WHERE tenant_id = $1 AND ($2::text IS NULL OR name = $2))"
+            " RETURNING 1) SELECT count(*) FROM gone"
+        )
+
+    def _set_verifying(self, s: str) -> None:
+        """What a log's indexes say of its events; each counts what should not be."""
+        tags = "jsonb_array_elements_text(e.tags::jsonb) said(name)"
+        causes = "jsonb_array_elements_text(e.derived_from::jsonb) said(name)"
+        caused = (
+            f"NOT EXISTS (SELECT 1 FROM {s}.event_causes c WHERE c.tenant_id = $1"
+            " AND c.cause_id = {} AND c.position = e.position)"
+        )
+        self.count_indexes = (
+            f"SELECT (SELECT count(*) FROM {s}.events e, {tags} WHERE e.tenant_id = $1),"
+            f" (SELECT count(*) FROM {s}.event_tags JOIN {s}.tags USING (tag_id)"
+            "  WHERE tenant_id = $1)"
+        )
+        self.count_not_indexed = (
+            f"SELECT (SELECT count(*) FROM {s}.events e, {tags} WHERE e.tenant_id = $1"
+            f"  AND NOT EXISTS (SELECT 1 FROM {s}.tags t JOIN {s}.event_tags x"
+            "   ON x.tag_id = t.tag_id AND x.position = e.position"
+            "   WHERE t.tenant_id = $1 AND t.name = said.name))"
+            f" + (SELECT count(*) FROM {s}.events e WHERE e.tenant_id = $1"
+            f"  AND e.causation_id IS NOT NULL AND {caused.format('e.causation_id')})"
+            f" + (SELECT count(*) FROM {s}.events e, {causes} WHERE e.tenant_id = $1"
+            f"  AND {caused.format('said.name')})"
+        )
+        self.count_beyond_head = (
+            f"SELECT coalesce((SELECT max(position) FROM {s}.events WHERE tenant_id = $1), 0)"
+            f" - coalesce((SELECT position FROM {s}.heads WHERE tenant_id = $1), 0)"
+        )
+        ends = (
+            f"SELECT 1 FROM {s}.events f JOIN {s}.events l ON l.stream_id = f.stream_id"
+            " WHERE f.tenant_id = $1"
+        )
+        self.count_lost_keys = (
+            f"SELECT (SELECT count(*) FROM {s}.idempotency_keys k WHERE k.tenant_id = $1"
+            f"  AND k.stream_id <> 0 AND NOT EXISTS ({ends} AND f.position = k.first_position"
+            "   AND f.stream_id = k.stream_id AND l.version = f.version + k.event_count - 1))"
+            f" + (SELECT count(*) FROM {s}.idempotency_keys k, LATERAL"
+            "   jsonb_array_elements(coalesce(k.call, '[[],[]]')::jsonb -> 1) part"
+            "  WHERE k.tenant_id = $1 AND k.stream_id = 0 AND (part ->> 2)::bigint > 0"
+            f"  AND NOT EXISTS ({ends} AND f.position = (part ->> 1)::bigint"
+            "   AND f.version = (part ->> 0)::bigint"
+            "   AND l.version = f.version + (part ->> 2)::bigint - 1))"
+        )
+
+
+def _bounded(page: str, order: str) -> str:
+    """The rows of `page` up to the bytes of a page, and one beyond them.
+
+    Sizes are known without fetching what lies outside the row, because payloads are not
+    compressed.
+    """
+    return (
+        f"SELECT {EVENT_COLUMNS} FROM (SELECT e.*, sum(octet_length(e.payload)) OVER (ORDER BY"
+        f" {order} ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) - octet_length(e.payload)"
+        f" AS bytes_before FROM ({page}) e) e WHERE e.bytes_before <= {PAGE_BYTES_MAX}"
+        f" ORDER BY {order}"
+    )

@@ -1,0 +1,158 @@
+"""Waking those who wait for events: at once for this process, soon for all others.
+
+Polling is the truth: while someone waits, the heads of the awaited tenants are read every 50 ms,
+one small query for all. NOTIFY is a hint that makes another process's append seen sooner; it is
+sent behind the commit, never within (there it would hold a lock of the whole server), and at most
+every 20 ms. Losing one, or the connection that listens, costs those 50 ms.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import Any
+
+from ...errors import EventStoreError, StoreClosed
+from ...limits import POLL_SECONDS
+from .connections import Connection, Connections
+from .reader import Reader
+from .statements import NOTIFY
+
+_log = logging.getLogger("eventstore")
+
+_NOTIFY_SECONDS = 0.02
+"""Between two notifications: what a reader gains beyond the polling is worth 50 a second."""
+
+_LISTEN_AGAIN_SECONDS = 1.0
+"""Before a lost LISTEN connection is replaced: polling stands in meanwhile."""
+
+
+class Watch:
+    """Waiters of one store, and what wakes them."""
+
+    def __init__(self, connections: Connections, reader: Reader) -> None:
+        self._connections = connections
+        self._reader = reader
+        self._loop = asyncio.get_running_loop()
+        address = connections.address
+        self._url = address.shown
+        self._notifies = address.notify
+        self._channel = f"eventstore_{address.schema}"[:63]
+        self._waiters: dict[asyncio.Future[None], tuple[str, int]] = {}
+        self._poller: asyncio.Task[None] | None = None
+        self._listening: asyncio.Task[None] | None = None
+        self._listener: Connection | None = None
+        self._notified_at = 0.0
+        self._notifying: asyncio.Task[None] | None = None
+        self._look = asyncio.Event()
+        self._closing = False
+
+    async def wait(self, tenant: str, after: int) -> None:
+        """See `Engine`. Cancelled, it leaves no waiter behind."""
+        if self._closing:
+            raise StoreClosed(f"{self._url}: closed")
+        waiter: asyncio.Future[None] = self._loop.create_future()
+        self._waiters[waiter] = (tenant, after)
+        try:
+            if self._poller is None or self._poller.done():
+                self._poller = self._loop.create_task(self._poll())
+            if self._notifies and (self._listening is None or self._listening.done()):
+                self._listening = self._loop.create_task(self._listen())
+            self._look.set()  # it may have come between the caller's look and our place here
+            await waiter
+        finally:
+            self._waiters.pop(waiter, None)
+        if self._closing:
+            raise StoreClosed(f"{self._url}: closed")
+
+    def committed(self, tenant: str) -> None:
+        """Called behind each batch of this process: wakes its own readers, and hints at others'."""
+        for waiter, (awaited, _) in self._waiters.items():
+            if awaited == tenant and not waiter.done():
+                waiter.set_result(None)
+        if self._notifies and not self._closing and self._notifying is None:
+            # Now, or when the last one is 20 ms old: the last batch of a burst is told as well.
+            self._notifying = self._loop.create_task(self._notify())
+
+    async def close(self) -> None:
+        """Wakes all, who then find the store closed, and frees the listening connection."""
+        self._closing = True
+        self.wake_all()
+        for task in (self._poller, self._listening, self._notifying):
+            if task is not None:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+        if self._listener is not None:
+            self._listener.terminate()
+
+    def wake_all(self) -> None:
+        """Lets everyone look for themselves."""
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def _poll(self) -> None:
+        """Looks at the awaited heads while someone waits, and at once where it is told to."""
+        while self._waiters:
+            self._look.clear()
+            try:
+                await self._look_at_heads()
+            except EventStoreError:
+                self.wake_all()  # they look for themselves, and are told what is wrong
+                return
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(POLL_SECONDS):
+                    await self._look.wait()
+
+    async def _look_at_heads(self) -> None:
+        awaited = {tenant for tenant, _ in self._waiters.values()}
+        ids = {tenant: await self._reader.find_tenant(tenant) for tenant in awaited}
+        known = [number for number in ids.values() if number is not None]
+        if not known:
+            return
+        if len(known) == 1 or not self._connections.address.isolated:
+            tenant = next(iter(awaited))
+            rows = await self._reader.fetch(tenant, self._reader.sql.heads_of, known)
+        else:
+            rows = []
+            for tenant, number in ids.items():
+                rows += await self._reader.fetch(tenant, self._reader.sql.heads_of, [number])
+        heads = {row[0]: row[1] for row in rows}
+        for waiter, (tenant, after) in self._waiters.items():
+            if not waiter.done() and heads.get(ids.get(tenant), 0) > after:
+                waiter.set_result(None)
+
+    async def _listen(self) -> None:
+        """Keeps a connection that listens, while someone waits."""
+        while self._waiters:
+            lost = asyncio.Event()
+            try:
+                connection = self._listener = await self._connections.connect()
+                connection.add_termination_listener(lambda *_, lost=lost: lost.set())
+                await connection.add_listener(self._channel, self._heard)
+            except Exception as exc:
+                # Not an error of anybody's: polling goes on.
+                _log.debug("%s: cannot listen (%s)", self._url, type(exc).__name__)
+            else:
+                self._look.set()
+                await lost.wait()
+            self._listener = None
+            await asyncio.sleep(_LISTEN_AGAIN_SECONDS)
+
+    def _heard(self, *_: Any) -> None:
+        self._look.set()
+
+    async def _notify(self) -> None:
+        try:
+            wait = self._notified_at + _NOTIFY_SECONDS - self._loop.time()
+            if wait > 0:
+                await asyncio.sleep(wait)
+            self._notified_at = self._loop.time()
+            self._notifying = None  # what is committed from here on is told by the next one
+            await self._connections.run(
+                lambda connection: connection.fetchval(NOTIFY, self._channel)
+            )
+        except EventStoreError as exc:
+            _log.debug("%s: cannot notify (%s)", self._url, type(exc).__name__)

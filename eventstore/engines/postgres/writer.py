@@ -1,0 +1,299 @@
+"""The owner of the appends: callers queue, and what waits for one tenant goes as one batch.
+
+A batch is one round trip of `append_batch`, which is one transaction. A tenant has at most one in
+flight, so that its calls are judged in queue order; the next one gathers meanwhile. Tenants do not
+wait for each other while there are connections. Everything here runs in the store's event loop.
+
+A batch whose answer was lost with its connection is sent again: its events' ids then count as
+given, so that what stands is found, and the new transaction strikes the earlier sending out, so
+that it cannot be written later by a server that had only been slow. Whichever of the two comes
+first, the other one writes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import copy
+import logging
+import uuid
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import asyncpg  # type: ignore[import-untyped]  # ships no types
+import msgspec
+
+from ...calls import Call, Outcome, Written
+from ...errors import Busy, EventStoreError, OutcomeUnknown, StoreClosed
+from ...limits import BATCH_BYTES_MAX, BATCH_EVENTS_MAX
+from .batch import arguments_of, outcomes_of
+from .connections import Connections
+from .errors import SUPERSEDED, is_lost, is_retried, translate
+from .statements import Statements
+
+_log = logging.getLogger("eventstore")
+
+RETRIES_MAX = 20
+"""Of a batch that others were in the way of: each means that another one was written, and a
+head's lock leaves nothing to deadlock about but names that two tenants use first at once."""
+
+GRACE_SECONDS = 10.0
+"""Beyond the server's own bound for a statement, before a connection counts as lost."""
+
+
+class _Waiting(msgspec.Struct, gc=False):
+    """A call with the future that its caller awaits."""
+
+    call: Call
+    future: asyncio.Future[Outcome]
+    is_answered: bool = False
+
+
+class _Lane(msgspec.Struct, gc=False):
+    """The calls of one tenant that wait, and whether a batch of it is in flight."""
+
+    waiting: deque[_Waiting]
+    is_busy: bool = False
+
+
+class Writer:
+    """See the module. `committed` is called with a tenant's name after each batch that wrote."""
+
+    def __init__(
+        self,
+        connections: Connections,
+        statements: Statements,
+        clock: Callable[[], int],
+        appends_max: int,
+        bytes_max: int,
+        patience_seconds: float,
+        committed: Callable[[str], None],
+    ) -> None:
+        self._connections = connections
+        self._append = statements.append_batch
+        self._clock = clock
+        self._url = connections.address.shown
+        self._patience = patience_seconds
+        self._committed = committed
+        self._appends_max, self._bytes_max = appends_max, bytes_max
+        self._appends_waiting = self._bytes_waiting = 0
+        self._room: deque[_Waiting] = deque()
+        self._lanes: dict[str, _Lane] = {}
+        self._senders: set[asyncio.Task[None]] = set()
+        self._closed = False
+        self._loop = asyncio.get_running_loop()
+        self._name = uuid.uuid4().hex
+        self._sent = 0
+
+    def commit(self, call: Call) -> Awaitable[Outcome]:
+        """Hands the call over; what it returns is awaited for the outcome. Cancelled while it
+        waits for room, nothing is written; after that the commit goes on without its caller."""
+        item = _Waiting(call, self._loop.create_future())
+        if not self._closed and (self._room or self._is_full(call.payload_bytes)):
+            self._room.append(item)  # behind those who wait already: nobody is overtaken for ever
+            return item.future
+        self._hand_over(item)
+        return item.future
+
+    async def close(self) -> None:
+        """Refuses new work and finishes what was accepted. What cannot be sent any more, because
+        the server is gone, is answered as soon as its connection is found lost."""
+        self._closed = True
+        while self._room:
+            waiting = self._room.popleft().future
+            if not waiting.done():
+                waiting.set_exception(StoreClosed(f"{self._url}: closed"))
+        self._connections.closing = True
+        while self._senders:
+            await asyncio.wait(self._senders)
+
+    def _hand_over(self, item: _Waiting) -> None:
+        if self._closed:
+            raise StoreClosed(f"{self._url}: closed")
+        self._appends_waiting += 1
+        self._bytes_waiting += item.call.payload_bytes
+        lane = self._lanes.get(item.call.tenant)
+        if lane is None:
+            lane = self._lanes[item.call.tenant] = _Lane(deque())
+        lane.waiting.append(item)
+        if not lane.is_busy:
+            lane.is_busy = True
+            sender = self._loop.create_task(self._send(item.call.tenant, lane))
+            self._senders.add(sender)
+            sender.add_done_callback(self._senders.discard)
+
+    def _is_full(self, size: int) -> bool:
+        # A call larger than the whole bound goes through when it is alone.
+        return self._appends_waiting > 0 and (
+            self._appends_waiting >= self._appends_max
+            or self._bytes_waiting + size > self._bytes_max
+        )
+
+    def _let_in(self) -> None:
+        """Hands over those who wait for room, in their order, as far as there is room."""
+        while self._room:
+            item = self._room[0]
+            if not item.future.done() and self._is_full(item.call.payload_bytes):
+                return
+            self._room.popleft()
+            if not item.future.done():  # else its caller was cancelled
+                self._hand_over(item)
+
+    async def _send(self, tenant: str, lane: _Lane) -> None:
+        """Sends what waits for a tenant, batch after batch, until nothing does."""
+        while lane.waiting:
+            batch = self._cut_batch(lane)
+            try:
+                await self._commit(batch, [])
+            except BaseException as exc:
+                # Not foreseen: nobody is left waiting for an answer that never comes.
+                _log.error("%s: the writer failed with a %s", self._url, type(exc).__name__)
+                for item in batch:
+                    unknown = OutcomeUnknown(f"{self._url}: the writer failed; it may be written")
+                    self._answer(item, unknown)
+                if not isinstance(exc, Exception):
+                    raise
+        lane.is_busy = False
+        del self._lanes[tenant]
+
+    def _cut_batch(self, lane: _Lane) -> list[_Waiting]:
+        waiting, batch = lane.waiting, [lane.waiting.popleft()]
+        events, size = batch[0].call.event_count, batch[0].call.payload_bytes
+        while waiting:
+            call = waiting[0].call
+            events += call.event_count
+            size += call.payload_bytes
+            if events > BATCH_EVENTS_MAX or size > BATCH_BYTES_MAX:
+                break
+            batch.append(waiting.popleft())
+        return batch
+
+    async def _commit(self, batch: Sequence[_Waiting], lost: list[str]) -> None:
+        """Sends a batch until its outcomes are known, and answers. `lost` names the sendings of
+        these calls whose end is not known."""
+        retries = 0
+        deadline: float | None = None  # from the first trouble on
+        while True:
+            attempt = self._next_attempt()
+            try:
+                row = await self._transact(batch, attempt, lost, deadline)
+            except Exception as exc:
+                deadline = deadline or self._loop.time() + self._patience
+                if isinstance(exc, _NotSent):
+                    self._refuse(batch, exc.error, lost)
+                    return
+                if is_retried(exc) and retries < RETRIES_MAX:
+                    retries += 1
+                elif is_lost(exc):
+                    lost.append(attempt)
+                    _take_as_given(batch)
+                    if self._loop.time() >= deadline:
+                        self._refuse(batch, _caused(exc, self._url), lost)
+                        return
+                elif lost and self._is_passing(exc) and self._loop.time() < deadline:
+                    await asyncio.sleep(0.05)
+                elif len(batch) > 1:
+                    # One of them is at fault: each alone, so that only the culprit fails.
+                    for item in batch:
+                        await self._commit([item], list(lost))
+                    return
+                else:
+                    self._refuse(batch, _caused(exc, self._url), lost)
+                    return
+            else:
+                self._deliver(batch, outcomes_of([item.call for item in batch], row))
+                return
+
+    async def _transact(
+        self, batch: Sequence[_Waiting], attempt: str, lost: list[str], deadline: float | None
+    ) -> Sequence[Any]:
+        """One transaction for all: durable when this returns. Raises what the driver raises, and
+        `_NotSent` where there is no connection."""
+        calls = [item.call for item in batch]
+        deadline = deadline or self._loop.time() + self._patience
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                connection = await stack.enter_async_context(self._connections.borrow(deadline))
+            except EventStoreError as exc:
+                raise _NotSent(exc) from exc
+            arguments = arguments_of(calls, attempt, lost, self._clock())
+            bound = max(self._patience, 1.0) + 60.0 + GRACE_SECONDS
+            try:
+                row = await connection.fetchrow(self._append, *arguments, timeout=bound)
+            except asyncpg.PostgresError as exc:
+                if exc.sqlstate == SUPERSEDED:
+                    raise AssertionError("a sending strikes out only earlier ones") from None
+                raise
+        assert row is not None
+        answer: Sequence[Any] = row
+        return answer
+
+    def _refuse(
+        self, batch: Sequence[_Waiting], error: EventStoreError, lost: Sequence[str]
+    ) -> None:
+        """Answers all with an error; where an earlier sending may stand, that is what they hear."""
+        for item in batch:
+            answer: EventStoreError
+            if lost:
+                answer = OutcomeUnknown(
+                    f"{self._url}: the connection was lost after sending; it may be written"
+                )
+                answer.__cause__ = error
+            else:
+                answer = copy.copy(error)
+                answer.__cause__ = error.__cause__
+            self._answer(item, answer)
+        self._let_in()
+
+    def _deliver(self, batch: Sequence[_Waiting], outcomes: Sequence[Outcome]) -> None:
+        has_written = False
+        for item, outcome in zip(batch, outcomes, strict=True):
+            if type(outcome) is Written and not outcome.duplicate and item.call.event_count:
+                has_written = True
+            self._answer(item, outcome)
+        self._let_in()
+        if has_written:
+            self._committed(batch[0].call.tenant)
+
+    def _answer(self, item: _Waiting, outcome: Outcome | EventStoreError) -> None:
+        if item.is_answered:
+            return
+        item.is_answered = True
+        self._appends_waiting -= 1
+        self._bytes_waiting -= item.call.payload_bytes
+        if not item.future.done():
+            if isinstance(outcome, BaseException):
+                item.future.set_exception(outcome)
+            else:
+                item.future.set_result(outcome)
+
+    def _is_passing(self, error: BaseException) -> bool:
+        """Whether an error may be gone when the same is sent again."""
+        return isinstance(translate(error, self._url), Busy)
+
+    def _next_attempt(self) -> str:
+        self._sent += 1
+        return f"{self._name}/{self._sent}"
+
+
+class _NotSent(Exception):
+    """No connection was there: nothing was sent this time."""
+
+    def __init__(self, error: EventStoreError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def _caused(error: BaseException, url: str) -> EventStoreError:
+    """The store's error, with the driver's as its cause."""
+    told = translate(error, url)
+    told.__cause__ = error
+    return told
+
+
+def _take_as_given(batch: Sequence[_Waiting]) -> None:
+    """From now on the ids of these events count as their callers' own: those that stand were
+    written by an earlier sending."""
+    for item in batch:
+        item.call.given_ids = tuple(event.id for part in item.call.appends for event in part.events)

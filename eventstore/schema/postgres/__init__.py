@@ -1,0 +1,106 @@
+"""What PostgreSQL has beside the tables: functions, triggers, policies, the view for SQL users.
+
+A file for each function, named as it. They name their tables with the schema, because a function
+that runs with its owner's rights must not find another one's tables first.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import sqlalchemy
+
+FUNCTIONS = (
+    "refuse_damage",
+    "refuse_change",
+    "name_tenant",
+    "judge_key",
+    "any_after",
+    "append_batch",
+)
+"""In the order in which they are made: the last ones call the first."""
+
+SCHEMA_NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}", re.ASCII)
+"""Names of schemas that need no quotes, so that they may stand in functions as they are."""
+
+_APPEND_ONLY = ("events", "event_tags", "event_causes", "idempotency_keys")
+_TENANT = "tenant_id = (SELECT t.tenant_id FROM {schema}.tenants t WHERE t.name = {tenant})"
+_SETTING = "current_setting('eventstore.tenant', true)"
+_POLICIES = {
+    "tenants": "name = {tenant}",
+    **dict.fromkeys(
+        (
+            "checkpoints",
+            "event_causes",
+            "events",
+            "heads",
+            "idempotency_keys",
+            "streams",
+            "tags",
+        ),
+        _TENANT,
+    ),
+    "event_tags": "EXISTS (SELECT 1 FROM {schema}.tags g WHERE g.tag_id = event_tags.tag_id)",
+    "snapshots": "EXISTS (SELECT 1 FROM {schema}.streams s"
+    " WHERE s.stream_id = snapshots.stream_id)",
+}
+"""Rows that a tenant may see and write. Policies rest until row-level security is switched on for
+the tables; the last two ask a table that has a policy itself."""
+
+
+def complete(connection: sqlalchemy.Connection) -> None:
+    """Adds to the tables of the first revision what only PostgreSQL has, in the current schema."""
+    run = connection.exec_driver_sql
+    schema = str(run("SELECT current_schema()").scalar_one())
+    if not SCHEMA_NAME.fullmatch(schema):
+        raise ValueError("a schema's name has small letters, digits and _ only")
+    run(
+        "CREATE TABLE superseded_batches ("
+        ' attempt text COLLATE "C" PRIMARY KEY, at timestamptz NOT NULL DEFAULT now())'
+    )
+    for function in FUNCTIONS:
+        run(function_text(function, schema))
+    for function in ("append_batch", "name_tenant"):
+        # They run with their owner's rights: only roles that were granted them may call.
+        run(f"REVOKE ALL ON FUNCTION {schema}.{function} FROM PUBLIC")
+    # An update of an indexed row stays on its page while there is room: heads and streams are
+    # updated by nearly every batch.
+    run("ALTER TABLE heads SET (fillfactor = 20)")
+    run("ALTER TABLE streams SET (fillfactor = 70)")
+    run("ALTER TABLE checkpoints SET (fillfactor = 50)")
+    for table in _APPEND_ONLY:
+        run(
+            f"CREATE TRIGGER {table}_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {table}"
+            f" FOR EACH STATEMENT EXECUTE FUNCTION {schema}.refuse_change()"
+        )
+        run(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {table}_append_only")
+    for table, rule in _POLICIES.items():
+        rule = rule.format(schema=schema, tenant=_SETTING)
+        run(f"CREATE POLICY own_tenant ON {table} USING ({rule}) WITH CHECK ({rule})")
+    _create_view(connection)
+
+
+def function_text(name: str, schema: str) -> str:
+    """The CREATE FUNCTION statement of one of `FUNCTIONS`, for a schema."""
+    text = (Path(__file__).parent / f"{name}.sql").read_text(encoding="utf-8")
+    return text.replace("__schema__", schema)
+
+
+def _create_view(connection: sqlalchemy.Connection) -> None:
+    """`events_json` says the payload as `json`, which keeps every text that is JSON; `jsonb`
+    would refuse some and round others. With the rights of whoever asks, where PostgreSQL can."""
+    run = connection.exec_driver_sql
+    version = int(str(run("SELECT current_setting('server_version_num')").scalar_one()))
+    rights = " WITH (security_invoker = true)" if version >= 150_000 else ""
+    run(
+        f"CREATE VIEW events_json{rights} AS SELECT t.name AS tenant, e.position,"
+        " s.name AS stream, e.version, e.event_id AS id, y.name AS type, e.schema_version,"
+        " CASE WHEN e.payload_format = 0 THEN convert_from(e.payload, 'UTF8')::json END AS data,"
+        " e.actor, e.causation_id, e.derived_from::json AS derived_from, e.correlation_id,"
+        " e.tags::json AS tags, e.context::json AS context, e.occurred_at, e.recorded_at"
+        " FROM events e JOIN tenants t USING (tenant_id) JOIN streams s USING (stream_id)"
+        " JOIN event_types y USING (type_id)"
+    )

@@ -1,0 +1,92 @@
+"""Two tasks wait for the write lock and one is cancelled: the other one is not locked out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+from eventstore import Busy, EventStore, NewEvent
+from tests.waiting import until
+
+from .faults import Fault, Outcome, Run
+from .grounds import SqliteGround
+from .processes import run_inside
+
+TRIALS = 30
+LOCKED_OUT_SECONDS = 5.0
+"""Who has not got the lock by then is locked out: it takes milliseconds."""
+
+
+async def cancel_while_waiting(run: Run) -> Outcome:
+    """Another program has the lock; two tasks of one process wait for it; one gives up."""
+    url = run.ground.new_url()
+    outcome = await run_inside(
+        run, f"begin_immediate:trial_on_{run.ground.engine}", url, trials=run.times(TRIALS)
+    )
+    run.ground.drop(url)
+    return outcome
+
+
+async def trial_on_sqlite(url: str, seed: int, trials: int) -> tuple[int, list[str]]:
+    """The lock is SQLite's, taken with BEGIN IMMEDIATE by a connection of ours."""
+    del seed
+    ground = SqliteGround(Path("/"))
+    broken: list[str] = []
+    async with (
+        EventStore.open(url) as store,
+        EventStore.open(url, busy_timeout_seconds=LOCKED_OUT_SECONDS) as other,
+    ):
+        writer = store._core.engine._writer  # type: ignore[attr-defined]
+        for turn in range(trials):
+            try:
+                held = ground.hold_write_lock(url)
+            except sqlite3.OperationalError:
+                broken.append(f"turn {turn}: the store has kept the lock")
+                break
+            broken += await _cancel_one(
+                store, other, turn, held.release, lambda: not writer._incoming
+            )
+    return trials, broken
+
+
+async def _cancel_one(
+    store: EventStore,
+    other: EventStore,
+    turn: int,
+    release: Callable[[], None],
+    both_wait: Callable[[], bool],
+) -> list[str]:
+    broken = []
+    tasks = [
+        asyncio.create_task(store.append(f"{turn}/{n}", NewEvent("note.added", {"n": n})))
+        for n in (0, 1)
+    ]
+    await asyncio.sleep(0)  # both have handed their append over
+    await until(both_wait)
+    cancelled, waiting = tasks if turn % 2 else reversed(tasks)
+    cancelled.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await cancelled
+    release()
+    try:
+        async with asyncio.timeout(2 * LOCKED_OUT_SECONDS):
+            result = await waiting
+            standing = await store.event(result.events[0].id)
+            if standing is None:
+                broken.append(f"turn {turn}: told that it is written, and it is not")
+            await other.append("after", NewEvent("note.added", {"turn": turn}))
+            await store.append("after", NewEvent("note.added", {"turn": turn}))
+    except (TimeoutError, Busy):
+        broken.append(f"turn {turn}: locked out")
+    return broken
+
+
+FAULT = Fault(
+    "begin_immediate",
+    "two tasks wait for the write lock, one is cancelled: the other is not locked out",
+    cancel_while_waiting,
+    {"sqlite": ("drops the batch of a cancelled caller",)},
+)

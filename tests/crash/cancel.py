@@ -1,0 +1,274 @@
+"""The cancellation sweep: every public coroutine, cancelled at its k-th wait for every k.
+
+Two moments are tried at each wait: when it begins, and when what is awaited has come but the task
+has not run yet. After each, nothing may be left: no open transaction, no connection, no task, no
+file; and the same call with the same key gives one event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import os
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator
+from typing import Any
+
+from eventstore import Append, EventStore, NewEvent
+from eventstore.checkpoints import Checkpoints
+from eventstore.snapshots import Snapshot, Snapshots
+from eventstore.store import Opening
+from tests.waiting import until
+
+from .faults import Fault, Outcome, Run
+from .processes import run_inside
+
+WAITS_MAX = 200
+"""A coroutine with more waits than this is not swept to its end: that would be a defect."""
+
+SETTLE_SECONDS = 10.0
+"""How long what a cancelled task has handed over may take to its end."""
+
+READS_AFTER = 4
+"""Reads that follow at once: more than there are connections to read with, so that each is used."""
+
+Work = Callable[[EventStore, str], Coroutine[Any, Any, Any]]
+
+
+class _CancelAt:
+    """Awaits a coroutine, and cancels the task at its k-th wait: as it begins, or `late`."""
+
+    def __init__(self, work: Coroutine[Any, Any, Any], k: int, late: bool) -> None:
+        self._work, self._k, self._late = work, k, late
+        self.waits = 0
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        task = asyncio.current_task()
+        assert task is not None
+        step: Callable[[], Any] = lambda: self._work.send(None)  # noqa: E731 - replaced below
+        while True:
+            try:
+                awaited = step()
+            except StopIteration as end:
+                return end.value
+            self.waits += 1
+            if self.waits == self._k:
+                if self._late and awaited is not None:
+                    awaited.add_done_callback(lambda _: task.cancel())
+                else:
+                    task.cancel()
+            try:
+                yield awaited
+            except BaseException as exc:
+                step = lambda exc=exc: self._work.throw(exc)  # type: ignore[misc]  # noqa: E731
+            else:
+                step = lambda: self._work.send(None)  # noqa: E731
+
+
+async def _drain(items: AsyncIterator[Any]) -> None:
+    async with contextlib.aclosing(items) as bounded:  # type: ignore[type-var]
+        async for _ in bounded:
+            pass
+
+
+async def _first(items: Any) -> None:
+    async with contextlib.aclosing(aiter(items)) as bounded:
+        await anext(bounded)
+
+
+def _note(name: str) -> NewEvent:
+    return NewEvent("note.added", {"name": name}, tags=["t"])
+
+
+async def _lease(store: EventStore, name: str, verb: str) -> None:
+    lease = await store.checkpoints.acquire(name, "ann")
+    if lease is not None and verb == "renew":
+        await store.checkpoints.renew(lease)
+    if lease is not None:
+        await store.checkpoints.release(lease)
+
+
+_KEPT = Snapshot(1, 1, b"{}", b"h" * 32)
+WORK: dict[str, Work] = {
+    "append": lambda s, name: s.append("a", _note(name), idempotency_key=name),
+    "append_many": lambda s, name: s.append_many(
+        [Append("a", [_note(name)]), Append("b", [_note(name)])], idempotency_key=name
+    ),
+    "lookup": lambda s, name: s.lookup("seed", "seed"),
+    "read": lambda s, name: s.read("seed").list(),
+    "read_all": lambda s, name: s.read_all(tags=["t"]).list(),
+    "subscribe": lambda s, name: _first(s.subscribe()),
+    "subscribe at the end": lambda s, name: _first_new(s, name),
+    "head": lambda s, name: s.head(),
+    "version": lambda s, name: s.version("seed"),
+    "event": lambda s, name: s.event("seed-id"),
+    "caused_by": lambda s, name: _drain(s.caused_by("cause")),
+    "streams": lambda s, name: _drain(s.streams("se")),
+    "tenants": lambda s, name: s.tenants(),
+    "verify": lambda s, name: s.verify(),
+    "checkpoints.load": lambda s, name: s.checkpoints.load("reader"),
+    "checkpoints.save": lambda s, name: s.checkpoints.save("reader", 1),
+    "checkpoints.acquire": lambda s, name: _lease(s, name, "acquire"),
+    "checkpoints.renew": lambda s, name: _lease(s, name, "renew"),
+    "checkpoints.release": lambda s, name: _lease(s, name, "release"),
+    "checkpoints.tenants_behind": lambda s, name: s.checkpoints.tenants_behind("reader"),
+    "snapshots.save": lambda s, name: s.snapshots.save("seed", "r", "f", _KEPT),
+    "snapshots.find": lambda s, name: s.snapshots.find("seed", "r", "f"),
+    "snapshots.list": lambda s, name: s.snapshots.list("seed"),
+    "snapshots.drop": lambda s, name: s.snapshots.drop("seed"),
+    "open": lambda s, name: _open_and_close(s.url),
+    "close": lambda s, name: _open_and_close(s.url),
+}
+"""Every public coroutine and reading of a store, with harmless arguments."""
+
+
+async def _first_new(store: EventStore, name: str) -> None:
+    """A subscription that waits at the end of the log until something comes."""
+    following = asyncio.ensure_future(_first(store.subscribe(after=await store.head())))
+    try:
+        await store.append("a", _note(name))
+        await following
+    finally:
+        following.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await following
+
+
+async def _open_and_close(url: str) -> None:
+    """Not on the file that is open already: there SQLite keeps the descriptors of a connection
+    that is closed as long as another one of the process has locks on the file, for the next."""
+    beside = f"{url}-beside" if url.startswith("sqlite:") else url
+    store = await EventStore.open(beside)
+    await store.close()
+
+
+def public_names() -> set[str]:
+    """What can be awaited or iterated on a store, found by looking at it."""
+    names = {"open", "close"}
+    for prefix, owner in (
+        ("", EventStore),
+        ("checkpoints.", Checkpoints),
+        ("snapshots.", Snapshots),
+    ):
+        for name, member in vars(owner).items():
+            if name.startswith("_") or not inspect.isfunction(member):
+                continue
+            given = str(inspect.signature(member).return_annotation)
+            waits = inspect.iscoroutinefunction(member) or inspect.isasyncgenfunction(member)
+            if waits or given == "Events":
+                names.add(prefix + name)
+    assert hasattr(Opening, "__await__")
+    return names
+
+
+async def sweep(run: Run) -> Outcome:
+    """All of `WORK`, in a process of its own."""
+    url = run.ground.new_url()
+    share = [name for n, name in enumerate(WORK) if run.scale >= 1 or (n + run.seed) % 3 == 0]
+    if run.defect is not None:
+        share = ["append", "read", "read_all"]
+    outcome = await run_inside(run, "cancel:trial", url, names=share)
+    missing = public_names() - set(WORK)
+    if missing:
+        outcome.violations.append(f"public, and not swept: {', '.join(sorted(missing))}")
+    outcome.note = f"{len(share)} of {len(WORK)} coroutines"
+    run.ground.drop(url)
+    return outcome
+
+
+async def trial(url: str, seed: int, names: list[str]) -> tuple[int, list[str]]:
+    """Sweeps each of the named works; stops at one that leaves something behind."""
+    del seed
+    trials, broken = 0, list[str]()
+    store = await EventStore.open(url)
+    seeded = NewEvent(
+        "note.added", {"name": "seed"}, id="seed-id", tags=["t"], causation_id="cause"
+    )
+    await store.append("seed", seeded, idempotency_key="seed")
+    for name in names:
+        await WORK[name](store, f"{name} before")
+        rest = await _at_rest()
+        for late in (False, True):
+            tried, told = await _sweep_one(store, name, late, rest)
+            trials += tried
+            broken += told
+        if broken:
+            return trials, broken  # not closed: that might wait for ever for what was left behind
+    broken += [f"verify: {damage}" for damage in (await store.verify()).damages]
+    await store.close()
+    return trials, broken
+
+
+async def _sweep_one(
+    store: EventStore, name: str, late: bool, rest: tuple[int, int, int]
+) -> tuple[int, list[str]]:
+    work, broken = WORK[name], list[str]()
+    for k in range(1, WAITS_MAX):
+        key = f"{name} {k} {'late' if late else 'at once'}"
+        cancelled = _CancelAt(work(store, key), k, late)
+        task = asyncio.ensure_future(_await(cancelled))
+        beside = asyncio.ensure_future(store.append("beside", _note(key)))
+        try:
+            async with asyncio.timeout(SETTLE_SECONDS):
+                await asyncio.wait([task])
+                await beside
+                if name in ("append", "append_many"):
+                    broken += await _retried(store, work, key)
+                await store.append("beside", _note(key))
+                for _ in range(READS_AFTER):
+                    await store.read("beside", limit=1).list()
+            await until(lambda: _at_most(rest), SETTLE_SECONDS)
+        except TimeoutError:
+            left = f"tasks, threads, files: {_resources()} instead of {rest}"
+            broken.append(f"{key}: something is left behind or locked ({left})")
+            return k, broken
+        if not task.cancelled() and (exc := task.exception()) is not None:
+            broken.append(f"{key}: ended with {type(exc).__name__}")
+        if cancelled.waits < k:
+            return k, broken
+    return WAITS_MAX, [f"{name}: waits more than {WAITS_MAX} times"]
+
+
+async def _await(work: _CancelAt) -> Any:
+    return await work
+
+
+async def _retried(store: EventStore, work: Work, key: str) -> list[str]:
+    """The same again, twice: one event stands in each stream, whatever had become of the first."""
+    for _ in range(2):
+        await work(store, key)
+    standing = [event.stream async for event in store.read_all() if event["name"] == key]
+    due = ["a", "b"] if key.startswith("append_many") else ["a"]
+    wrong = [stream for stream in due if standing.count(stream) != 1]
+    return [f"{key}: sent again under its key it stands {standing}"] if wrong else []
+
+
+def _resources() -> tuple[int, int, int]:
+    """Tasks of this loop, threads and open files of this process."""
+    files = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+    return len(asyncio.all_tasks()), threading.active_count(), files
+
+
+def _at_most(rest: tuple[int, int, int]) -> bool:
+    return all(now <= then for now, then in zip(_resources(), rest, strict=True))
+
+
+async def _at_rest() -> tuple[int, int, int]:
+    """The resources when nothing more changes by itself."""
+    seen = [_resources()]
+
+    def same() -> bool:
+        seen.append(_resources())
+        return len(seen) > 20 and len(set(seen[-20:])) == 1
+
+    await until(same, SETTLE_SECONDS)
+    return seen[-1]
+
+
+FAULT = Fault(
+    "cancel",
+    "every public coroutine cancelled at each of its waits: nothing is left, a retry writes once",
+    sweep,
+    {"sqlite": ("leaks a cancelled reader's connection", "drops the key check")},
+)

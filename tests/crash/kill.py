@@ -1,0 +1,97 @@
+"""SIGKILL of the process that appends, at random moments and at named places in its commit."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from eventstore import EventStore, NewEvent
+
+from .faults import Fault, Outcome, Run
+from .history import Operations, content
+from .points import POINTS
+from .processes import Worker
+
+KILLS = 200
+CALLERS = 6
+LINES_MAX = 60
+
+
+async def kill_writers(run: Run) -> Outcome:
+    """One store that lives on through all kills; two thirds of them at a failpoint."""
+    outcome, operations = Outcome(), Operations()
+    url = run.ground.new_url()
+    points = list(POINTS.get(run.ground.engine, {}))
+    for turn in range(run.times(KILLS)):
+        point = None
+        if points and turn % 3:
+            point = (points[turn % len(points)], run.chance.randrange(1, 12))
+        await _kill_one(run, url, f"turn{turn}", point, operations, outcome)
+    async with EventStore.open(url) as store:
+        log = await store.read_all().list()
+        outcome.violations += operations.broken(log)
+        damages = (await store.verify()).damages
+        outcome.violations += [f"verify: {damage}" for damage in damages]
+        await _send_again(store, operations, outcome)
+        if await store.head() != len(log):
+            outcome.violations.append("what was sent again under its key was written again")
+    outcome.note = f"{len(operations.acknowledged)} appends acknowledged"
+    if not operations.acknowledged:
+        outcome.violations.append("nothing was acknowledged: nothing was tried")
+    run.ground.drop(url)
+    return outcome
+
+
+async def _kill_one(
+    run: Run,
+    url: str,
+    name: str,
+    point: tuple[str, int] | None,
+    operations: Operations,
+    outcome: Outcome,
+) -> None:
+    async with Worker(run, url, point) as worker:
+        head = await worker.ask("open_store")
+        known = max((operation.position for operation in operations.acknowledged), default=0)
+        outcome.held(head >= known, f"{name}: opened at {head}, {known} was acknowledged")
+        await worker.tell("write", name=name, callers=CALLERS, seed=run.seed)
+        lines = run.chance.randrange(1, LINES_MAX)
+        with contextlib.suppress(TimeoutError):
+            while point is not None or lines > 0:
+                record = await worker.record()
+                if record is None:
+                    break
+                operations.take(record)
+                lines -= 1
+        for record in await worker.kill():
+            operations.take(record)
+
+
+async def _send_again(store: EventStore, operations: Operations, outcome: Outcome) -> None:
+    """Every key that was acknowledged is answered as it was the first time."""
+
+    async def send(name: str) -> None:
+        first = operations.by_name[name]
+        events = [
+            NewEvent("note.added", content(name, n), tags=["crash"]) for n in range(first.count)
+        ]
+        again = await store.append(first.stream, events, idempotency_key=first.key)
+        if (again.duplicate, again.position) != (True, first.position):
+            outcome.violations.append(f"{name}: its key was not honoured")
+
+    keyed = [operation.name for operation in operations.acknowledged if operation.key is not None]
+    await asyncio.gather(*(send(name) for name in keyed))
+
+
+FAULT = Fault(
+    "kill",
+    "a process killed while it appends: what it acknowledged stands whole, keys are honoured",
+    kill_writers,
+    {
+        "sqlite": (
+            "acknowledges before it commits",
+            "commits in pieces",
+            "drops the key check",
+        )
+    },
+)
