@@ -24,6 +24,7 @@ from .rows.appends import in_thousands, keyed_callers, many_callers, one_by_one
 from .rows.growth import at_size, memory, on_disk
 from .rows.importing import import_sessions
 from .rows.neighbours import neighbours
+from .rows.postgres import pg_bulk, pg_callers, pg_processes, pg_read_all, pg_single
 from .rows.reads import behind_snapshot, typed_load, whole_log
 from .rows.subscriptions import wake_ups
 from .sizes import FULL, QUICK, Sizes
@@ -43,6 +44,11 @@ ROWS: dict[str, Callable[[Bench], Awaitable[Section]]] = {
     "disk": on_disk,
     "memory": memory,
     "growth": at_size,
+    "pg_callers": pg_callers,
+    "pg_processes": pg_processes,
+    "pg_bulk": pg_bulk,
+    "pg_single": pg_single,
+    "pg_read_all": pg_read_all,
 }
 _PAGE = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
 
@@ -50,17 +56,21 @@ _PAGE = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
 async def run_rows(names: list[str], folder: Path, sizes: Sizes) -> list[Section]:
     """Runs the rows in their order; one that fails is told and does not stop the others."""
     bench = Bench(folder, sizes)
-    sections: list[Section] = []
-    for name in names:
-        started = time.monotonic()
-        try:
-            section = await ROWS[name](bench)
-        except Exception as exc:
-            traceback.print_exc()
-            section = Section(name, [], not_run=f"the row failed with {type(exc).__name__}")
-        sections.append(section)
-        print(f"{terminal(section)}\n  ({time.monotonic() - started:.0f} s)", flush=True)
-    return sections
+    try:
+        return [await _run_row(bench, name) for name in names]
+    finally:
+        bench.close()
+
+
+async def _run_row(bench: Bench, name: str) -> Section:
+    started = time.monotonic()
+    try:
+        section = await ROWS[name](bench)
+    except Exception as exc:
+        traceback.print_exc()
+        section = Section(name, [], not_run=f"the row failed with {type(exc).__name__}")
+    print(f"{terminal(section)}\n  ({time.monotonic() - started:.0f} s)", flush=True)
+    return section
 
 
 def main(arguments: list[str]) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 from eventstore import EventStore
 
 from .measuring import Timing, timing
+from .postgres import Postgres
 from .raw import Template, make_template
 from .sizes import Sizes
 from .workload import Callers, random_keys, tagged_events
@@ -26,6 +27,7 @@ class Bench:
         self._template: Template | None = None
         self._settings: dict[str, Any] | None = None
         self._log: Path | None = None
+        self._postgres: Postgres | None = None
 
     def new_path(self) -> Path:
         """A file that does not exist yet."""
@@ -63,6 +65,20 @@ class Bench:
                 self.build_timing = await fill_log(store, self.sizes)
             self._log = path
         return self._log
+
+    async def postgres(self) -> Postgres:
+        """The PostgreSQL server, started when a row first asks for it."""
+        if self._postgres is None:
+            self._postgres = Postgres()
+            sizes = self.sizes
+            rows = max(sizes.bulk_appends * sizes.bulk_events, sizes.pg_single_appends)
+            await self._postgres.prepare(rows)
+        return self._postgres
+
+    def close(self) -> None:
+        """Ends what runs beside the files."""
+        if self._postgres is not None:
+            self._postgres.stop()
 
 
 def url_of(path: Path) -> str:

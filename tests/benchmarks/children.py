@@ -12,6 +12,8 @@ from pathlib import Path
 
 from eventstore import EventStore, NewEvent
 
+from .workload import Callers, plain_events
+
 _ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -51,6 +53,12 @@ class Child:
             self._process.stdin.write("go\n")
             self._process.stdin.flush()
 
+    def wait_for(self, word: str) -> None:
+        """Waits until it says that word. Raises when it ends without."""
+        if self._process.stdout is None or self._process.stdout.readline() != f"{word}\n":
+            self._process.kill()
+            raise RuntimeError(f"a child ended and did not say {word}")
+
     def end(self) -> None:
         """Waits for its end."""
         self._process.communicate()
@@ -83,6 +91,17 @@ async def write_now_and_then(url: str, count: int) -> None:
             await store.append("bench/foreign", [NewEvent("bench.sent", sent)])
 
 
+async def call(url: str, prefix: str, callers: int, appends: int) -> None:
+    """Callers of one event each, on streams that are this process's own."""
+    streams = [f"{prefix}/{number}" for number in range(callers)]
+    async with EventStore.open(url) as store:
+        work = Callers(streams, appends, plain_events(callers * appends))
+        print("ready", flush=True)
+        await asyncio.to_thread(sys.stdin.readline)
+        await work.run(store)
+        print("done", flush=True)
+
+
 def _status(name: str) -> int:
     """A line of this process's status in bytes; the kernel tells KiB."""
     for line in Path("/proc/self/status").read_text().splitlines():
@@ -94,5 +113,7 @@ def _status(name: str) -> int:
 if __name__ == "__main__":
     if sys.argv[1] == "memory":
         asyncio.run(watch_memory(sys.argv[2]))
+    elif sys.argv[1] == "callers":
+        asyncio.run(call(sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5])))
     else:
         asyncio.run(write_now_and_then(sys.argv[2], int(sys.argv[3])))

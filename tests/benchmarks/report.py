@@ -15,8 +15,7 @@ _NOT_DONE = [
     " set apart: the spread (smallest to largest sample) stands beside every median.",
     "No power was cut: that an acknowledged event survives is the business of the crash tests and"
     " of the disk that keeps its word at fsync.",
-    "No network, no PostgreSQL engine, no free-threaded Python and no other event loop than"
-    " asyncio's own.",
+    "No network but loopback, no free-threaded Python and no other event loop than asyncio's own.",
     "Nothing was read from a cold disk: every file was in the operating system's cache.",
     "Several processes that write to one file are tested for correctness, not measured here.",
     "Snapshots and replays of much larger states, and payloads much larger or smaller than 400"

@@ -31,6 +31,9 @@ class Sizes(msgspec.Struct, frozen=True):
     neighbour_appends_a_caller: int = 40
     neighbour_events: int = 100_000
     fsyncs: int = 500
+    pg_raw_a_client: int = 150
+    pg_appends_of_ten: int = 40
+    pg_single_appends: int = 1_000
 
 
 FULL = Sizes()
@@ -58,5 +61,8 @@ QUICK = Sizes(
     neighbour_appends_a_caller=5,
     neighbour_events=500,
     fsyncs=20,
+    pg_raw_a_client=5,
+    pg_appends_of_ten=2,
+    pg_single_appends=30,
 )
 """For a smoke test: every row runs, and no figure means anything."""
