@@ -26,45 +26,71 @@ _WRITTEN, _STOOD, _CONFLICT, _CONDITION, _MISMATCH = range(5)
 
 
 def arguments_of(
-    calls: Sequence[Call], attempt: str, superseded: Sequence[str], now_us: int
+    calls: Sequence[Call], attempt: str, superseded: Sequence[str], now_us: int, check: bool
 ) -> list[Any]:
     """The arguments of `append_batch` for calls of one tenant, in queue order.
 
-    `attempt` names this sending; `superseded` those before it whose end is not known.
+    `attempt` names this sending; `superseded` those before it whose end is not known. With
+    `check`, the heads of the batch's streams are compared with their events.
     """
     streams: dict[str, int] = {}
+    counts: list[int] = []
     events: list[Prepared] = []
     event_streams: list[int] = []
+    event_offsets: list[int] = []
     parts: list[tuple[int, int, int, int, str | None]] = []
+    part_offsets: list[int] = []
+    firsts: list[int | None] = []
+    expects = False
     for call in calls:
+        firsts.append(len(events) + 1 if call.event_count else None)
         for part in call.appends:
-            stream = streams.setdefault(part.stream, len(streams) + 1)
-            count = len(part.events)
+            stream = streams.get(part.stream)
+            if stream is None:
+                stream = streams[part.stream] = len(streams) + 1
+                counts.append(0)
+            offset, count = counts[stream - 1], len(part.events)
+            counts[stream - 1] = offset + count
+            part_offsets.append(offset)
             queries = None
             if part.queries:
                 queries = _encode([(query.types, query.tags) for query in part.queries]).decode()
             expected = part.expected
-            wanted = (
-                _EXPECTED[expected]
-                if isinstance(expected, Expected)
-                else min(expected, INTEGER_MAX)
+            if expected is not Expected.ANY:
+                expects = True
+            wanted = expected if isinstance(expected, int) else _EXPECTED[expected]
+            parts.append(
+                (stream, min(wanted, INTEGER_MAX), count, min(part.after, INTEGER_MAX), queries)
             )
-            parts.append((stream, wanted, count, min(part.after, INTEGER_MAX), queries))
-            events += part.events
-            event_streams += [stream] * count
-    columns = list(zip(*parts, strict=True))
+            if count == 1:
+                events.append(part.events[0])
+                event_streams.append(stream)
+                event_offsets.append(offset + 1)
+            elif count:
+                events += part.events
+                event_streams += [stream] * count
+                event_offsets += range(offset + 1, offset + count + 1)
+    flags = _flags(calls)
     return [
         calls[0].tenant,
         attempt,
         superseded or None,
         now_us,
+        not any(flag & _SEES_BATCH for flag in flags)
+        and all(call.key is None or call.key_scope != CALL_SCOPE for call in calls),
+        expects,
+        check,
+        counts,
+        part_offsets,
+        event_offsets,
         list(streams),
         *_names_of(events),
         [len(call.appends) for call in calls],
         [call.event_count for call in calls],
-        _flags(calls),
+        flags,
         *_keys_of(calls, streams),
-        *columns,
+        firsts,
+        *zip(*parts, strict=True),
         event_streams,
         *_columns_of(events),
         _given(calls),
@@ -75,24 +101,46 @@ def arguments_of(
 
 def outcomes_of(calls: Sequence[Call], answer: Sequence[Any]) -> list[Outcome]:
     """What `append_batch` answered, an outcome for each call."""
-    recorded_us, statuses, details, versions, positions = answer
+    recorded_us, head, stream_versions, statuses, details, versions, positions = answer
+    if statuses is None:
+        return _all_accepted(calls, recorded_us, head, stream_versions)
     outcomes: list[Outcome] = []
     at = 0
     for index, call in enumerate(calls):
         status = statuses[index]
-        count = len(call.appends)
         if status == _WRITTEN:
-            if count == 1:
-                rows = [(versions[at], positions[at], call.event_count)]
-            else:
-                rows = [
-                    (versions[at + n], positions[at + n], len(part.events))
-                    for n, part in enumerate(call.appends)
-                ]
+            rows = [
+                (versions[at + n], positions[at + n], len(part.events))
+                for n, part in enumerate(call.appends)
+            ]
             outcomes.append(Written(rows, recorded_us if call.event_count else 0))
         else:
             outcomes.append(_outcome(status, _decode(details[index])))
-        at += count
+        at += len(call.appends)
+    return outcomes
+
+
+def _all_accepted(
+    calls: Sequence[Call], recorded_us: int, head: int, stream_versions: Sequence[int]
+) -> list[Outcome]:
+    """The outcomes of a batch that stands whole, one call behind the other."""
+    outcomes: list[Outcome] = []
+    versions: dict[str, int] = {}
+    fresh = iter(stream_versions)  # in the order of the streams' first use
+    for call in calls:
+        rows = []
+        for part in call.appends:
+            stream, count = part.stream, len(part.events)
+            version = versions.get(stream)
+            if version is None:
+                version = next(fresh)
+            if count:
+                rows.append((version + 1, head + 1, count))
+                head += count
+            else:
+                rows.append((version, head, 0))
+            versions[stream] = version + count
+        outcomes.append(Written(rows, recorded_us if call.event_count else 0))
     return outcomes
 
 

@@ -42,7 +42,7 @@ HAS_ISOLATION = (
 )
 NOTIFY = "SELECT pg_notify($1, '')"
 
-_APPEND_ARGUMENTS = 36
+_APPEND_ARGUMENTS = 43
 
 JOINED_MAX = 4
 """Tags of one query that are joined, so that PostgreSQL may begin with the rarest; the rest are
@@ -58,7 +58,7 @@ class Statements:
         self.append_batch = f"SELECT * FROM {s}.append_batch({slots})"
         self.find_revision = f"SELECT version_num FROM {s}.alembic_version"
         self.insert_store = (
-            f"INSERT INTO {s}.store_info (\"only\", store_id) VALUES (1, $1) ON CONFLICT DO NOTHING"
+            f'INSERT INTO {s}.store_info ("only", store_id) VALUES (1, $1) ON CONFLICT DO NOTHING'
         )
 
         # --- reading

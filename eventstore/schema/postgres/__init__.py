@@ -19,12 +19,38 @@ FUNCTIONS = (
     "name_tenant",
     "judge_key",
     "any_after",
+    "refuse_batch",
+    "judge_batch",
     "append_batch",
 )
 """In the order in which they are made: the last ones call the first."""
 
 SCHEMA_NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}", re.ASCII)
 """Names of schemas that need no quotes, so that they may stand in functions as they are."""
+
+_WRITES = {
+    "append_batch": {
+        "__position__": "pos + i",
+        "__version__": "o_stream_versions[p_event_streams[i]] + p_event_offsets[i]",
+        "__from__": "1",
+        "__to__": "cardinality(p_ids)",
+        "__from_call__": "1",
+        "__to_call__": "cardinality(p_call_parts)",
+        "__first__": "p_call_firsts[k] + pos",
+        "__said__": "NULL",
+    },
+    "judge_batch": {
+        "__position__": "event_pos[i]",
+        "__version__": "event_ver[i]",
+        "__from__": "flushed + 1",
+        "__to__": "event",
+        "__from_call__": "flushed_calls + 1",
+        "__to_call__": "c - 1",
+        "__first__": "call_first[k]",
+        "__said__": "call_said[k]",
+    },
+}
+"""What the words of `write_events.sql` mean in the two functions that it is a part of."""
 
 _APPEND_ONLY = ("events", "event_tags", "event_causes", "idempotency_keys")
 _TENANT = "tenant_id = (SELECT t.tenant_id FROM {schema}.tenants t WHERE t.name = {tenant})"
@@ -85,8 +111,18 @@ def complete(connection: sqlalchemy.Connection) -> None:
 
 def function_text(name: str, schema: str) -> str:
     """The CREATE FUNCTION statement of one of `FUNCTIONS`, for a schema."""
-    text = (Path(__file__).parent / f"{name}.sql").read_text(encoding="utf-8")
+    text = _read(name)
+    for place, words in _WRITES.items():
+        if name == place:
+            shared = _read("write_events")
+            for word, meaning in words.items():
+                shared = shared.replace(word, meaning)
+            text = text.replace("            __write_events__\n", shared)
     return text.replace("__schema__", schema)
+
+
+def _read(name: str) -> str:
+    return (Path(__file__).parent / f"{name}.sql").read_text(encoding="utf-8")
 
 
 def _create_view(connection: sqlalchemy.Connection) -> None:
