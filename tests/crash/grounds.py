@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
-from tests.servers.postgres import PostgresServer
+import asyncpg
 
+from tests.servers.postgres import PostgresServer
 
 _PATIENCE_SECONDS = 10.0
 """How long another program of ours waits for SQLite's lock."""
@@ -18,6 +21,8 @@ class Ground(Protocol):
     """An engine under test."""
 
     engine: str
+    variants: tuple[str, ...]
+    """What may stand behind a URL: options under which the promise holds as well."""
 
     def new_url(self) -> str:
         """The URL of a store that does not exist yet."""
@@ -43,6 +48,7 @@ class SqliteGround:
     """Files in a folder."""
 
     engine = "sqlite"
+    variants = ("",)
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -88,6 +94,7 @@ class PostgresGround:
     """Databases of one server."""
 
     engine = "postgres"
+    variants = ("", "?notify=off")
 
     def __init__(self, server: PostgresServer) -> None:
         self.server = server
@@ -98,8 +105,38 @@ class PostgresGround:
 
     def drop(self, url: str) -> None:
         """See `Ground`."""
-        self.server.drop(url)
+        self.server.drop(url.partition("?")[0])
 
-    def execute(self, url: str, statement: str) -> list[Any]:
-        """Runs a statement in a store's database, as the owner of everything."""
-        return self.server.execute(statement, url.rsplit("/", 1)[1])
+    def hold_write_lock(self, url: str) -> Foreign:
+        """See `Ground`. What it changes meanwhile is rolled back."""
+        lock = "UPDATE eventstore.heads SET position = position + 100"
+        return _PostgresForeign(url, "BEGIN", lock)
+
+    def read_for_long(self, url: str) -> Foreign:
+        """See `Ground`. It has a number of its own, and lies in another database: what a store
+        that asks for the oldest open transaction would wait for."""
+        return _PostgresForeign(
+            self.server.url(), "BEGIN ISOLATION LEVEL REPEATABLE READ", "SELECT txid_current()"
+        )
+
+
+class _PostgresForeign:
+    def __init__(self, url: str, *statements: str) -> None:
+        self._thread = ThreadPoolExecutor(1)
+        self._runner = asyncio.Runner()
+        self._connection = self._run(asyncpg.connect(url.partition("?")[0]))
+        for statement in statements:
+            self._run(self._connection.execute(statement))
+
+    def release(self) -> None:
+        """See `Foreign`."""
+        self._run(self._connection.execute("ROLLBACK"))
+        self._run(self._connection.close())
+        self._thread.submit(self._runner.close).result()
+        self._thread.shutdown()
+
+    def _run(self, work: Any) -> Any:
+        async def awaited() -> Any:
+            return await work
+
+        return self._thread.submit(lambda: self._runner.run(awaited())).result()
