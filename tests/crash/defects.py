@@ -12,7 +12,11 @@ from collections.abc import Callable
 LEAD_SECONDS = 0.02
 """How far an answer that comes too early is ahead of its commit."""
 
-OURS = ["saves its checkpoint before the effect", "syncs less than FULL"]
+OURS = [
+    "saves its checkpoint before the effect",
+    "syncs less than FULL",
+    "answers before the server's log is on the disk",
+]
 """Mistakes of who uses the store, which it cannot prevent and the oracle must see."""
 
 _defects: dict[tuple[str, str], Callable[[], None]] = {}

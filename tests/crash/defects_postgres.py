@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 import msgspec
 
 from eventstore.engines.port import LogPage
-from eventstore.engines.postgres.batch import arguments_of
+from eventstore.engines.postgres import writer as writing
 from eventstore.engines.postgres.connections import Connections
 from eventstore.engines.postgres.engine import PostgresEngine
 from eventstore.engines.postgres.reader import Reader
@@ -39,32 +39,64 @@ def _change(*changes: tuple[str, str]) -> None:
     functions.function_text = changed
 
 
+class _Lent:
+    """In the place of a writer's connections: the one that we have begun a transaction on."""
+
+    def __init__(self, link: Any, address: Any) -> None:
+        self._link = link
+        self.address = address
+
+    def borrow(self, deadline: float) -> contextlib.nullcontext[Any]:
+        """The connection; what becomes of it is not the writer's to say."""
+        del deadline
+        return contextlib.nullcontext(self._link)
+
+
+async def _within(writer: Writer, args: Any, end: Callable[[Any], Awaitable[None]]) -> Any:
+    """Sends a batch within a transaction that `end` ends, and answers it before that has ended."""
+    answered: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    connections = writer._connections
+
+    async def send() -> None:
+        patience = asyncio.get_running_loop().time() + 30
+        async with connections.borrow(patience) as link:
+            transaction = link.transaction()
+            await transaction.start()
+            writer._connections = _Lent(link, connections.address)  # type: ignore[assignment]
+            try:
+                row = await _transact(writer, *args)
+            finally:
+                writer._connections = connections
+            answered.set_result(row)
+            await end(transaction)
+
+    task = asyncio.ensure_future(send())
+    await asyncio.wait([task, answered], return_when=asyncio.FIRST_COMPLETED)
+    if not answered.done():
+        await task  # raises
+    _going_on.add(task)
+    task.add_done_callback(_going_on.discard)
+    return await answered
+
+
+_transact = Writer._transact
+_going_on: set[asyncio.Task[None]] = set()
+
+
 @defect("postgres", "acknowledges before it commits")
 def _acknowledges_early() -> None:
-    async def early(
-        self: Writer, batch: Sequence[Any], attempt: str, lost: list[str], deadline: float | None
-    ) -> Any:
-        answered: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        calls = [item.call for item in batch]
-        arguments = arguments_of(calls, attempt, lost, self._clock())
+    async def later(transaction: Any) -> None:
+        await asyncio.sleep(LEAD_SECONDS)
+        await transaction.commit()
 
-        async def send() -> None:
-            async with self._connections.borrow(asyncio.get_running_loop().time() + 30) as link:
-                async with link.transaction():
-                    answered.set_result(await link.fetchrow(self._append, *arguments))
-                    await asyncio.sleep(LEAD_SECONDS)
+    async def early(self: Writer, *args: Any) -> Any:
+        return await _within(self, args, later)
 
-        early_ones.add(asyncio.ensure_future(send()))
-        return await answered
-
-    early_ones: set[asyncio.Future[None]] = set()
     Writer._transact = early  # type: ignore[method-assign]
 
 
 @defect("postgres", "commits in pieces")
 def _commits_in_pieces() -> None:
-    transact = Writer._transact
-
     async def in_pieces(self: Writer, batch: Sequence[Any], *rest: Any) -> Any:
         rows = []
         for item in batch:
@@ -73,7 +105,7 @@ def _commits_in_pieces() -> None:
             for event in part.events:
                 piece = msgspec.structs.replace(part, events=[event])
                 one = msgspec.structs.replace(item.call, appends=[piece], event_count=1, key=None)
-                placed.append(await transact(self, [type(item)(one, item.future)], *rest))
+                placed.append(await _transact(self, [type(item)(one, item.future)], *rest))
             rows.append(placed[0])
         return [rows[0][0], *([value for row in rows for value in row[n]] for n in range(1, 5))]
 
@@ -135,25 +167,14 @@ def _forgets_the_tenant() -> None:
 
 @defect("postgres", "drops the batch of a cancelled caller")
 def _drops_the_batch_of_a_cancelled_caller() -> None:
-    transact = Writer._transact
-
     async def unless_cancelled(self: Writer, batch: Sequence[Any], *rest: Any) -> Any:
-        async with self._connections.borrow(asyncio.get_running_loop().time() + 30) as link:
-            del link
-        arguments = arguments_of(
-            [item.call for item in batch], self._next_attempt(), [], self._clock()
-        )
-        if len(batch) == 1:
-            return await transact(self, batch, *rest)
-        async with self._connections.borrow(asyncio.get_running_loop().time() + 30) as link:
-            transaction = link.transaction()
-            await transaction.start()
-            row = await link.fetchrow(self._append, *arguments)
+        async def end(transaction: Any) -> None:
             if any(item.future.cancelled() for item in batch):
                 await transaction.rollback()
             else:
                 await transaction.commit()
-            return row
+
+        return await _within(self, (batch, *rest), end)
 
     Writer._transact = unless_cancelled  # type: ignore[method-assign]
 
@@ -174,3 +195,8 @@ def _leaks_a_cancelled_readers_connection() -> None:
 
     Connections.run = run  # type: ignore[method-assign, assignment]
     Connections.borrow = borrow  # type: ignore[method-assign, assignment]
+
+
+@defect("postgres", "forgets that it has sent a batch before")
+def _forgets_that_it_has_sent_a_batch() -> None:
+    writing._take_as_given = lambda batch: None

@@ -45,9 +45,11 @@ class Gate:
     async def someone(self) -> int:
         """The server's process that has come to the gate, once there is one."""
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while not (found := await self._connection.fetch(_WAITERS, _SPACE)):
+            while True:
+                found = await self._connection.fetch(_WAITERS, _SPACE)
+                if found:
+                    return int(found[0][0])
                 await asyncio.sleep(_LOOK_SECONDS)
-        return int(found[0][0])
 
 
 async def build_gates(url: str) -> None:

@@ -44,6 +44,13 @@ class Foreign(Protocol):
         """Lets it go."""
 
 
+def hold_write_lock(url: str) -> SqliteForeign | PostgresForeign:
+    """The lock that a writer of that store needs. What is changed meanwhile is rolled back."""
+    if url.startswith("sqlite:"):
+        return SqliteForeign(url, "BEGIN IMMEDIATE")
+    return PostgresForeign(url, "BEGIN", "UPDATE eventstore.heads SET position = position + 100")
+
+
 class SqliteGround:
     """Files in a folder."""
 
@@ -69,17 +76,22 @@ class SqliteGround:
 
     def hold_write_lock(self, url: str) -> Foreign:
         """See `Ground`."""
-        return _SqliteForeign(self.path(url), "BEGIN IMMEDIATE")
+        return hold_write_lock(url)
 
     def read_for_long(self, url: str) -> Foreign:
         """See `Ground`."""
-        return _SqliteForeign(self.path(url), "BEGIN", "SELECT count(*) FROM events")
+        return SqliteForeign(url, "BEGIN", "SELECT count(*) FROM events")
 
 
-class _SqliteForeign:
-    def __init__(self, path: Path, *statements: str) -> None:
+class SqliteForeign:
+    """A connection of another program, in a transaction."""
+
+    def __init__(self, url: str, *statements: str) -> None:
         self._connection = sqlite3.connect(
-            path, isolation_level=None, timeout=_PATIENCE_SECONDS, check_same_thread=False
+            url.removeprefix("sqlite:///"),
+            isolation_level=None,
+            timeout=_PATIENCE_SECONDS,
+            check_same_thread=False,
         )
         for statement in statements:
             self._connection.execute(statement).fetchall()
@@ -108,19 +120,20 @@ class PostgresGround:
         self.server.drop(url.partition("?")[0])
 
     def hold_write_lock(self, url: str) -> Foreign:
-        """See `Ground`. What it changes meanwhile is rolled back."""
-        lock = "UPDATE eventstore.heads SET position = position + 100"
-        return _PostgresForeign(url, "BEGIN", lock)
+        """See `Ground`."""
+        return hold_write_lock(url)
 
     def read_for_long(self, url: str) -> Foreign:
         """See `Ground`. It has a number of its own, and lies in another database: what a store
         that asks for the oldest open transaction would wait for."""
-        return _PostgresForeign(
+        return PostgresForeign(
             self.server.url(), "BEGIN ISOLATION LEVEL REPEATABLE READ", "SELECT txid_current()"
         )
 
 
-class _PostgresForeign:
+class PostgresForeign:
+    """A session of another program, in a transaction."""
+
     def __init__(self, url: str, *statements: str) -> None:
         self._thread = ThreadPoolExecutor(1)
         self._runner = asyncio.Runner()
@@ -134,6 +147,11 @@ class _PostgresForeign:
         self._run(self._connection.close())
         self._thread.submit(self._runner.close).result()
         self._thread.shutdown()
+
+    def someone_waits(self) -> bool:
+        """Whether another session waits for a lock that somebody holds."""
+        count = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        return bool(self._run(self._connection.fetchval(count)))
 
     def _run(self, work: Any) -> Any:
         async def awaited() -> Any:
