@@ -2,6 +2,10 @@
 
 `append_batch.sql` says what each argument means. What a whole batch shares (names of streams,
 types and tags) is sent once, and a column that no event has is sent as NULL.
+
+Lists of names and of numbers go as one text each, which the server takes apart: the driver looks
+at each element of a list three times in Python, the server does it once in C. Names hold no line
+breaks, nor does JSON; an empty line stands for NULL.
 """
 
 from __future__ import annotations
@@ -80,18 +84,18 @@ def arguments_of(
         and all(call.key is None or call.key_scope != CALL_SCOPE for call in calls),
         expects,
         check,
-        counts,
-        part_offsets,
-        event_offsets,
-        list(streams),
+        _numbers(counts),
+        _numbers(part_offsets),
+        _numbers(event_offsets),
+        "\n".join(streams),
         *_names_of(events),
-        [len(call.appends) for call in calls],
-        [call.event_count for call in calls],
-        flags,
+        _numbers([len(call.appends) for call in calls]),
+        _numbers([call.event_count for call in calls]),
+        _numbers(flags),
         *_keys_of(calls, streams),
-        firsts,
-        *zip(*parts, strict=True),
-        event_streams,
+        _numbers(firsts),
+        *_columns_of_parts(parts),
+        _numbers(event_streams),
         *_columns_of(events),
         _given(calls),
         *_tags_of(events),
@@ -191,8 +195,10 @@ def _keys_of(calls: Sequence[Call], streams: dict[str, int]) -> tuple[Any, Any, 
     if not any(keys):
         return None, None, None
     return (
-        keys,
-        [0 if call.key_scope == CALL_SCOPE else streams[call.key_scope] for call in calls],
+        "\n".join([key or "" for key in keys]),
+        _numbers(
+            [0 if call.key_scope == CALL_SCOPE else streams[call.key_scope] for call in calls]
+        ),
         [
             None if call.content_hash is None else call.content_hash[:CONTENT_HASH_BYTES]
             for call in calls
@@ -200,33 +206,57 @@ def _keys_of(calls: Sequence[Call], streams: dict[str, int]) -> tuple[Any, Any, 
     )
 
 
-def _names_of(events: Sequence[Prepared]) -> tuple[list[str] | None, list[str] | None]:
+def _names_of(events: Sequence[Prepared]) -> tuple[str | None, str | None]:
     """The types and tags of a batch, each once, in the order of their first use."""
     types = dict.fromkeys([event.type for event in events])
     tags = dict.fromkeys([tag for event in events for tag in event.tags])
-    return list(types) or None, list(tags) or None
+    return "\n".join(types) or None, "\n".join(tags) or None
+
+
+def _columns_of_parts(parts: Sequence[tuple[int, int, int, int, str | None]]) -> list[Any]:
+    streams, expected, counts, after, queries = zip(*parts, strict=True)
+    return [
+        _numbers(streams),
+        _numbers(expected),
+        _numbers(counts),
+        _numbers(after),
+        _lines(queries),
+    ]
 
 
 def _columns_of(events: Sequence[Prepared]) -> list[Any]:
     types = {name: n for n, name in enumerate(dict.fromkeys([e.type for e in events]), start=1)}
     return [
-        [event.id for event in events],
-        [types[event.type] for event in events],
-        [event.schema_version for event in events],
-        _unless_empty([event.occurred_us for event in events]),
-        _unless_empty([event.actor for event in events]),
-        _unless_empty([event.causation_id for event in events]),
-        _unless_empty([event.correlation_id for event in events]),
-        _unless_empty([event.derived_json for event in events]),
-        _unless_empty([event.tags_json for event in events]),
-        _unless_empty([event.context_json for event in events]),
+        "\n".join([event.id for event in events]),
+        _numbers([types[event.type] for event in events]),
+        _numbers([event.schema_version for event in events]),
+        _numbers([event.occurred_us for event in events]),
+        _lines([event.actor for event in events]),
+        _lines([event.causation_id for event in events]),
+        _lines([event.correlation_id for event in events]),
+        _lines([event.derived_json for event in events]),
+        _lines([event.tags_json for event in events]),
+        _lines([event.context_json for event in events]),
         [event.payload for event in events],
         [event.tail for event in events],
     ]
 
 
-def _unless_empty(column: list[Any]) -> list[Any] | None:
-    return None if column.count(None) == len(column) else column
+def _lines(column: Sequence[str | None]) -> str | None:
+    """A list of names or of JSON as one text; None where it holds nothing."""
+    if column.count(None) == len(column):
+        return None
+    return "\n".join([text or "" for text in column])
+
+
+def _numbers(column: Sequence[int | None]) -> str | None:
+    """A list of numbers as PostgreSQL writes one; None where it holds nothing."""
+    nothing = column.count(None)
+    if nothing:
+        if nothing == len(column):
+            return None
+        return "{" + ",".join(["NULL" if n is None else str(n) for n in column]) + "}"
+    return "{" + ",".join(map(str, column)) + "}"
 
 
 def _given(calls: Sequence[Call]) -> list[bool] | None:
@@ -239,7 +269,7 @@ def _given(calls: Sequence[Call]) -> list[bool] | None:
     return given
 
 
-def _tags_of(events: Sequence[Prepared]) -> tuple[list[int] | None, list[int] | None]:
+def _tags_of(events: Sequence[Prepared]) -> tuple[str | None, str | None]:
     """Pairs of (event, tag), by their indexes from 1."""
     numbers: dict[str, int] = {}
     places: list[int] = []
@@ -248,10 +278,10 @@ def _tags_of(events: Sequence[Prepared]) -> tuple[list[int] | None, list[int] | 
         for tag in event.tags:
             places.append(at)
             tags.append(numbers.setdefault(tag, len(numbers) + 1))
-    return (places, tags) if places else (None, None)
+    return (_numbers(places), _numbers(tags)) if places else (None, None)
 
 
-def _causes_of(events: Sequence[Prepared]) -> tuple[list[int] | None, list[str] | None]:
+def _causes_of(events: Sequence[Prepared]) -> tuple[str | None, str | None]:
     """Pairs of (event, id that it names as its cause or source), each once."""
     places: list[int] = []
     causes: list[str] = []
@@ -262,4 +292,4 @@ def _causes_of(events: Sequence[Prepared]) -> tuple[list[int] | None, list[str] 
                 named[event.causation_id] = None
             places += [at] * len(named)
             causes += named
-    return (places, causes) if places else (None, None)
+    return (_numbers(places), "\n".join(causes)) if places else (None, None)

@@ -95,7 +95,7 @@ def complete(connection: sqlalchemy.Connection) -> None:
     # An update of an indexed row stays on its page while there is room: heads and streams are
     # updated by nearly every batch.
     run("ALTER TABLE heads SET (fillfactor = 20)")
-    run("ALTER TABLE streams SET (fillfactor = 70)")
+    run("ALTER TABLE streams SET (fillfactor = 40)")
     run("ALTER TABLE checkpoints SET (fillfactor = 50)")
     for table in _APPEND_ONLY:
         run(

@@ -36,6 +36,7 @@ CREATE FUNCTION __schema__.append_batch(
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 -- Plans are made once a session, when tables may be empty; they must be right for full ones too.
+-- So nothing below joins a table: a row is asked for by a subquery, which is a seek in an index.
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
 SET enable_hashjoin = off
@@ -78,22 +79,26 @@ BEGIN
     -- plpgsql makes it ready anew in each transaction: so all is asked for in few statements.
     SELECT l.position, l.hash, b.attempt IS NOT NULL, n.ids, n.was, n.last,
            CASE WHEN p_types IS NOT NULL THEN ARRAY(
-               SELECT y.type_id FROM unnest(p_types) WITH ORDINALITY n(name, i)
-                 LEFT JOIN __schema__.event_types y ON y.name = n.name ORDER BY n.i) END,
+               SELECT (SELECT y.type_id FROM __schema__.event_types y WHERE y.name = n.name)
+                 FROM unnest(p_types) WITH ORDINALITY n(name, i) ORDER BY n.i) END,
            CASE WHEN p_tags IS NOT NULL THEN ARRAY(
-               SELECT y.tag_id FROM unnest(p_tags) WITH ORDINALITY n(name, i)
-                 LEFT JOIN __schema__.tags y ON y.tenant_id = tenant AND y.name = n.name
-                ORDER BY n.i) END
+               SELECT (SELECT y.tag_id FROM __schema__.tags y
+                        WHERE y.tenant_id = tenant AND y.name = n.name)
+                 FROM unnest(p_tags) WITH ORDINALITY n(name, i) ORDER BY n.i) END
       INTO last_pos, last_digest, is_superseded, stream_ids, o_stream_versions, stream_last,
            type_ids, tag_ids
       FROM (SELECT array_agg(coalesce(s.stream_id, nextval('__schema__.streams_stream_id_seq'))
                              ORDER BY n.i) AS ids,
                    array_agg(coalesce(s.version, 0) ORDER BY n.i) AS was,
-                   CASE WHEN p_check THEN array_agg(
+                   array_agg(CASE WHEN p_check THEN
                        (SELECT coalesce(max(e.version), 0) FROM __schema__.events e
-                         WHERE e.stream_id = s.stream_id) ORDER BY n.i) END AS last
+                         WHERE e.stream_id = s.stream_id)
+                       ELSE coalesce(s.version, 0) END ORDER BY n.i) AS last
               FROM unnest(p_streams) WITH ORDINALITY n(name, i)
-              LEFT JOIN __schema__.streams s ON s.tenant_id = tenant AND s.name = n.name) n
+              LEFT JOIN LATERAL (
+                       SELECT s.stream_id, s.version FROM __schema__.streams s
+                        WHERE s.tenant_id = tenant AND s.name = n.name LIMIT 1
+                   ) s ON true) n
       LEFT JOIN __schema__.superseded_batches b ON b.attempt = p_attempt
       LEFT JOIN LATERAL (
                SELECT e.position, e.hash FROM __schema__.events e
@@ -110,18 +115,18 @@ BEGIN
         SELECT unnest(p_superseded) ON CONFLICT DO NOTHING;
     END IF;
     IF p_call_keys IS NOT NULL THEN
-        SELECT EXISTS (
-            SELECT 1 FROM generate_series(1, cardinality(p_call_parts)) c
-              JOIN __schema__.idempotency_keys k ON k.tenant_id = tenant
-               AND k.stream_id = coalesce(stream_ids[p_call_key_streams[c]], 0)
-               AND k.key = p_call_keys[c]) INTO has_known_keys;
+        SELECT coalesce(bool_or((
+                   SELECT true FROM __schema__.idempotency_keys k
+                    WHERE k.tenant_id = tenant AND k.key = p_call_keys[c]
+                      AND k.stream_id = coalesce(stream_ids[p_call_key_streams[c]], 0))), false)
+          INTO has_known_keys FROM generate_series(1, cardinality(p_call_parts)) c;
         p_is_plain := p_is_plain AND NOT has_known_keys;
     END IF;
     IF p_given IS NOT NULL THEN
-        SELECT EXISTS (
-            SELECT 1 FROM generate_series(1, cardinality(p_ids)) i
-              JOIN __schema__.events e ON e.tenant_id = tenant AND e.event_id = p_ids[i]
-             WHERE p_given[i]) INTO has_known_ids;
+        SELECT coalesce(bool_or((
+                   SELECT true FROM __schema__.events e
+                    WHERE e.tenant_id = tenant AND e.event_id = p_ids[i])), false)
+          INTO has_known_ids FROM generate_series(1, cardinality(p_ids)) i WHERE p_given[i];
         p_is_plain := p_is_plain AND NOT has_known_ids;
     END IF;
     IF p_expects AND p_is_plain THEN
@@ -165,17 +170,13 @@ BEGIN
     END IF;
 
     IF pos > coalesce(last_pos, 0) THEN
-        IF array_position(o_stream_versions, 0) IS NOT NULL THEN
-            INSERT INTO __schema__.streams (
-                stream_id, tenant_id, name, version, first_recorded_at, recorded_at)
-            SELECT stream_ids[s], tenant, p_streams[s], stream_added[s], o_recorded, o_recorded
-              FROM generate_series(1, cardinality(p_streams)) s
-             WHERE o_stream_versions[s] = 0 AND stream_added[s] > 0;
-        END IF;
-        UPDATE __schema__.streams t
-           SET version = t.version + stream_added[s], recorded_at = o_recorded
-          FROM generate_series(1, cardinality(p_streams)) s
-         WHERE t.stream_id = stream_ids[s] AND o_stream_versions[s] > 0 AND stream_added[s] > 0;
+        INSERT INTO __schema__.streams AS t (
+            stream_id, tenant_id, name, version, first_recorded_at, recorded_at)
+        SELECT stream_ids[s], tenant, p_streams[s], o_stream_versions[s] + stream_added[s],
+               o_recorded, o_recorded
+          FROM generate_series(1, cardinality(p_streams)) s WHERE stream_added[s] > 0
+            ON CONFLICT (stream_id) DO UPDATE
+           SET version = excluded.version, recorded_at = excluded.recorded_at;
         UPDATE __schema__.heads h SET position = pos, hash = digest, recorded_at = o_recorded
          WHERE h.tenant_id = tenant;
     END IF;

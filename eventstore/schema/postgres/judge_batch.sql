@@ -82,8 +82,9 @@ BEGIN
         IF status IS NULL AND p_call_flags[c] & 2 <> 0
            AND (has_known_ids OR p_call_flags[c] & 1 <> 0) THEN
             SELECT p_ids[i] INTO known FROM generate_series(first_event, event) i
-              JOIN __schema__.events e ON e.tenant_id = tenant AND e.event_id = p_ids[i]
-             WHERE p_given[i] ORDER BY i LIMIT 1;
+             WHERE p_given[i] AND (SELECT true FROM __schema__.events e
+                                    WHERE e.tenant_id = tenant AND e.event_id = p_ids[i])
+             ORDER BY i LIMIT 1;
         END IF;
         IF known IS NOT NULL THEN
             status := 1;
@@ -104,8 +105,11 @@ BEGIN
                        AND e.payload_format = 0 AND e.subject_key_id IS NULL
                        AND e.payload = p_payloads[i] AS is_same
                   FROM generate_series(first_event, event) i
-                  LEFT JOIN __schema__.events e
-                    ON p_given[i] AND e.tenant_id = tenant AND e.event_id = p_ids[i]
+                  LEFT JOIN LATERAL (
+                           SELECT * FROM __schema__.events e
+                            WHERE p_given[i] AND e.tenant_id = tenant AND e.event_id = p_ids[i]
+                            LIMIT 1
+                       ) e ON true
                  ORDER BY i
             LOOP
                 WHILE count_left = 0 LOOP

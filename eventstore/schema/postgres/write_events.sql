@@ -6,9 +6,9 @@
                   FROM generate_series(__from__, __to__) i
                  WHERE __position__ IS NOT NULL AND type_ids[p_event_types[i]] IS NULL
                  ORDER BY 1 ON CONFLICT DO NOTHING;
-                SELECT array_agg(y.type_id ORDER BY n.i) INTO type_ids
-                  FROM unnest(p_types) WITH ORDINALITY n(name, i)
-                  LEFT JOIN __schema__.event_types y ON y.name = n.name;
+                SELECT array_agg((SELECT y.type_id FROM __schema__.event_types y
+                                   WHERE y.name = n.name) ORDER BY n.i) INTO type_ids
+                  FROM unnest(p_types) WITH ORDINALITY n(name, i);
             END IF;
             INSERT INTO __schema__.events (
                 tenant_id, position, stream_id, version, event_id, type_id, schema_version,
@@ -26,9 +26,10 @@
                       FROM unnest(p_tag_events) WITH ORDINALITY n(i, x)
                      WHERE i BETWEEN __from__ AND __to__ AND __position__ IS NOT NULL
                        AND tag_ids[p_tag_numbers[x]] IS NULL;
-                    SELECT array_agg(y.tag_id ORDER BY n.i) INTO tag_ids
-                      FROM unnest(p_tags) WITH ORDINALITY n(name, i)
-                      LEFT JOIN __schema__.tags y ON y.tenant_id = tenant AND y.name = n.name;
+                    SELECT array_agg((SELECT y.tag_id FROM __schema__.tags y
+                                       WHERE y.tenant_id = tenant AND y.name = n.name)
+                                     ORDER BY n.i) INTO tag_ids
+                      FROM unnest(p_tags) WITH ORDINALITY n(name, i);
                 END IF;
                 INSERT INTO __schema__.event_tags (tag_id, position)
                 SELECT tag_ids[p_tag_numbers[x]], __position__
