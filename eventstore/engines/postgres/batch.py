@@ -37,43 +37,7 @@ def arguments_of(
     `attempt` names this sending; `superseded` those before it whose end is not known. With
     `check`, the heads of the batch's streams are compared with their events.
     """
-    streams: dict[str, int] = {}
-    counts: list[int] = []
-    events: list[Prepared] = []
-    event_streams: list[int] = []
-    event_offsets: list[int] = []
-    parts: list[tuple[int, int, int, int, str | None]] = []
-    part_offsets: list[int] = []
-    firsts: list[int | None] = []
-    expects = False
-    for call in calls:
-        firsts.append(len(events) + 1 if call.event_count else None)
-        for part in call.appends:
-            stream = streams.get(part.stream)
-            if stream is None:
-                stream = streams[part.stream] = len(streams) + 1
-                counts.append(0)
-            offset, count = counts[stream - 1], len(part.events)
-            counts[stream - 1] = offset + count
-            part_offsets.append(offset)
-            queries = None
-            if part.queries:
-                queries = _encode([(query.types, query.tags) for query in part.queries]).decode()
-            expected = part.expected
-            if expected is not Expected.ANY:
-                expects = True
-            wanted = expected if isinstance(expected, int) else _EXPECTED[expected]
-            parts.append(
-                (stream, min(wanted, INTEGER_MAX), count, min(part.after, INTEGER_MAX), queries)
-            )
-            if count == 1:
-                events.append(part.events[0])
-                event_streams.append(stream)
-                event_offsets.append(offset + 1)
-            elif count:
-                events += part.events
-                event_streams += [stream] * count
-                event_offsets += range(offset + 1, offset + count + 1)
+    batch = _lay_out(calls)
     flags = _flags(calls)
     return [
         calls[0].tenant,
@@ -82,25 +46,70 @@ def arguments_of(
         now_us,
         not any(flag & _SEES_BATCH for flag in flags)
         and all(call.key is None or call.key_scope != CALL_SCOPE for call in calls),
-        expects,
+        any(part.expected is not Expected.ANY for call in calls for part in call.appends),
         check,
-        _numbers(counts),
-        _numbers(part_offsets),
-        _numbers(event_offsets),
-        "\n".join(streams),
-        *_names_of(events),
+        _numbers(batch.counts),
+        _numbers(batch.part_offsets),
+        _numbers(batch.event_offsets),
+        "\n".join(batch.streams),
+        *_names_of(batch.events),
         _numbers([len(call.appends) for call in calls]),
         _numbers([call.event_count for call in calls]),
         _numbers(flags),
-        *_keys_of(calls, streams),
-        _numbers(firsts),
-        *_columns_of_parts(parts),
-        _numbers(event_streams),
-        *_columns_of(events),
+        *_keys_of(calls, batch.streams),
+        _numbers(batch.firsts),
+        *_columns_of_parts(batch.parts),
+        _numbers(batch.event_streams),
+        *_columns_of(batch.events),
         _given(calls),
-        *_tags_of(events),
-        *_causes_of(events),
+        *_tags_of(batch.events),
+        *_causes_of(batch.events),
     ]
+
+
+class _Batch(msgspec.Struct, gc=False):
+    """Calls one behind the other: parts and events in order, streams by their first use."""
+
+    streams: dict[str, int] = {}
+    counts: list[int] = []  # events of each stream
+    firsts: list[int | None] = []  # of each call, its first event
+    parts: list[tuple[int, int, int, int, str | None]] = []
+    part_offsets: list[int] = []  # events of the same stream that stand before it
+    events: list[Prepared] = []
+    event_streams: list[int] = []
+    event_offsets: list[int] = []
+
+
+def _lay_out(calls: Sequence[Call]) -> _Batch:
+    batch = _Batch()
+    streams, counts, events = batch.streams, batch.counts, batch.events
+    for call in calls:
+        batch.firsts.append(len(events) + 1 if call.event_count else None)
+        for part in call.appends:
+            stream = streams.get(part.stream)
+            if stream is None:
+                stream = streams[part.stream] = len(streams) + 1
+                counts.append(0)
+            offset, count = counts[stream - 1], len(part.events)
+            counts[stream - 1] = offset + count
+            batch.part_offsets.append(offset)
+            queries = None
+            if part.queries:
+                queries = _encode([(query.types, query.tags) for query in part.queries]).decode()
+            expected = part.expected
+            wanted = expected if isinstance(expected, int) else _EXPECTED[expected]
+            batch.parts.append(
+                (stream, min(wanted, INTEGER_MAX), count, min(part.after, INTEGER_MAX), queries)
+            )
+            if count == 1:
+                events.append(part.events[0])
+                batch.event_streams.append(stream)
+                batch.event_offsets.append(offset + 1)
+            elif count:
+                events += part.events
+                batch.event_streams += [stream] * count
+                batch.event_offsets += range(offset + 1, offset + count + 1)
+    return batch
 
 
 def outcomes_of(calls: Sequence[Call], answer: Sequence[Any]) -> list[Outcome]:

@@ -126,17 +126,20 @@ def _read(name: str) -> str:
 
 
 def _create_view(connection: sqlalchemy.Connection) -> None:
-    """`events_json` says the payload as `json`, which keeps every text that is JSON; `jsonb`
-    would refuse some and round others. With the rights of whoever asks, where PostgreSQL can."""
+    """`events_json` says the payload as text, because `jsonb` cannot hold a NUL character, and
+    `json` fails as soon as it is looked into; `data_jsonb` is there for all others. With the
+    rights of whoever asks, where PostgreSQL can."""
     run = connection.exec_driver_sql
     version = int(str(run("SELECT current_setting('server_version_num')").scalar_one()))
     rights = " WITH (security_invoker = true)" if version >= 150_000 else ""
     run(
         f"CREATE VIEW events_json{rights} AS SELECT t.name AS tenant, e.position,"
         " s.name AS stream, e.version, e.event_id AS id, y.name AS type, e.schema_version,"
-        " CASE WHEN e.payload_format = 0 THEN convert_from(e.payload, 'UTF8')::json END AS data,"
-        " e.actor, e.causation_id, e.derived_from::json AS derived_from, e.correlation_id,"
-        " e.tags::json AS tags, e.context::json AS context, e.occurred_at, e.recorded_at"
+        " CASE WHEN e.payload_format = 0 THEN convert_from(e.payload, 'UTF8') END AS data,"
+        " e.actor, e.causation_id, e.derived_from, e.correlation_id, e.tags, e.context,"
+        " e.occurred_at, e.recorded_at, CASE WHEN e.payload_format = 0"
+        r" AND position('\u0000' IN convert_from(e.payload, 'UTF8')) = 0"
+        " THEN convert_from(e.payload, 'UTF8')::jsonb END AS data_jsonb"
         " FROM events e JOIN tenants t USING (tenant_id) JOIN streams s USING (stream_id)"
         " JOIN event_types y USING (type_id)"
     )

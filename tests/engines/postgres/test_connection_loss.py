@@ -58,18 +58,17 @@ async def test_the_server_is_away_for_a_while_then_appends_that_waited_go_on(url
 
 async def test_the_outcome_is_unknown_when_time_is_up_then_the_caller_is_told(url: str) -> None:
     """Neither "written" nor "not written" would be true."""
-    async with Proxy(url) as proxy:
-        async with EventStore.open(proxy.url, busy_timeout_seconds=0.2) as store:
-            await store.append("s", NewEvent("n", 1))
-            proxy.lose = ("answer", b"canary")
-            task = asyncio.create_task(store.append("s", NewEvent("n", "canary")))
-            await proxy.lost.wait()
-            proxy.is_down = True
-            with pytest.raises(OutcomeUnknown) as unknown:
-                await task
-            assert "canary" not in str(unknown.value)
-            with pytest.raises(StorageFailed, match="no connection"):
-                await store.append("s", NewEvent("n", 3))
+    async with Proxy(url) as proxy, EventStore.open(proxy.url, busy_timeout_seconds=0.2) as store:
+        await store.append("s", NewEvent("n", 1))
+        proxy.lose = ("answer", b"canary")
+        task = asyncio.create_task(store.append("s", NewEvent("n", "canary")))
+        await proxy.lost.wait()
+        proxy.is_down = True
+        with pytest.raises(OutcomeUnknown) as unknown:
+            await task
+        assert "canary" not in str(unknown.value)
+        with pytest.raises(StorageFailed, match="no connection"):
+            await store.append("s", NewEvent("n", 3))
     async with EventStore.open(url) as store:
         assert [event.data for event in await store.read("s").list()] == [1, "canary"]
 
@@ -125,7 +124,7 @@ async def test_the_listening_connection_is_ended_then_it_is_replaced_and_nothing
         reader = asyncio.create_task(follow())
 
         async def find(unlike: list[int]) -> list[int]:
-            while not (pids := await _listeners(raw)) or pids == unlike:
+            while not (pids := await _listeners(raw)) or pids == unlike:  # noqa: ASYNC110 - asked
                 await asyncio.sleep(0)
             return pids
 
