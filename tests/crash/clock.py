@@ -9,7 +9,7 @@ from eventstore.testing import HistoryBroken
 from eventstore.testing.history import check_dense
 
 from .faults import Fault, Outcome, Run
-from .processes import run_inside
+from .processes import new_store, run_inside
 
 APPENDS = 400
 _YEAR_US = 365 * 86_400 * 1_000_000
@@ -18,7 +18,7 @@ _STEPS_US = (0, 0, 1, 1_000_000, -1, -1_000_000, -3_600_000_000, -_YEAR_US, _YEA
 
 async def turn_clocks(run: Run) -> Outcome:
     """Two stores on one log, each with a clock that does as it likes."""
-    url = run.ground.new_url()
+    url = await new_store(run)
     outcome = await run_inside(run, "clock:trial", url, appends=run.times(APPENDS))
     run.ground.drop(url)
     return outcome
@@ -56,5 +56,5 @@ FAULT = Fault(
     "clock",
     "clocks that go back, stand still or run a year ahead: order and recorded times hold",
     turn_clocks,
-    {"sqlite": ("stamps with the bare clock",)},
+    dict.fromkeys(("sqlite", "postgres"), ("stamps with the bare clock",)),
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 from eventstore import EventStore, NewEvent
 
 from .faults import Fault, Outcome, Run
-from .processes import Worker
+from .processes import Worker, new_store
 
 KILLS = 40
 EVENTS_A_KILL = 12
@@ -17,7 +17,7 @@ EVENTS_A_KILL = 12
 async def kill_consumers(run: Run) -> Outcome:
     """A consumer is killed again and again in the middle of its work, and goes on from its
     checkpoint: each event has had its effect, and first effects come in order."""
-    outcome, url = Outcome(), run.ground.new_url()
+    outcome, url = Outcome(), await new_store(run)
     kills = run.times(KILLS)
     with tempfile.TemporaryDirectory() as folder:
         effects = Path(folder) / "effects"
@@ -60,6 +60,6 @@ FAULT = Fault(
     "consumer",
     "a consumer killed in the middle of its work: no event is without its effect",
     kill_consumers,
-    {"sqlite": ("saves its checkpoint before the effect",)},
+    dict.fromkeys(("sqlite", "postgres"), ("saves its checkpoint before the effect",)),
     prove_scale=0.3,
 )

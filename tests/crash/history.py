@@ -59,6 +59,8 @@ class Operations:
 
     def __init__(self) -> None:
         self.by_name: dict[str, Operation] = {}
+        self.acknowledged: list[Operation] = []
+        """Those that were acknowledged, in the order in which it was told."""
 
     def take(self, record: list[object]) -> None:
         """Takes in one record of a worker: begun, ended, or failed (see `worker.py`)."""
@@ -73,16 +75,12 @@ class Operations:
         if kind == "ended":
             operation.ended_ns = ns
             operation.version, operation.position = rest  # type: ignore[assignment]
+            self.acknowledged.append(operation)
         else:
             error, written = rest
             if written == "no":
                 operation.ended_ns = ns
                 operation.refused = str(error)
-
-    @property
-    def acknowledged(self) -> list[Operation]:
-        """Those that were acknowledged."""
-        return [operation for operation in self.by_name.values() if operation.acknowledged]
 
     def broken(self, log: Iterable[RecordedEvent], foreign: bool = False) -> list[str]:
         """Every promise that does not hold in this log, in words; empty when all hold. `foreign`

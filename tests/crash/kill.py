@@ -8,25 +8,34 @@ import contextlib
 from eventstore import EventStore, NewEvent
 
 from .faults import Fault, Outcome, Run
+from .gates import GATES, build_gates, closed_gate
 from .history import Operations, content
 from .points import POINTS
-from .processes import Worker
+from .processes import Worker, new_store
 
 KILLS = 200
 CALLERS = 6
 LINES_MAX = 60
+"""What a process may say before it is killed at random: up to 30 appends."""
 
 
 async def kill_writers(run: Run) -> Outcome:
     """One store that lives on through all kills; two thirds of them at a failpoint."""
     outcome, operations = Outcome(), Operations()
-    url = run.ground.new_url()
-    points = list(POINTS.get(run.ground.engine, {}))
+    url = await new_store(run)
+    points = list(POINTS[run.ground.engine])
+    gates = list(GATES) if run.ground.engine == "postgres" else []
+    if gates:
+        await build_gates(url)
     for turn in range(run.times(KILLS)):
-        point = None
-        if points and turn % 3:
-            point = (points[turn % len(points)], run.chance.randrange(1, 12))
-        await _kill_one(run, url, f"turn{turn}", point, operations, outcome)
+        name = run.chance.choice(["at random", *points, *gates])
+        kill = f"turn{turn} {name}"
+        if name in points:
+            point = (name, run.chance.randrange(1, 12))
+            await _kill_one(run, url, kill, point, None, operations, outcome)
+        else:
+            gate = name if name in gates else None
+            await _kill_one(run, url, kill, None, gate, operations, outcome)
     async with EventStore.open(url) as store:
         log = await store.read_all().list()
         outcome.violations += operations.broken(log)
@@ -47,22 +56,25 @@ async def _kill_one(
     url: str,
     name: str,
     point: tuple[str, int] | None,
+    gate: str | None,
     operations: Operations,
     outcome: Outcome,
 ) -> None:
-    async with Worker(run, url, point) as worker:
+    async with Worker(run, url, point) as worker, contextlib.AsyncExitStack() as stack:
         head = await worker.ask("open_store")
         known = max((operation.position for operation in operations.acknowledged), default=0)
         outcome.held(head >= known, f"{name}: opened at {head}, {known} was acknowledged")
         await worker.tell("write", name=name, callers=CALLERS, seed=run.seed)
         lines = run.chance.randrange(1, LINES_MAX)
-        with contextlib.suppress(TimeoutError):
-            while point is not None or lines > 0:
-                record = await worker.record()
-                if record is None:
-                    break
-                operations.take(record)
-                lines -= 1
+        while point is not None or lines > 0:
+            record = await worker.record()
+            if record is None:
+                break
+            operations.take(record)
+            lines -= 1
+        if gate is not None:
+            closed = await stack.enter_async_context(closed_gate(url, gate))
+            await closed.someone()
         for record in await worker.kill():
             operations.take(record)
 
@@ -87,11 +99,8 @@ FAULT = Fault(
     "kill",
     "a process killed while it appends: what it acknowledged stands whole, keys are honoured",
     kill_writers,
-    {
-        "sqlite": (
-            "acknowledges before it commits",
-            "commits in pieces",
-            "drops the key check",
-        )
-    },
+    dict.fromkeys(
+        ("sqlite", "postgres"),
+        ("acknowledges before it commits", "commits in pieces", "drops the key check"),
+    ),
 )

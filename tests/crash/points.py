@@ -6,11 +6,13 @@ to die: the engine has no switch for it.
 
 from __future__ import annotations
 
+import inspect
 import os
 import signal
 from collections.abc import Callable
 from typing import Any
 
+from eventstore.engines.postgres.writer import Writer as PostgresWriter
 from eventstore.engines.sqlite.ledger import SqliteLedger
 from eventstore.engines.sqlite.writer import Writer
 
@@ -21,6 +23,12 @@ POINTS: dict[str, dict[str, tuple[type, str, bool]]] = {
         "before commit": (Writer, "_commit", False),
         "after commit": (Writer, "_commit", True),
         "before answer": (Writer, "_deliver", False),
+    },
+    # What happens within a transaction of PostgreSQL happens in the server: see `gates.py`.
+    "postgres": {
+        "before sending": (PostgresWriter, "_transact", False),
+        "after commit": (PostgresWriter, "_transact", True),
+        "before answer": (PostgresWriter, "_deliver", False),
     },
 }
 """For each engine and name: the class, its function, and whether the place is behind it."""
@@ -38,6 +46,14 @@ def arm(engine: str, name: str, hit: int) -> None:
         if passed == hit:
             os.kill(os.getpid(), signal.SIGKILL)
 
+    async def awaited(*args: Any, **kwargs: Any) -> Any:
+        if not behind:
+            passing()
+        result = await original(*args, **kwargs)
+        if behind:
+            passing()
+        return result
+
     def watched(*args: Any, **kwargs: Any) -> Any:
         if not behind:
             passing()
@@ -46,4 +62,4 @@ def arm(engine: str, name: str, hit: int) -> None:
             passing()
         return result
 
-    setattr(owner, function, watched)
+    setattr(owner, function, awaited if inspect.iscoroutinefunction(original) else watched)

@@ -113,6 +113,16 @@ class Worker:
         return self._process.pid
 
 
+async def new_store(run: Run) -> str:
+    """The URL of a new store, made by a process that has the run's defect: on PostgreSQL part of
+    an engine is in the database."""
+    url = run.ground.new_url()
+    async with Worker(run, url) as worker:
+        await worker.ask("open_store")
+        await worker.ask("close_store")
+    return url
+
+
 async def run_inside(run: Run, target: str, url: str, **arguments: Any) -> Outcome:
     """Runs a whole trial, ``module:function``, in a process of its own, where a defect harms
     nobody else. It answers the number of trials and the violations."""

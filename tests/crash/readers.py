@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-from eventstore import EventStore, NewEvent
+from eventstore import EventStore, NewEvent, RecordedEvent
 
 from .faults import Fault, Outcome, Run
 from .history import Operations
-from .processes import Worker, workers
+from .processes import Worker, new_store, workers
 
 WRITERS, READERS = 8, 3
 APPENDS = 60
@@ -22,8 +22,20 @@ LAST = "log.ended"
 
 
 async def read_under_writers(run: Run) -> Outcome:
-    """Eight processes write, three follow from the beginning; all see the same log."""
-    outcome, operations, url = Outcome(), Operations(), run.ground.new_url()
+    """Eight processes write, three follow from the beginning; all see the same log. With each
+    variant of the store's URL (PostgreSQL: with notifications and without)."""
+    outcome = Outcome()
+    for variant in run.ground.variants:
+        url = await new_store(run)
+        log = await _follow_all(run, f"{url}{variant}", outcome)
+        outcome.trials += len(log) * READERS
+        run.ground.drop(url)
+    outcome.note = f"{outcome.trials // READERS} events of {WRITERS} writers"
+    return outcome
+
+
+async def _follow_all(run: Run, url: str, outcome: Outcome) -> list[RecordedEvent]:
+    operations = Operations()
     async with (
         EventStore.open(url) as store,
         workers(run, url, READERS) as readers,
@@ -36,14 +48,13 @@ async def read_under_writers(run: Run) -> Outcome:
         await store.append("end", NewEvent(LAST, {}))
         seen = [await _seen_by(reader) for reader in readers]
         log = await store.read_all().list()
-    outcome.trials = len(log) * READERS
     outcome.violations += operations.broken(log, foreign=True)
-    places = [[event.position, event.stream, event.version, event.id] for event in log]
+    places: list[list[object]] = [
+        [event.position, event.stream, event.version, event.id] for event in log
+    ]
     for number, given in enumerate(seen):
         outcome.violations += _differences(f"reader {number}", given, places)
-    outcome.note = f"{len(log)} events of {WRITERS} writers seen by {READERS} readers"
-    run.ground.drop(url)
-    return outcome
+    return log
 
 
 async def _write_all(run: Run, url: str, writers: list[Worker], operations: Operations) -> None:
@@ -112,5 +123,8 @@ FAULT = Fault(
     "readers",
     "readers under racing writers, rollbacks and a long transaction: every position once, in order",
     read_under_writers,
-    {"sqlite": ("loses the first event of a page",)},
+    {
+        "sqlite": ("loses the first event of a page",),
+        "postgres": ("loses the first event of a page", "skips the lock"),
+    },
 )

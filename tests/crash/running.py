@@ -14,7 +14,19 @@ from pathlib import Path
 
 from tests.servers.postgres import PostgresServer
 
-from . import begin_immediate, cancel, clock, consumer, kill, lost_update, readers, syncs, tenants
+from . import (
+    begin_immediate,
+    cancel,
+    clock,
+    consumer,
+    kill,
+    lost_update,
+    network,
+    readers,
+    server_kill,
+    syncs,
+    tenants,
+)
 from .faults import VIOLATIONS_TOLD_MAX, Fault, Outcome, Run
 from .grounds import Ground, PostgresGround, SqliteGround
 
@@ -22,6 +34,8 @@ FAULTS: tuple[Fault, ...] = tuple(
     module.FAULT
     for module in (
         kill,
+        server_kill,
+        network,
         syncs,
         consumer,
         readers,

@@ -32,6 +32,7 @@ class Databases:
         self._server = server
         self._thread = ThreadPoolExecutor(1)
         self._runner = asyncio.Runner()
+        self._template = ""
         self._free: list[str] = []
         self._connections: dict[str, Any] = {}
 
@@ -51,9 +52,12 @@ class Databases:
         return self._thread.submit(self._runner.run, work).result()
 
     async def _make(self) -> str:
-        url = self._server.new_url()
-        async with EventStore.open(url):
-            pass
+        if not self._template:
+            url = self._server.new_url()
+            async with EventStore.open(url):
+                pass
+            self._template = url.rsplit("/", 1)[1]
+        url = self._server.new_url(self._template)
         connection = self._connections[url] = await asyncpg.connect(url)
         for table in _APPEND_ONLY:
             await connection.execute(f"DROP TRIGGER {table}_append_only ON eventstore.{table}")
@@ -62,6 +66,24 @@ class Databases:
     async def _empty(self, url: str) -> None:
         connection = self._connections[url]
         await connection.execute("; ".join(f"DELETE FROM eventstore.{table}" for table in _EMPTIED))
+
+
+def _elsewhere_run(work: Coroutine[Any, Any, T]) -> T:
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, work).result()
+
+
+@functools.cache
+def template(server: PostgresServer) -> str:
+    """The name of a database with an empty store as it is made, which nobody is connected to."""
+
+    async def make(url: str) -> None:
+        async with EventStore.open(url):
+            pass
+
+    url = server.new_url()
+    _elsewhere_run(make(url))
+    return url.rsplit("/", 1)[1]
 
 
 @functools.cache

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from eventstore.testing import EngineContract
-from tests.engines.databases import databases
+from tests.engines.databases import Databases, databases
 from tests.servers.postgres import PostgresServer
 
 _names = itertools.count()
+_SERVER = "EVENTSTORE_TEST_SERVER"
+"""Where a test of the contract that starts a process of its own finds the server."""
 
 
 class TestMemory(EngineContract):
@@ -37,19 +40,25 @@ class TestSqlite(EngineContract):
 class TestPostgres(EngineContract):
     """The engine for many machines, on the PostgreSQL that the test dependencies bring."""
 
+    _databases: Databases | None = None  # in a process that a test of the contract starts
+
     @pytest.fixture(autouse=True)
     def _server(self, postgres: PostgresServer) -> Iterator[None]:
         yield from self._serve(postgres)
 
     def _serve(self, server: PostgresServer) -> Iterator[None]:
-        self._databases = databases(server)
+        self._databases: Databases | None = databases(server)
+        os.environ[_SERVER] = server.url()
         self._urls: list[str] = []
         yield
         for url in self._urls:
             self._databases.give_back(url)
+        del os.environ[_SERVER]
 
     def new_url(self, folder: Path) -> str:
         """A database of the session's server that holds nothing."""
+        if self._databases is None:
+            return f"{os.environ[_SERVER]}?schema=process_{os.getpid()}_{next(_names)}"
         self._urls.append(self._databases.take())
         return self._urls[-1]
 

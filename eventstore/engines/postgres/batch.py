@@ -2,6 +2,10 @@
 
 `append_batch.sql` says what each argument means. What a whole batch shares (names of streams,
 types and tags) is sent once, and a column that no event has is sent as NULL.
+
+Lists of names and of numbers go as one text each, which the server takes apart: the driver looks
+at each element of a list three times in Python, the server does it once in C. Names hold no line
+breaks, nor does JSON; an empty line stands for NULL.
 """
 
 from __future__ import annotations
@@ -26,73 +30,130 @@ _WRITTEN, _STOOD, _CONFLICT, _CONDITION, _MISMATCH = range(5)
 
 
 def arguments_of(
-    calls: Sequence[Call], attempt: str, superseded: Sequence[str], now_us: int
+    calls: Sequence[Call], attempt: str, superseded: Sequence[str], now_us: int, check: bool
 ) -> list[Any]:
     """The arguments of `append_batch` for calls of one tenant, in queue order.
 
-    `attempt` names this sending; `superseded` those before it whose end is not known.
+    `attempt` names this sending; `superseded` those before it whose end is not known. With
+    `check`, the heads of the batch's streams are compared with their events.
     """
-    streams: dict[str, int] = {}
-    events: list[Prepared] = []
-    event_streams: list[int] = []
-    parts: list[tuple[int, int, int, int, str | None]] = []
-    for call in calls:
-        for part in call.appends:
-            stream = streams.setdefault(part.stream, len(streams) + 1)
-            count = len(part.events)
-            queries = None
-            if part.queries:
-                queries = _encode([(query.types, query.tags) for query in part.queries]).decode()
-            expected = part.expected
-            wanted = (
-                _EXPECTED[expected]
-                if isinstance(expected, Expected)
-                else min(expected, INTEGER_MAX)
-            )
-            parts.append((stream, wanted, count, min(part.after, INTEGER_MAX), queries))
-            events += part.events
-            event_streams += [stream] * count
-    columns = list(zip(*parts, strict=True))
+    batch = _lay_out(calls)
+    flags = _flags(calls)
     return [
         calls[0].tenant,
         attempt,
         superseded or None,
         now_us,
-        list(streams),
-        *_names_of(events),
-        [len(call.appends) for call in calls],
-        [call.event_count for call in calls],
-        _flags(calls),
-        *_keys_of(calls, streams),
-        *columns,
-        event_streams,
-        *_columns_of(events),
+        not any(flag & _SEES_BATCH for flag in flags)
+        and all(call.key is None or call.key_scope != CALL_SCOPE for call in calls),
+        any(part.expected is not Expected.ANY for call in calls for part in call.appends),
+        check,
+        _numbers(batch.counts),
+        _numbers(batch.part_offsets),
+        _numbers(batch.event_offsets),
+        "\n".join(batch.streams),
+        *_names_of(batch.events),
+        _numbers([len(call.appends) for call in calls]),
+        _numbers([call.event_count for call in calls]),
+        _numbers(flags),
+        *_keys_of(calls, batch.streams),
+        _numbers(batch.firsts),
+        *_columns_of_parts(batch.parts),
+        _numbers(batch.event_streams),
+        *_columns_of(batch.events),
         _given(calls),
-        *_tags_of(events),
-        *_causes_of(events),
+        *_tags_of(batch.events),
+        *_causes_of(batch.events),
     ]
+
+
+class _Batch(msgspec.Struct, gc=False):
+    """Calls one behind the other: parts and events in order, streams by their first use."""
+
+    streams: dict[str, int] = {}
+    counts: list[int] = []  # events of each stream
+    firsts: list[int | None] = []  # of each call, its first event
+    parts: list[tuple[int, int, int, int, str | None]] = []
+    part_offsets: list[int] = []  # events of the same stream that stand before it
+    events: list[Prepared] = []
+    event_streams: list[int] = []
+    event_offsets: list[int] = []
+
+
+def _lay_out(calls: Sequence[Call]) -> _Batch:
+    batch = _Batch()
+    streams, counts, events = batch.streams, batch.counts, batch.events
+    for call in calls:
+        batch.firsts.append(len(events) + 1 if call.event_count else None)
+        for part in call.appends:
+            stream = streams.get(part.stream)
+            if stream is None:
+                stream = streams[part.stream] = len(streams) + 1
+                counts.append(0)
+            offset, count = counts[stream - 1], len(part.events)
+            counts[stream - 1] = offset + count
+            batch.part_offsets.append(offset)
+            queries = None
+            if part.queries:
+                queries = _encode([(query.types, query.tags) for query in part.queries]).decode()
+            expected = part.expected
+            wanted = expected if isinstance(expected, int) else _EXPECTED[expected]
+            batch.parts.append(
+                (stream, min(wanted, INTEGER_MAX), count, min(part.after, INTEGER_MAX), queries)
+            )
+            if count == 1:
+                events.append(part.events[0])
+                batch.event_streams.append(stream)
+                batch.event_offsets.append(offset + 1)
+            elif count:
+                events += part.events
+                batch.event_streams += [stream] * count
+                batch.event_offsets += range(offset + 1, offset + count + 1)
+    return batch
 
 
 def outcomes_of(calls: Sequence[Call], answer: Sequence[Any]) -> list[Outcome]:
     """What `append_batch` answered, an outcome for each call."""
-    recorded_us, statuses, details, versions, positions = answer
+    recorded_us, head, stream_versions, statuses, details, versions, positions = answer
+    if statuses is None:
+        return _all_accepted(calls, recorded_us, head, stream_versions)
     outcomes: list[Outcome] = []
     at = 0
     for index, call in enumerate(calls):
         status = statuses[index]
-        count = len(call.appends)
         if status == _WRITTEN:
-            if count == 1:
-                rows = [(versions[at], positions[at], call.event_count)]
-            else:
-                rows = [
-                    (versions[at + n], positions[at + n], len(part.events))
-                    for n, part in enumerate(call.appends)
-                ]
+            rows = [
+                (versions[at + n], positions[at + n], len(part.events))
+                for n, part in enumerate(call.appends)
+            ]
             outcomes.append(Written(rows, recorded_us if call.event_count else 0))
         else:
             outcomes.append(_outcome(status, _decode(details[index])))
-        at += count
+        at += len(call.appends)
+    return outcomes
+
+
+def _all_accepted(
+    calls: Sequence[Call], recorded_us: int, head: int, stream_versions: Sequence[int]
+) -> list[Outcome]:
+    """The outcomes of a batch that stands whole, one call behind the other."""
+    outcomes: list[Outcome] = []
+    versions: dict[str, int] = {}
+    fresh = iter(stream_versions)  # in the order of the streams' first use
+    for call in calls:
+        rows = []
+        for part in call.appends:
+            stream, count = part.stream, len(part.events)
+            version = versions.get(stream)
+            if version is None:
+                version = next(fresh)
+            if count:
+                rows.append((version + 1, head + 1, count))
+                head += count
+            else:
+                rows.append((version, head, 0))
+            versions[stream] = version + count
+        outcomes.append(Written(rows, recorded_us if call.event_count else 0))
     return outcomes
 
 
@@ -143,8 +204,10 @@ def _keys_of(calls: Sequence[Call], streams: dict[str, int]) -> tuple[Any, Any, 
     if not any(keys):
         return None, None, None
     return (
-        keys,
-        [0 if call.key_scope == CALL_SCOPE else streams[call.key_scope] for call in calls],
+        "\n".join([key or "" for key in keys]),
+        _numbers(
+            [0 if call.key_scope == CALL_SCOPE else streams[call.key_scope] for call in calls]
+        ),
         [
             None if call.content_hash is None else call.content_hash[:CONTENT_HASH_BYTES]
             for call in calls
@@ -152,33 +215,57 @@ def _keys_of(calls: Sequence[Call], streams: dict[str, int]) -> tuple[Any, Any, 
     )
 
 
-def _names_of(events: Sequence[Prepared]) -> tuple[list[str] | None, list[str] | None]:
+def _names_of(events: Sequence[Prepared]) -> tuple[str | None, str | None]:
     """The types and tags of a batch, each once, in the order of their first use."""
     types = dict.fromkeys([event.type for event in events])
     tags = dict.fromkeys([tag for event in events for tag in event.tags])
-    return list(types) or None, list(tags) or None
+    return "\n".join(types) or None, "\n".join(tags) or None
+
+
+def _columns_of_parts(parts: Sequence[tuple[int, int, int, int, str | None]]) -> list[Any]:
+    streams, expected, counts, after, queries = zip(*parts, strict=True)
+    return [
+        _numbers(streams),
+        _numbers(expected),
+        _numbers(counts),
+        _numbers(after),
+        _lines(queries),
+    ]
 
 
 def _columns_of(events: Sequence[Prepared]) -> list[Any]:
     types = {name: n for n, name in enumerate(dict.fromkeys([e.type for e in events]), start=1)}
     return [
-        [event.id for event in events],
-        [types[event.type] for event in events],
-        [event.schema_version for event in events],
-        _unless_empty([event.occurred_us for event in events]),
-        _unless_empty([event.actor for event in events]),
-        _unless_empty([event.causation_id for event in events]),
-        _unless_empty([event.correlation_id for event in events]),
-        _unless_empty([event.derived_json for event in events]),
-        _unless_empty([event.tags_json for event in events]),
-        _unless_empty([event.context_json for event in events]),
+        "\n".join([event.id for event in events]),
+        _numbers([types[event.type] for event in events]),
+        _numbers([event.schema_version for event in events]),
+        _numbers([event.occurred_us for event in events]),
+        _lines([event.actor for event in events]),
+        _lines([event.causation_id for event in events]),
+        _lines([event.correlation_id for event in events]),
+        _lines([event.derived_json for event in events]),
+        _lines([event.tags_json for event in events]),
+        _lines([event.context_json for event in events]),
         [event.payload for event in events],
         [event.tail for event in events],
     ]
 
 
-def _unless_empty(column: list[Any]) -> list[Any] | None:
-    return None if column.count(None) == len(column) else column
+def _lines(column: Sequence[str | None]) -> str | None:
+    """A list of names or of JSON as one text; None where it holds nothing."""
+    if column.count(None) == len(column):
+        return None
+    return "\n".join([text or "" for text in column])
+
+
+def _numbers(column: Sequence[int | None]) -> str | None:
+    """A list of numbers as PostgreSQL writes one; None where it holds nothing."""
+    nothing = column.count(None)
+    if nothing:
+        if nothing == len(column):
+            return None
+        return "{" + ",".join(["NULL" if n is None else str(n) for n in column]) + "}"
+    return "{" + ",".join(map(str, column)) + "}"
 
 
 def _given(calls: Sequence[Call]) -> list[bool] | None:
@@ -191,7 +278,7 @@ def _given(calls: Sequence[Call]) -> list[bool] | None:
     return given
 
 
-def _tags_of(events: Sequence[Prepared]) -> tuple[list[int] | None, list[int] | None]:
+def _tags_of(events: Sequence[Prepared]) -> tuple[str | None, str | None]:
     """Pairs of (event, tag), by their indexes from 1."""
     numbers: dict[str, int] = {}
     places: list[int] = []
@@ -200,10 +287,10 @@ def _tags_of(events: Sequence[Prepared]) -> tuple[list[int] | None, list[int] | 
         for tag in event.tags:
             places.append(at)
             tags.append(numbers.setdefault(tag, len(numbers) + 1))
-    return (places, tags) if places else (None, None)
+    return (_numbers(places), _numbers(tags)) if places else (None, None)
 
 
-def _causes_of(events: Sequence[Prepared]) -> tuple[list[int] | None, list[str] | None]:
+def _causes_of(events: Sequence[Prepared]) -> tuple[str | None, str | None]:
     """Pairs of (event, id that it names as its cause or source), each once."""
     places: list[int] = []
     causes: list[str] = []
@@ -214,4 +301,4 @@ def _causes_of(events: Sequence[Prepared]) -> tuple[list[int] | None, list[str] 
                 named[event.causation_id] = None
             places += [at] * len(named)
             causes += named
-    return (places, causes) if places else (None, None)
+    return (_numbers(places), "\n".join(causes)) if places else (None, None)

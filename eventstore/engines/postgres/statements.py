@@ -40,9 +40,17 @@ HAS_ISOLATION = (
     " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
     " WHERE n.nspname = $1 AND c.relname = 'events'"
 )
-NOTIFY = "SELECT pg_notify($1, '')"
+NOTIFY = "SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, '')"
+"""A transaction of its own, which would wait for the disk otherwise: nothing is lost with it."""
 
-_APPEND_ARGUMENTS = 36
+_SCALARS = ("text", "text", "text[]", "bigint", "boolean", "boolean", "boolean")
+_BATCH = (
+    "int[] int[] int[] names names names int[] int[] int[] names int[] bytea[] int[]"
+    " int[] bigint[] int[] bigint[] names int[] names int[] int[] bigint[]"
+    " names names names names names names bytea[] bytea[] boolean[] int[] int[] int[] names"
+)
+"""The kinds of `append_batch`'s arguments: those of one value, then the lists. Numbers come as
+PostgreSQL writes lists of them, names one a line (see `batch.py`)."""
 
 JOINED_MAX = 4
 """Tags of one query that are joined, so that PostgreSQL may begin with the rarest; the rest are
@@ -54,8 +62,7 @@ class Statements:
 
     def __init__(self, schema: str) -> None:
         s = schema
-        slots = ", ".join(f"${n}" for n in range(1, _APPEND_ARGUMENTS + 1))
-        self.append_batch = f"SELECT * FROM {s}.append_batch({slots})"
+        self.append_batch = f"SELECT * FROM {s}.append_batch({_append_slots()})"
         self.find_revision = f"SELECT version_num FROM {s}.alembic_version"
         self.insert_store = (
             f'INSERT INTO {s}.store_info ("only", store_id) VALUES (1, $1) ON CONFLICT DO NOTHING'
@@ -279,6 +286,18 @@ class Statements:
             "   AND f.version = (part ->> 0)::bigint"
             "   AND l.version = f.version + (part ->> 2)::bigint - 1))"
         )
+
+
+def _append_slots() -> str:
+    slots = [f"${n}::{kind}" for n, kind in enumerate(_SCALARS, start=1)]
+    for n, kind in enumerate(_BATCH.split(), start=len(slots) + 1):
+        if kind == "names":
+            slots.append(f"string_to_array(${n}::text, E'\\n', '')")
+        elif kind in ("int[]", "bigint[]"):
+            slots.append(f"${n}::text::{kind}")
+        else:
+            slots.append(f"${n}::{kind}")
+    return ", ".join(slots)
 
 
 def _bounded(page: str, order: str) -> str:

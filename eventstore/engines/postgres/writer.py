@@ -42,6 +42,10 @@ GRACE_SECONDS = 10.0
 """Beyond the server's own bound for a statement, before a connection counts as lost."""
 
 
+_SEEN_MAX = 100_000
+"""Streams remembered as compared with their events; beyond it all are forgotten at once."""
+
+
 class _Waiting(msgspec.Struct, gc=False):
     """A call with the future that its caller awaits."""
 
@@ -85,6 +89,7 @@ class Writer:
         self._loop = asyncio.get_running_loop()
         self._name = uuid.uuid4().hex
         self._sent = 0
+        self._seen: set[tuple[str, str]] = set()
 
     def commit(self, call: Call) -> Awaitable[Outcome]:
         """Hands the call over; what it returns is awaited for the outcome. Cancelled while it
@@ -180,6 +185,7 @@ class Writer:
                 row = await self._transact(batch, attempt, lost, deadline)
             except Exception as exc:
                 deadline = deadline or self._loop.time() + self._patience
+                self._seen.clear()  # what was damaged is still
                 if isinstance(exc, _NotSent):
                     self._refuse(batch, exc.error, lost)
                     return
@@ -217,7 +223,7 @@ class Writer:
                 connection = await stack.enter_async_context(self._connections.borrow(deadline))
             except EventStoreError as exc:
                 raise _NotSent(exc) from exc
-            arguments = arguments_of(calls, attempt, lost, self._clock())
+            arguments = arguments_of(calls, attempt, lost, self._clock(), self._has_unseen(calls))
             bound = max(self._patience, 1.0) + 60.0 + GRACE_SECONDS
             try:
                 row = await connection.fetchrow(self._append, *arguments, timeout=bound)
@@ -271,6 +277,17 @@ class Writer:
     def _is_passing(self, error: BaseException) -> bool:
         """Whether an error may be gone when the same is sent again."""
         return isinstance(translate(error, self._url), Busy)
+
+    def _has_unseen(self, calls: Sequence[Call]) -> bool:
+        """Whether a stream is new to this process: then its head is held against its events,
+        because nothing goes on from damage."""
+        seen = self._seen
+        if len(seen) > _SEEN_MAX:
+            seen.clear()
+        count = len(seen)
+        tenant = calls[0].tenant
+        seen.update([(tenant, part.stream) for call in calls for part in call.appends])
+        return len(seen) > count
 
     def _next_attempt(self) -> str:
         self._sent += 1

@@ -19,12 +19,38 @@ FUNCTIONS = (
     "name_tenant",
     "judge_key",
     "any_after",
+    "refuse_batch",
+    "judge_batch",
     "append_batch",
 )
 """In the order in which they are made: the last ones call the first."""
 
 SCHEMA_NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}", re.ASCII)
 """Names of schemas that need no quotes, so that they may stand in functions as they are."""
+
+_WRITES = {
+    "append_batch": {
+        "__position__": "pos + i",
+        "__version__": "o_stream_versions[p_event_streams[i]] + p_event_offsets[i]",
+        "__from__": "1",
+        "__to__": "cardinality(p_ids)",
+        "__from_call__": "1",
+        "__to_call__": "cardinality(p_call_parts)",
+        "__first__": "p_call_firsts[k] + pos",
+        "__said__": "NULL",
+    },
+    "judge_batch": {
+        "__position__": "event_pos[i]",
+        "__version__": "event_ver[i]",
+        "__from__": "flushed + 1",
+        "__to__": "event",
+        "__from_call__": "flushed_calls + 1",
+        "__to_call__": "c - 1",
+        "__first__": "call_first[k]",
+        "__said__": "call_said[k]",
+    },
+}
+"""What the words of `write_events.sql` mean in the two functions that it is a part of."""
 
 _APPEND_ONLY = ("events", "event_tags", "event_causes", "idempotency_keys")
 _TENANT = "tenant_id = (SELECT t.tenant_id FROM {schema}.tenants t WHERE t.name = {tenant})"
@@ -69,7 +95,7 @@ def complete(connection: sqlalchemy.Connection) -> None:
     # An update of an indexed row stays on its page while there is room: heads and streams are
     # updated by nearly every batch.
     run("ALTER TABLE heads SET (fillfactor = 20)")
-    run("ALTER TABLE streams SET (fillfactor = 70)")
+    run("ALTER TABLE streams SET (fillfactor = 40)")
     run("ALTER TABLE checkpoints SET (fillfactor = 50)")
     for table in _APPEND_ONLY:
         run(
@@ -85,22 +111,35 @@ def complete(connection: sqlalchemy.Connection) -> None:
 
 def function_text(name: str, schema: str) -> str:
     """The CREATE FUNCTION statement of one of `FUNCTIONS`, for a schema."""
-    text = (Path(__file__).parent / f"{name}.sql").read_text(encoding="utf-8")
+    text = _read(name)
+    for place, words in _WRITES.items():
+        if name == place:
+            shared = _read("write_events")
+            for word, meaning in words.items():
+                shared = shared.replace(word, meaning)
+            text = text.replace("            __write_events__\n", shared)
     return text.replace("__schema__", schema)
 
 
+def _read(name: str) -> str:
+    return (Path(__file__).parent / f"{name}.sql").read_text(encoding="utf-8")
+
+
 def _create_view(connection: sqlalchemy.Connection) -> None:
-    """`events_json` says the payload as `json`, which keeps every text that is JSON; `jsonb`
-    would refuse some and round others. With the rights of whoever asks, where PostgreSQL can."""
+    """`events_json` says the payload as text, because `jsonb` cannot hold a NUL character, and
+    `json` fails as soon as it is looked into; `data_jsonb` is there for all others. With the
+    rights of whoever asks, where PostgreSQL can."""
     run = connection.exec_driver_sql
     version = int(str(run("SELECT current_setting('server_version_num')").scalar_one()))
     rights = " WITH (security_invoker = true)" if version >= 150_000 else ""
     run(
         f"CREATE VIEW events_json{rights} AS SELECT t.name AS tenant, e.position,"
         " s.name AS stream, e.version, e.event_id AS id, y.name AS type, e.schema_version,"
-        " CASE WHEN e.payload_format = 0 THEN convert_from(e.payload, 'UTF8')::json END AS data,"
-        " e.actor, e.causation_id, e.derived_from::json AS derived_from, e.correlation_id,"
-        " e.tags::json AS tags, e.context::json AS context, e.occurred_at, e.recorded_at"
+        " CASE WHEN e.payload_format = 0 THEN convert_from(e.payload, 'UTF8') END AS data,"
+        " e.actor, e.causation_id, e.derived_from, e.correlation_id, e.tags, e.context,"
+        " e.occurred_at, e.recorded_at, CASE WHEN e.payload_format = 0"
+        r" AND position('\u0000' IN convert_from(e.payload, 'UTF8')) = 0"
+        " THEN convert_from(e.payload, 'UTF8')::jsonb END AS data_jsonb"
         " FROM events e JOIN tenants t USING (tenant_id) JOIN streams s USING (stream_id)"
         " JOIN event_types y USING (type_id)"
     )

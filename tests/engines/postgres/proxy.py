@@ -1,0 +1,94 @@
+"""A TCP proxy between a store and its server, which can lose a connection at the worst moment."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from types import TracebackType
+from urllib.parse import urlsplit, urlunsplit
+
+_BLOCK_BYTES = 65_536
+
+
+class Proxy:
+    """``async with Proxy(url) as proxy:``, and a store opened on `proxy.url`.
+
+    `lose` says what becomes of the next message of a client that holds these bytes: "request" is
+    lost before the server has it, "answer" when the server answers. `is_down` refuses newcomers.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._target = urlsplit(url)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
+        self.lose: tuple[str, bytes] | None = None
+        self.is_down = False
+        self.lost = asyncio.Event()
+        self.url = ""
+
+    async def __aenter__(self) -> Proxy:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        port = self._server.sockets[0].getsockname()[1]
+        user, _, _ = self._target.netloc.rpartition("@")
+        self.url = urlunsplit(self._target._replace(netloc=f"{user}@127.0.0.1:{port}"))
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._server.close()
+        self.cut()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def cut(self) -> None:
+        """Ends all connections."""
+        for writer in self._writers:
+            writer.transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.is_down:
+            writer.transport.abort()
+            return
+        host, port = self._target.hostname, self._target.port
+        server_reader, server_writer = await asyncio.open_connection(host, port)
+        pair = (writer, server_writer)
+        self._writers.update(pair)
+        mutes = asyncio.Event()
+        for work in (
+            self._forward(reader, server_writer, pair, mutes, from_client=True),
+            self._forward(server_reader, writer, pair, mutes, from_client=False),
+        ):
+            task = asyncio.create_task(work)
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _forward(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        pair: tuple[asyncio.StreamWriter, asyncio.StreamWriter],
+        mutes: asyncio.Event,
+        *,
+        from_client: bool,
+    ) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(_BLOCK_BYTES):
+                if from_client and self.lose is not None and self.lose[1] in data:
+                    what, self.lose = self.lose[0], None
+                    if what == "request":
+                        break
+                    mutes.set()
+                elif not from_client and mutes.is_set():
+                    break
+                writer.write(data)
+                await writer.drain()
+        if mutes.is_set() or from_client:
+            self.lost.set()
+        for end in pair:
+            end.transport.abort()
+            self._writers.discard(end)
