@@ -86,6 +86,36 @@ async def test_the_loop_of_a_sibling_is_gone_then_commits_go_on(url: str) -> Non
         assert (await store.append("s", NewEvent("t", 1))).version == 1
 
 
+async def test_the_loop_of_a_sibling_stands_still_then_it_is_called_once_and_wakes_later(
+    url: str,
+) -> None:
+    """However many commits it misses, one call waits for it; then it sees them all."""
+    resting = asyncio.new_event_loop()
+    async with EventStore.open(url) as store:
+        await store.append("s", NewEvent("t", "first"))
+        other = await asyncio.to_thread(resting.run_until_complete, _opened(url))
+        ready = asyncio.Event()
+        following = resting.create_task(_follow(other, ready))
+        await asyncio.to_thread(resting.run_until_complete, ready.wait())
+        before = len(resting._ready)  # type: ignore[attr-defined]  # what a loop has to do next
+        for n in range(100):
+            await store.append("s", NewEvent("t", n))
+        assert len(resting._ready) <= before + 1  # type: ignore[attr-defined]
+        await store.append("s", NewEvent("t", "last"))
+        assert await asyncio.to_thread(resting.run_until_complete, following) == [
+            "first",
+            *range(100),
+            "last",
+        ]
+        await asyncio.to_thread(resting.run_until_complete, other.close())
+        await asyncio.to_thread(resting.run_until_complete, resting.shutdown_default_executor())
+    resting.close()
+
+
+async def _opened(url: str) -> EventStore:
+    return await EventStore.open(url)
+
+
 async def test_a_store_is_closed_then_nothing_holds_it_and_no_list_of_its_file_stays(
     url: str,
 ) -> None:
