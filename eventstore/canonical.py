@@ -19,6 +19,8 @@ from .limits import INTEGER_MAX, INTEGER_MIN, PAYLOAD_BYTES_MAX, PAYLOAD_DEPTH_M
 _encode = msgspec.json.Encoder(order="sorted").encode
 _decode = msgspec.json.Decoder().decode
 _SCALARS = frozenset((str, int, float, bool, type(None), bytes))
+_MODEL_MARKS = ("__pydantic_fields__", "__dataclass_fields__", "__attrs_attrs__")
+"""What the classes have whose instances a typed event may hold, beside msgspec's own."""
 _FEW_BYTES = 100_000
 """Brackets and commas of a value that is walked without asking whether it has an end: 10 ms."""
 
@@ -90,8 +92,10 @@ def _bytes_at_least(value: Any, depth: int, known: dict[int, int]) -> int:
         items = value
     elif isinstance(value, msgspec.Struct):
         items = msgspec.structs.astuple(value)
-    else:
+    elif any(hasattr(type(value), mark) for mark in _MODEL_MARKS):
         items = getattr(value, "__dict__", {}).values()  # a model inside a list
+    else:
+        return 1  # refused for what it is: nobody knows what hangs on it
     size = len(items) + 1
     if depth > PAYLOAD_DEPTH_MAX:
         return size  # refused for its depth

@@ -88,12 +88,13 @@ def _told(state: AgentState, width: int) -> dict[tuple[str, str], str]:
     messages = state.conversation.messages
     for index in range(max(len(messages) - ROWS_SHOWN, 0), len(messages)):
         for part in messages[index].parts:
-            call = state.tool_calls.calls.get(str(part.get("id")))
+            call_id = str(part.get("id"))
+            call = state.tool_calls.calls.get(call_id)
             if call is not None:
-                told[CALL, str(part["id"])] = f"{call.name or '?'} {short(call.arguments, width)}"
+                told[CALL, call_id] = f"{call.name or '?'} {short(call.arguments, width)}"
                 ended = _answer(call, width)
                 if ended:
-                    told[RESULT, str(part["id"])] = f"-> {ended}"
+                    told[RESULT, call_id] = f"-> {ended}"
     return told
 
 

@@ -91,7 +91,7 @@ def tool_words(event: RecordedEvent, width: int) -> dict[tuple[str, str], str]:
 def _part_text(part: Any, width: int, told: Told) -> str:
     if not isinstance(part, dict):
         return ""
-    kind, content = part.get("type", "part"), part.get("content", part.get("text"))
+    kind, content = str(part.get("type", "part")), part.get("content", part.get("text"))
     call = str(part.get("id"))
     if kind == "text" and isinstance(content, str):
         return content[: 4 * width]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -64,21 +65,24 @@ def stored_revision(path: str) -> str | None:
     read asks here first. Raises as the engine does for what is no database, and as `check_file`.
     """
     address = f"file:{quote(str(Path(path).absolute()))}?mode=ro"
-    try:
-        # The file alone first, because SQLite leaves files beside a database that it reads in WAL
-        # mode; only a log that was not folded in makes those needed.
-        for option in ("&immutable=1", ""):
+    wal = Path(f"{os.path.realpath(path)}-wal")
+    # The file alone first, because SQLite leaves files beside a database that it reads in WAL
+    # mode; only a log that was not folded in makes those needed.
+    for is_last in (False, True):
+        with_log = is_last and wal.exists()
+        try:
+            option = "" if with_log else "&immutable=1"
             with closing(sqlite3.connect(address + option, uri=True)) as connection:
                 found = check_file(path, connection)
-                if found is not None:
-                    return found
-            if not Path(f"{path}-wal").exists():
-                break
-    except sqlite3.Error as exc:
-        refused = getattr(exc, "sqlite_errorcode", 0) & 0xFF in _OUT_OF_REACH
-        if refused and Path(f"{path}-wal").exists():
-            raise wal_out_of_reach(path) from exc
-        raise translate(exc, path) from exc
+        except sqlite3.Error as exc:
+            if not is_last:
+                continue  # so looks a file into which another process folds its log just now
+            refused = getattr(exc, "sqlite_errorcode", 0) & 0xFF in _OUT_OF_REACH
+            if refused and with_log:
+                raise wal_out_of_reach(path) from exc
+            raise translate(exc, path) from exc
+        if found is not None:
+            return found
     return None
 
 

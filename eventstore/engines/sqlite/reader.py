@@ -24,6 +24,7 @@ from . import statements as sql
 from .connection import READER_CACHE_KIB, ReadConnection, read_uri
 from .errors import translate
 from .rows import prefetch_names
+from .unwritable import Still
 
 _CONNECTIONS = 2
 """One for long scans and one for short questions on a machine with two cores; more contend for
@@ -42,10 +43,15 @@ class Reader:
     """All reads of one file. Every method may be cancelled and leaves nothing open."""
 
     def __init__(
-        self, path: str, connections: list[aiosqlite.Connection], watch: sqlite3.Connection
+        self,
+        path: str,
+        connections: list[aiosqlite.Connection],
+        watch: sqlite3.Connection,
+        still: Still | None,
     ) -> None:
         self._path = path
         self._watch = watch
+        self._still = still
         self._connections = connections
         self._free: asyncio.Queue[aiosqlite.Connection] = asyncio.Queue()
         for connection in connections:
@@ -63,7 +69,11 @@ class Reader:
     async def open(
         cls, path: str, busy_timeout_seconds: float, *, immutable: bool = False
     ) -> Reader:
-        """Opens the connections. If cancelled or failing, none stays open."""
+        """Opens the connections. If cancelled or failing, none stays open.
+
+        `immutable`: of a file that does not change; every read fails when it has.
+        """
+        still = Still(path) if immutable else None  # before anything of it is read
         uri = read_uri(path, immutable=immutable)
         opened: list[asyncio.Future[aiosqlite.Connection]] = []
         watch: sqlite3.Connection | None = None
@@ -93,7 +103,7 @@ class Reader:
             if isinstance(exc, sqlite3.Error):
                 raise translate(exc, path) from exc
             raise
-        return cls(path, [one.result() for one in opened], watch)
+        return cls(path, [one.result() for one in opened], watch, still)
 
     async def close(self) -> None:
         """Waits for those who read, then frees all connections.
@@ -212,6 +222,8 @@ class Reader:
         and waits for no lock and no query, where a hop would be half of what an idle subscription
         costs. Always the same connection, because each one counts for itself.
         """
+        if self._still is not None:
+            self._still.check()
         try:
             return int(self._watch.execute(sql.DATA_VERSION).fetchone()[0])
         except sqlite3.Error as exc:
@@ -348,9 +360,14 @@ class Reader:
         # A cancelled query runs to its end in its thread; the connection serves the next query
         # behind it, because aiosqlite keeps them in order.
         try:
-            return await connection.execute_fetchall(statement, args)  # type: ignore[return-value]
+            rows = await connection.execute_fetchall(statement, args)
         except sqlite3.Error as exc:
+            if self._still is not None:
+                self._still.check()  # a file that changes beneath us looks damaged
             raise translate(exc, self._path) from exc
+        if self._still is not None:
+            self._still.check()
+        return rows  # type: ignore[return-value]
 
 
 def _decode_any(text: bytes) -> str:

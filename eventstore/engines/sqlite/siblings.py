@@ -21,6 +21,7 @@ class Sibling:
         self._family = family
         self._loop = asyncio.get_running_loop()
         self._wake = weakref.WeakMethod(wake)
+        self._is_called = False
 
     def wake_others(self) -> None:
         """Lets each other store on the file wake its waiters, in its own loop."""
@@ -28,15 +29,22 @@ class Sibling:
             with _lock:
                 others = [each for each in self._family.members if each is not self]
             for other in others:
-                with suppress(RuntimeError):  # its loop is gone, and its waiters with it
-                    other._loop.call_soon_threadsafe(other._wake_own)
+                other._call()
 
     def leave(self) -> None:
         """Wakes and is woken no more."""
         with _lock:
             self._family.members.discard(self)
 
+    def _call(self) -> None:
+        # Once for all commits until it wakes: a loop that stands still is not filled with calls.
+        if not self._is_called:
+            self._is_called = True
+            with suppress(RuntimeError):  # its loop is gone, and its waiters with it
+                self._loop.call_soon_threadsafe(self._wake_own)
+
     def _wake_own(self) -> None:
+        self._is_called = False  # before it wakes: what is committed from here on calls again
         wake = self._wake()
         if wake is not None:
             wake()

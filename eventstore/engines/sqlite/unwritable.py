@@ -50,8 +50,9 @@ def open_for_reading(
 
     Who reads a WAL file needs its -wal and -shm beside it. Where there is no -wal, nobody writes:
     the file is read as one that does not change (the setting `immutable`), which makes no files
-    beside it. Where there is one, its events are not to be missed: it is read together with it, or
-    not at all. Raises `StorageFailed`, and as `stored_revision`.
+    beside it, for as long as it does not; see `Still`. Where there is one, its events are not to
+    be missed: it is read together with it, or not at all.
+    Raises `StorageFailed`, and as `stored_revision`.
     """
     if stored_revision(path) != NEWEST:
         raise StorageFailed(
@@ -87,6 +88,37 @@ def _is_alone(wal: Path) -> bool:
         return wal.stat().st_size == 0
     except FileNotFoundError:
         return True
+
+
+class Still:
+    """A file that is read as one that does not change: whether it has not.
+
+    SQLite does not look for that in such a file, and would go on with pages of before and after
+    a change. A commit of others makes a -wal grow beside the file, and its folding in sets the
+    file's time, so whoever asks behind a query knows that nothing was committed before it ended.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._file = Path(os.path.realpath(path))
+        self._wal = Path(f"{self._file}-wal")
+        self._looked = self._look()
+
+    def check(self) -> None:
+        """Raises `StorageFailed` where somebody has written to the file."""
+        if self._look() != self._looked or not _is_alone(self._wal):
+            raise StorageFailed(
+                f"{self._path}: somebody writes to it since it was opened as a file that nobody"
+                " writes to",
+                next_step="open it again, which reads what is there by then",
+            )
+
+    def _look(self) -> tuple[int, ...] | None:
+        try:
+            status = self._file.stat()
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def no_lock_file(path: str, error: OSError) -> StorageFailed:

@@ -263,3 +263,13 @@ async def test_overview_then_every_part_of_the_session() -> None:
     assert "Oops  broke" in shown
     assert "city  Lisbon" in shown
     assert 'outcome  {"reward":1.0}' in shown
+
+
+@pytest.mark.parametrize("kind", [["x"], {}, None, 3])
+async def test_a_message_has_a_part_of_an_odd_kind_then_it_is_shown_as_it_is(kind: Any) -> None:
+    """Data of stock types may have been written by anybody: what is no kind is no error."""
+    async with EventStore.open("memory://") as store:
+        part = {"type": kind, "id": "a"}
+        message = NewEvent("message.added", {"role": "user", "parts": [part, part]})
+        (stored,) = (await store.append("s", message)).events
+        assert summary(stored, 80) == f"user: [{kind}] [{kind}]"

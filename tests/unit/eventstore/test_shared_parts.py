@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 from pydantic import BaseModel
 
 from eventstore import EventStore, InvalidEvent, NewEvent, event_type
-from eventstore.canonical import FrozenDict, FrozenList, encode
+from eventstore.canonical import FrozenDict, FrozenList, encode, refuse_endless
 from eventstore.limits import PAYLOAD_BYTES_MAX
 from eventstore.testing import isolated_registry
 
@@ -68,3 +70,46 @@ def test_parts_are_shared_and_fit_then_they_are_written_out(rows: int) -> None:
     """Sharing alone is no fault: what is written is what is there, below the limit."""
     row = {"n": [1]}
     assert encode([row] * rows, "$") == b"[" + b",".join([b'{"n":[1]}'] * rows) + b"]"
+
+
+class _Hanging:
+    """An object that no event can hold, and that must not be looked into."""
+
+    def __init__(self) -> None:
+        self.__dict__ = _Untouchable(everything=sys.modules)
+
+
+class _Untouchable(dict[str, Any]):
+    def values(self) -> Any:
+        raise AssertionError("somebody looked into the object")
+
+
+async def test_a_foreign_object_stands_in_a_value_then_it_is_refused_without_a_look_into_it() -> (
+    None
+):
+    """A module or a connection holds half the process: it is refused for what it is, and by
+    nothing but `InvalidEvent`."""
+    with isolated_registry():
+
+        @event_type("struct.made")
+        class Made(msgspec.Struct, frozen=True):
+            parts: Any
+
+        async with EventStore.open("memory://") as store:
+            for foreign in (_Hanging(), sys, BaseModel):
+                with pytest.raises(InvalidEvent, match=r"\$\.x: .*, which JSON does not give back"):
+                    await store.append("s", NewEvent("t", {"x": foreign}))
+                with pytest.raises(InvalidEvent, match=r"cannot be stored as JSON"):
+                    await store.append("s", Made(parts=[foreign]))
+
+
+def test_dataclasses_in_a_typed_event_share_parts_without_end_then_they_are_refused() -> None:
+    """A typed event may hold dataclasses, and these whatever they like."""
+
+    @dataclasses.dataclass
+    class Pair:
+        left: Any
+        right: Any
+
+    with pytest.raises(InvalidEvent, match="bytes as JSON"):
+        refuse_endless([_doubled(lambda inner: Pair(inner, inner))], "$")

@@ -11,10 +11,14 @@ from pathlib import Path
 import pytest
 
 from eventstore import Busy, Corrupt, EventStore, NewEvent, SchemaTooNew
+from eventstore.engines.sqlite.migrating import stored_revision
 from eventstore.errors import StorageFailed
 from eventstore.schema import NEWEST, TABLES, known_revisions, migrate
 
 from .conftest import Connect
+
+PAGE_BYTES = 4_096
+"""SQLite's default; the file's first page says how many there are."""
 
 _SECOND = '''
 """A second revision, as a later version of this code may have."""
@@ -225,3 +229,36 @@ def become_newer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[s
         assert known_revisions() == ["0001", "0002"]
 
     return become
+
+
+async def test_another_process_folds_its_log_in_then_the_file_is_not_taken_for_damaged(
+    url: str, file: Path, tmp_path: Path
+) -> None:
+    """Who only reads looks into the file alone at first. In the middle of a checkpoint its first
+    page says a size that it has not reached yet; with the log beside it, it is whole."""
+    async with EventStore.open(url) as store:
+        await store.append("s", NewEvent("t", 0))
+    midway, link = tmp_path / "midway.db", tmp_path / "elsewhere" / "link.db"
+    async with EventStore.open(url) as store:
+        await store.append("s", [NewEvent("t", "x" * 1_000) for _ in range(200)])
+        for end in ("", "-wal"):
+            shutil.copy(f"{file}{end}", f"{midway}{end}")
+    with midway.open("r+b") as half_done:
+        half_done.write(file.read_bytes()[:PAGE_BYTES])
+    assert file.stat().st_size > midway.stat().st_size
+    assert stored_revision(str(midway)) == NEWEST
+    link.parent.mkdir()
+    link.symlink_to(midway)
+    assert stored_revision(str(link)) == NEWEST
+
+
+async def test_a_new_store_is_only_in_its_log_then_it_is_found_by_a_link_too(
+    url: str, file: Path, tmp_path: Path
+) -> None:
+    """The log lies beside the real file, whichever name that is asked for by."""
+    link = tmp_path / "elsewhere" / "link.db"
+    link.parent.mkdir()
+    link.symlink_to(file)
+    async with EventStore.open(url) as store:
+        assert await store.head() == 0
+        assert stored_revision(str(link)) == NEWEST

@@ -10,7 +10,10 @@ import sqlite3
 import threading
 import warnings
 import weakref
+from collections.abc import Awaitable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -84,6 +87,37 @@ async def test_the_loop_of_a_sibling_is_gone_then_commits_go_on(url: str) -> Non
     async with EventStore.open(url) as store:
         await asyncio.to_thread(asyncio.run, leave_open())
         assert (await store.append("s", NewEvent("t", 1))).version == 1
+
+
+async def test_the_loop_of_a_sibling_stands_still_then_it_is_called_once_and_wakes_later(
+    url: str,
+) -> None:
+    """However many commits it misses, one call waits for it; then it sees them all."""
+    resting, here = asyncio.new_event_loop(), asyncio.get_running_loop()
+    with ThreadPoolExecutor(1) as thread:
+
+        def there(work: Awaitable[Any]) -> asyncio.Future[Any]:
+            return here.run_in_executor(thread, resting.run_until_complete, work)
+
+        async with EventStore.open(url) as store:
+            await store.append("s", NewEvent("t", "first"))
+            other = await there(_opened(url))
+            ready = asyncio.Event()
+            following = resting.create_task(_follow(other, ready))
+            await there(ready.wait())
+            before = len(resting._ready)  # type: ignore[attr-defined]  # what it has to do next
+            for n in range(100):
+                await store.append("s", NewEvent("t", n))
+            assert len(resting._ready) <= before + 1  # type: ignore[attr-defined]
+            await store.append("s", NewEvent("t", "last"))
+            assert await there(following) == ["first", *range(100), "last"]
+            await there(other.close())
+            await there(resting.shutdown_default_executor())
+    resting.close()
+
+
+async def _opened(url: str) -> EventStore:
+    return await EventStore.open(url)
 
 
 async def test_a_store_is_closed_then_nothing_holds_it_and_no_list_of_its_file_stays(
