@@ -137,3 +137,15 @@ def test_the_class_gives_bad_tags_then_the_event_is_refused() -> None:
             registry.register(Made, "made", 1, lambda made, tags=tags: tags)
             with pytest.raises(InvalidEvent, match="tag"):
                 _one(Append("s", [Made()]))
+
+
+@pytest.mark.parametrize("names", [None, 0, False, "", b""])
+def test_tags_or_sources_are_nothing_and_no_list_then_the_event_is_refused(names: Any) -> None:
+    """What is falsy is no empty list of names: it is refused as everything else that is none."""
+    for fields in ({"tags": names}, {"derived_from": names}):
+        append = Append("s", [NewEvent("t", 1, **fields)])
+        with pytest.raises(InvalidEvent, match="a list of names, not"):
+            _one(append)
+    for nothing in ([], (), {}, iter(())):
+        append = Append("s", [NewEvent("t", 1, tags=nothing)])
+        assert _one(append).appends[0].events[0].tags == ()
