@@ -265,10 +265,14 @@ def _prepare_event(
             tags = (*_iterable("tag", tags), *_iterable("tag", type_tags))
         tags = _name_list("tag", tags, TAGS_MAX)
         tags_json = _encode(tags).decode()
+    else:
+        tags = _no_names("tag", tags)
     derived = event.derived_from
     if derived:
         derived = _name_list("derived_from", derived, CAUSES_MAX)
         derived_json = _encode(derived).decode()
+    else:
+        derived = _no_names("derived_from", derived)
     said = (
         occurred_us,
         shared.actor,
@@ -279,7 +283,7 @@ def _prepare_event(
         context,
     )
     tail = envelope_tail(event_id, stream, name, version, *said)
-    return Prepared(event_id, name, version, *said, payload, tail, tuple(tags), tuple(derived))
+    return Prepared(event_id, name, version, *said, payload, tail, tags, derived)
 
 
 def _is_bare(event: NewEvent) -> bool:
@@ -334,6 +338,13 @@ def _name_list(kind: str, names: object, count_max: int) -> tuple[str, ...]:
     if len(checked) > count_max:
         raise InvalidEvent(f"{kind}: {len(checked)} of them on one event, at most {count_max}")
     return checked
+
+
+def _no_names(kind: str, names: object) -> tuple[str, ...]:
+    """An empty list of names. What is falsy and no list (None, 0, "") is refused all the same."""
+    if names != ():
+        _iterable(kind, names)
+    return ()
 
 
 def _iterable(kind: str, names: object) -> Iterable[object]:

@@ -2,12 +2,17 @@
 
 Each is a mistake that a store of this kind is known to make. They are put in from outside, into
 the one process that is to be wrong (and, on PostgreSQL, into the database that it makes); the
-engines have no switch for them. `defects_sqlite.py` and `defects_postgres.py` hold them.
+engines have no switch for them. `defects_sqlite.py` and `defects_postgres.py` hold those of one
+engine, this module those of what both stand on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from hashlib import sha256
+
+from eventstore import InvalidEvent, calls
+from eventstore.engines import rows
 
 LEAD_SECONDS = 0.02
 """How far an answer that comes too early is ahead of its commit."""
@@ -45,3 +50,45 @@ def defect(engine: str, name: str) -> Callable[[Callable[[], None]], Callable[[]
         return function
 
     return register
+
+
+@defect("postgres", "accepts any name")
+@defect("sqlite", "accepts any name")
+def _accepts_any_name() -> None:
+    check_name = calls.check_name
+
+    def lenient(kind: str, value: object) -> str:
+        return value if isinstance(value, str) else check_name(kind, value)
+
+    calls.check_name = lenient
+
+
+@defect("postgres", "shows the payload in an error")
+@defect("sqlite", "shows the payload in an error")
+def _shows_the_payload() -> None:
+    encode = calls._encode_data
+
+    def talkative(name: str, data: object, index: int) -> object:
+        try:
+            return encode(name, data, index)
+        except InvalidEvent as exc:
+            raise InvalidEvent(f"{exc}: {data!r}") from exc
+
+    calls._encode_data = talkative  # type: ignore[assignment]
+
+
+@defect("postgres", "serves what does not match its hash")
+@defect("sqlite", "serves what does not match its hash")
+def _serves_damage() -> None:
+    class Agrees(bytes):
+        def __ne__(self, other: object) -> bool:
+            return False
+
+    class Digest:
+        def __init__(self, data: bytes) -> None:
+            self._data = data
+
+        def digest(self) -> bytes:
+            return Agrees(sha256(self._data).digest())
+
+    rows.sha256 = Digest  # type: ignore[assignment]

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from eventstore.calls import Written
 from eventstore.engines.port import LogPage
 from eventstore.engines.postgres import writer as writing
 from eventstore.engines.postgres.connections import Connections
@@ -97,19 +98,23 @@ def _acknowledges_early() -> None:
 
 @defect("postgres", "commits in pieces")
 def _commits_in_pieces() -> None:
-    async def in_pieces(self: Writer, batch: Sequence[Any], *rest: Any) -> Any:
-        rows = []
+    async def in_pieces(self: Writer, batch: Sequence[Any], lost: list[str]) -> None:
         for item in batch:
             (part,) = item.call.appends
-            placed = []
+            outcomes = []
             for event in part.events:
                 piece = msgspec.structs.replace(part, events=[event])
                 one = msgspec.structs.replace(item.call, appends=[piece], event_count=1, key=None)
-                placed.append(await _transact(self, [type(item)(one, item.future)], *rest))
-            rows.append(placed[0])
-        return [rows[0][0], *([value for row in rows for value in row[n]] for n in range(1, 5))]
+                sent = type(item)(one, item.future)
+                row = await self._transact([sent], self._next_attempt(), lost, None)
+                outcomes += writing.outcomes_of([one], row)
+            version, position, _ = outcomes[0].rows[0]
+            whole = msgspec.structs.replace(
+                outcomes[0], rows=[(version, position, len(part.events))]
+            )
+            self._deliver([item], [whole])
 
-    Writer._transact = in_pieces  # type: ignore[method-assign]
+    Writer._commit = in_pieces  # type: ignore[method-assign]
 
 
 @defect("postgres", "drops the key check")
@@ -142,7 +147,7 @@ def _skips_the_lock() -> None:
 
 @defect("postgres", "stamps with the bare clock")
 def _stamps_with_the_bare_clock() -> None:
-    _change(("greatest(recorded_last, p_now)", "p_now"))
+    _change(("greatest(h.recorded_at, p_now)", "p_now"))
 
 
 @defect("postgres", "loses the first event of a page")
@@ -200,3 +205,13 @@ def _leaks_a_cancelled_readers_connection() -> None:
 @defect("postgres", "forgets that it has sent a batch before")
 def _forgets_that_it_has_sent_a_batch() -> None:
     writing._take_as_given = lambda batch: None
+
+
+@defect("postgres", "says written when the disk is full")
+def _says_written_when_the_disk_is_full() -> None:
+    def careless(self: Writer, batch: Sequence[Any], error: Exception, lost: Any) -> None:
+        del error, lost
+        for item in batch:
+            self._answer(item, Written([(1, 1, item.call.event_count)], 1))
+
+    Writer._refuse = careless  # type: ignore[method-assign]

@@ -131,12 +131,12 @@ def _sqlite_leaks_a_cancelled_readers_connection() -> None:
 
 @defect("sqlite", "says written when the disk is full")
 def _sqlite_says_written_when_the_disk_is_full() -> None:
-    flush = SqliteLedger.flush
+    commit = Writer._commit
 
-    def careless(self: SqliteLedger) -> None:
+    def careless(self: Writer) -> None:
         try:
-            flush(self)
+            commit(self)
         except sqlite3.OperationalError:
-            self._clear_buffers()
+            self._roll_back()
 
-    SqliteLedger.flush = careless  # type: ignore[method-assign]
+    Writer._commit = careless  # type: ignore[method-assign]

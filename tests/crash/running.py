@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import random
@@ -19,8 +20,11 @@ from . import (
     cancel,
     clock,
     consumer,
+    damage,
+    disk_full,
     kill,
     lost_update,
+    malformed,
     network,
     readers,
     server_kill,
@@ -43,9 +47,16 @@ FAULTS: tuple[Fault, ...] = tuple(
         begin_immediate,
         cancel,
         clock,
+        malformed,
         tenants,
+        disk_full,
+        damage,
     )
 )
+
+
+FAULT_SECONDS_MAX = 180.0
+"""A fault takes well under a minute; one that hangs is red, and not endless."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +123,8 @@ async def run_fault(fault: Fault, where: Ground, plan: Plan, defect: str | None)
     scale = fault.prove_scale if plan.prove else plan.scale
     begun = time.monotonic()
     try:
-        outcome = await fault.run(Run(where, seed, scale, defect))
+        async with asyncio.timeout(FAULT_SECONDS_MAX):
+            outcome = await fault.run(Run(where, seed, scale, defect))
     except Exception as exc:
         told = "".join(traceback.format_exception(exc)[-3:]).strip()
         outcome = Outcome(1, [f"the trial broke: {told}"], broke=True)

@@ -21,8 +21,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 
-LANGUAGES = ("python", "text", "console", "json", "jsonl")
-"""A block in any other language would be one that nobody checks."""
+LANGUAGES = ("python", "text", "console", "json", "jsonl", "sql")
+"""A block in any other language would be one that nobody checks. SQL is run by
+`tests/engines/postgres/test_rights.py`."""
 
 _FENCE = re.compile(r"^( *)```(\w*)(?: title=\"([\w./-]+)\")? *$")
 

@@ -5,6 +5,7 @@ Ids of tenants, streams, types and tags never change, so what was once found is 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
@@ -19,6 +20,9 @@ from .statements import JOINED_MAX, SET_TENANT, Statements
 
 _SCAN_POSITIONS = 20_000
 """Positions that one filtered page looks through at most (about 2 ms in the index)."""
+
+_TURNS_TO_SEND = 4
+"""Turns of the loop until a query that was begun is on its way: two tasks, a connection, a send."""
 
 _NAMES_MAX = 100_000
 """Names remembered by id; beyond it all are forgotten at once."""
@@ -37,6 +41,7 @@ class Reader:
         self._streams: dict[int, str] = {}
         self._types: dict[int, str] = {}
         self._hash_at: tuple[int, int, bytes] = (0, 0, GENESIS)
+        self._ahead: tuple[tuple[int, int, int, int], asyncio.Future[list[Row]]] | None = None
 
     async def run(self, tenant: str, work: Callable[[Connection], Awaitable[T]]) -> T:
         """What `work` gives, with only the tenant's rows in sight where the store is isolated."""
@@ -106,14 +111,40 @@ class Reader:
                 ),
             )
 
-        async def page(connection: Connection) -> LogPage:
-            rows = await connection.fetch(self.sql.read_log, tenant_id, after, until, limit)
-            # A page ends early when it is full; what it holds must be without holes all the same.
-            last = rows[-1][0] if rows else min(until, after + limit)
-            check_consecutive(rows, after, last)
-            return LogPage(await self._to_events(connection, tenant_id, rows), last)
+        place = (tenant_id, after, until, limit)
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None and ahead[0] == place:
+            rows = await asyncio.shield(ahead[1])
+        else:
+            rows = await self._log_rows(tenant, place)
+        # A page ends early when it is full; what it holds must be without holes all the same.
+        last = rows[-1][0] if rows else min(until, after + limit)
+        check_consecutive(rows, after, last)
+        if self._hash_at[:2] == (tenant_id, after) and after < last < until:
+            # Somebody goes through the log: the server works on the next page while this one is
+            # made into events. Whoever gives up leaves a page that nobody fetches, no more.
+            place = (tenant_id, last, until, limit)
+            self._ahead = place, asyncio.ensure_future(self._log_rows(tenant, place))
+            self._ahead[1].add_done_callback(_look_at)
+            for _ in range(_TURNS_TO_SEND):
+                await asyncio.sleep(0)
+        return LogPage(await self._events_of(tenant, tenant_id, rows), last)
 
-        return await self.run(tenant, page)
+    async def _log_rows(self, tenant: str, place: tuple[int, int, int, int]) -> list[Row]:
+        return await self.fetch(tenant, self.sql.read_log, *place)
+
+    async def _events_of(
+        self, tenant: str, tenant_id: int, rows: Sequence[Row]
+    ) -> list[RecordedEvent]:
+        """The events of rows whose connection was given back; most need no other one."""
+        owner, last, digest = self._hash_at
+        known = {row[1] for row in rows} <= self._streams.keys()
+        known = known and {row[4] for row in rows} <= self._types.keys()
+        if known and rows and (owner, last) == (tenant_id, rows[0][0] - 1):
+            return self._made(tenant_id, rows, {last: digest})
+        return await self.run(
+            tenant, lambda connection: self._to_events(connection, tenant_id, rows)
+        )
 
     async def events(self, tenant: str, statement: str, *args: Any) -> list[RecordedEvent]:
         """The events of a query for a tenant's rows of `EVENT_COLUMNS`."""
@@ -199,7 +230,17 @@ class Reader:
         if wanted:
             found = await connection.fetch(self.sql.hashes_at, tenant_id, wanted)
             hashes.update([tuple(row) for row in found])
-        events = to_events(rows, streams, types, hashes)
+        return self._made(tenant_id, rows, hashes)
+
+    def _made(
+        self, tenant_id: int, rows: Sequence[Row], hashes: dict[int, bytes]
+    ) -> list[RecordedEvent]:
+        events = to_events(rows, self._streams, self._types, hashes)
         if rows:
             self._hash_at = (tenant_id, rows[-1][0], rows[-1][17])
         return events
+
+
+def _look_at(task: asyncio.Future[Any]) -> None:
+    if not task.cancelled():
+        task.exception()  # whoever awaits it is told; often nobody does

@@ -91,7 +91,7 @@ class Statements:
         )
         self.read_positions = _bounded(
             f"SELECT {EVENT_COLUMNS} FROM {s}.events e WHERE e.tenant_id = $1"
-            " AND e.position = ANY ($2::bigint[])",
+            " AND e.position = ANY ($2::bigint[]) ORDER BY e.position",
             "e.position",
         )
         self.read_caused = _bounded(
@@ -304,11 +304,17 @@ def _bounded(page: str, order: str) -> str:
     """The rows of `page` up to the bytes of a page, and one beyond them.
 
     Sizes are known without fetching what lies outside the row, because payloads are not
-    compressed.
+    compressed. Nearly every page is small enough as a whole, which its sum says in a tenth of the
+    time that the sums of all its beginnings take; of the two halves below only one is run.
     """
     return (
-        f"SELECT {EVENT_COLUMNS} FROM (SELECT e.*, sum(octet_length(e.payload)) OVER (ORDER BY"
-        f" {order} ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) - octet_length(e.payload)"
-        f" AS bytes_before FROM ({page}) e) e WHERE e.bytes_before <= {PAGE_BYTES_MAX}"
-        f" ORDER BY {order}"
+        "WITH whole AS MATERIALIZED"
+        f" (SELECT coalesce(sum(octet_length(e.payload)), 0) AS bytes FROM ({page}) e)"
+        f" SELECT * FROM ({page}) w WHERE (SELECT bytes FROM whole) <= {PAGE_BYTES_MAX}"
+        f" UNION ALL SELECT {EVENT_COLUMNS} FROM ("
+        f"SELECT e.*, sum(octet_length(e.payload)) OVER (ORDER BY {order}"
+        " ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) - octet_length(e.payload)"
+        f" AS bytes_before FROM ({page}) e) e"
+        f" WHERE (SELECT bytes FROM whole) > {PAGE_BYTES_MAX}"
+        f" AND e.bytes_before <= {PAGE_BYTES_MAX}"
     )

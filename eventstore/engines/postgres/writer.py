@@ -42,6 +42,10 @@ GRACE_SECONDS = 10.0
 """Beyond the server's own bound for a statement, before a connection counts as lost."""
 
 
+_SPLIT_MIN = 16
+"""Calls from which on two batches cost less time than one: a batch's own costs are those of about
+8 events."""
+
 _SEEN_MAX = 100_000
 """Streams remembered as compared with their events; beyond it all are forgotten at once."""
 
@@ -147,8 +151,12 @@ class Writer:
 
     async def _send(self, tenant: str, lane: _Lane) -> None:
         """Sends what waits for a tenant, batch after batch, until nothing does."""
+        # Of many who come at once, half goes first: then one half is prepared and answered by this
+        # process while the server works on the other, instead of each waiting for the other.
+        calls_max = len(lane.waiting) // 2 if len(lane.waiting) >= _SPLIT_MIN else None
         while lane.waiting:
-            batch = self._cut_batch(lane)
+            batch = self._cut_batch(lane, calls_max)
+            calls_max = None
             try:
                 await self._commit(batch, [])
             except BaseException as exc:
@@ -162,10 +170,10 @@ class Writer:
         lane.is_busy = False
         del self._lanes[tenant]
 
-    def _cut_batch(self, lane: _Lane) -> list[_Waiting]:
+    def _cut_batch(self, lane: _Lane, calls_max: int | None) -> list[_Waiting]:
         waiting, batch = lane.waiting, [lane.waiting.popleft()]
         events, size = batch[0].call.event_count, batch[0].call.payload_bytes
-        while waiting:
+        while waiting and len(batch) != calls_max:
             call = waiting[0].call
             events += call.event_count
             size += call.payload_bytes

@@ -144,3 +144,19 @@ async def test_tenants_are_isolated_then_a_pooled_connection_sees_only_its_trans
     assert await role.fetchval("SELECT count(*) FROM eventstore.events_json") == 0
     await role.close()
     await _drop(raw, "isolated")
+
+
+async def test_the_pages_other_statements_are_run_then_they_do_what_it_says(
+    store: EventStore, raw: Any, url: str
+) -> None:
+    """The settings of a pooled role, and the view."""
+    await store.append("s", NewEvent("n", {"text": "hello"}))
+    (event,) = await raw.fetch(_said("The events in SQL"))
+    assert tuple(event) == (1, "s", 1, "n", "hello")
+    granted = await _role(raw, url, "pooled")
+    await raw.execute(_said("Behind a transaction pooler").replace("ROLE app", "ROLE pooled"))
+    async with EventStore.open(f"{granted}?pooler=on") as app:
+        assert app.describe()["lock_timeout"] == "30s"
+        assert app.describe()["notify"] is False
+        assert (await app.append("s", NewEvent("n", 1))).position == 2
+    await _drop(raw, "pooled")

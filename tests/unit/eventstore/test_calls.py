@@ -143,3 +143,15 @@ def test_an_event_has_nothing_but_its_data_then_its_tail_is_the_one_of_the_long_
     """The short way to an envelope gives the bytes of the long one, escapes among them."""
     said = ("id-1", 'session/"42"', "message.ä", 3)
     assert plain_tail(*said) == envelope_tail(*said, None, None, None, None, None, None, None)
+
+
+@pytest.mark.parametrize("names", [None, 0, False, "", b""])
+def test_tags_or_sources_are_nothing_and_no_list_then_the_event_is_refused(names: Any) -> None:
+    """What is falsy is no empty list of names: it is refused as everything else that is none."""
+    for fields in ({"tags": names}, {"derived_from": names}):
+        append = Append("s", [NewEvent("t", 1, **fields)])
+        with pytest.raises(InvalidEvent, match="a list of names, not"):
+            _one(append)
+    for nothing in ([], (), {}, iter(())):
+        append = Append("s", [NewEvent("t", 1, tags=nothing)])
+        assert _one(append).appends[0].events[0].tags == ()
