@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from eventstore.registry import registry
 
 from .errors import ReducerError
-from .json_form import state_hash
+from .json_form import bounded_hash
 from .schemas import constant_text, field_types, schema_text
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def fingerprint(reducer: Reducer[Any]) -> str:
 def _initial(reducer: Reducer[Any]) -> Iterator[str]:
     yield f"state {schema_text(reducer.state_type)}"
     try:
-        yield state_hash(reducer.initial)
+        yield bounded_hash(reducer.initial)
     except ReducerError:
         # Such a state gets no snapshot either.
         yield "no JSON form"

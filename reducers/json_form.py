@@ -7,7 +7,9 @@ UUIDs, decimals) is that string. Diffs and hashes speak about this form.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import dataclasses
+from collections import deque
+from collections.abc import Collection, Iterable
 from hashlib import sha256
 from typing import Any
 
@@ -15,6 +17,8 @@ import msgspec
 from immutables import Map
 from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+from eventstore.limits import SNAPSHOT_BYTES_MAX
 
 from .errors import ReducerError
 from .persistent import PersistentList
@@ -41,6 +45,57 @@ def state_hash(state: Any) -> str:
     keys sorted by code point. Raises as `to_json` does.
     """
     return sha256(canonical_json(state)).hexdigest()
+
+
+def bounded_hash(value: Any) -> str:
+    """As `state_hash`, also for a value that nobody has looked at: one that shares its parts
+    without end (a list that holds another one twice, which holds a third one twice) is small in
+    memory, and its JSON form would never end.
+
+    Raises `ReducerError` too where the form would take more bytes than a snapshot may.
+    """
+    try:
+        size = _bytes_at_least(value, {})
+    except RecursionError:
+        size = SNAPSHOT_BYTES_MAX + 1  # a ring, or too deep for the encoder as well
+    if size > SNAPSHOT_BYTES_MAX:
+        raise ReducerError(f"a {type(value).__name__} of more than {SNAPSHOT_BYTES_MAX} bytes")
+    return state_hash(value)
+
+
+def _bytes_at_least(value: Any, known: dict[int, int]) -> int:
+    """Characters and commas of the JSON form, looking at each part once: they are known by their
+    identity, because all of them are held by the value."""
+    if type(value) is str:
+        return len(value)
+    parts = _parts(value)
+    if parts is None:
+        return 1
+    size = len(parts) + 1
+    for part in parts:
+        size += known.get(id(part)) or _bytes_at_least(part, known)
+    known[id(value)] = size
+    return size
+
+
+def _parts(value: Any) -> Collection[Any] | None:
+    if isinstance(value, dict):
+        return value.values()
+    if isinstance(value, Map):
+        return list(value.values())
+    if isinstance(value, (list, tuple, set, frozenset, deque, PersistentList)):
+        return value
+    if isinstance(value, msgspec.Struct):
+        return msgspec.structs.astuple(value)
+    if isinstance(value, BaseModel):
+        return value.__dict__.values()
+    if isinstance(value, type):
+        return None  # a class has the marks of its instances
+    if dataclasses.is_dataclass(value):
+        return [getattr(value, field.name, None) for field in dataclasses.fields(value)]
+    if hasattr(type(value), "__attrs_attrs__"):
+        return [getattr(value, field.name, None) for field in type(value).__attrs_attrs__]
+    return None
 
 
 def canonical_json(state: Any) -> bytes:

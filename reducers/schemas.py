@@ -10,7 +10,7 @@ import msgspec
 from pydantic import BaseModel
 
 from .errors import ReducerError
-from .json_form import state_hash
+from .json_form import bounded_hash
 
 
 def classes_in(annotation: Any) -> list[type]:
@@ -49,9 +49,9 @@ def schema_text(cls: Any) -> str:
 
 
 def constant_text(value: Any) -> str:
-    """A value that code names, if it is plain data; only its kind otherwise."""
+    """A value that code names, if it is plain data and not very large; only its kind otherwise."""
     try:
-        return f"{type(value).__qualname__} {state_hash(value)}"
+        return f"{type(value).__qualname__} {bounded_hash(value)}"
     except ReducerError:
         return type(value).__qualname__
 

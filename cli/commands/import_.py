@@ -150,7 +150,8 @@ async def _follow(
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(name, stop.set)
     with status(quiet=quiet) as say:
-        telling = asyncio.create_task(_tell(store, say))
+        # Asked for before anything is imported: what comes after it is new.
+        telling = asyncio.create_task(_tell(store, say, await store.head()))
         try:
             return await follow_paths(store, paths, stop, options)
         finally:
@@ -158,13 +159,13 @@ async def _follow(
             await asyncio.gather(telling, return_exceptions=True)
 
 
-async def _tell(store: EventStore, say: Callable[[str], None] | None) -> None:
-    """Keeps the status in step with the log: what is new, where, and how much it was."""
+async def _tell(store: EventStore, say: Callable[[str], None] | None, after: int) -> None:
+    """Keeps the status in step with the log behind `after`: what is new, where, and how much."""
     if say is None:
         return
     new = 0
     say("following, nothing new yet; Ctrl-C ends it")
-    async for event in store.subscribe(after=await store.head()):
+    async for event in store.subscribe(after=after):
         new += 1
         say(f"following, {count(new, 'new event')}, last {event.stream} v{event.version}")
 

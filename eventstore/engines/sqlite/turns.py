@@ -9,13 +9,14 @@ two tries. Programs that do not use this library do not take the lock; the write
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import time
 import weakref
 from types import TracebackType
 
-from ...errors import Busy
+from ...errors import Busy, StorageFailed
 from . import statements as sql
 
 try:
@@ -37,7 +38,7 @@ def close_in_turn(connection: sqlite3.Connection, turns: Turns) -> None:
     try:
         with turns:
             connection.close()
-    except Busy:
+    except (Busy, StorageFailed):
         # SQLite's own locks have to do: a connection left open would be worse.
         connection.close()
     finally:
@@ -52,17 +53,14 @@ class Turns:
         self._timeout_seconds = timeout_seconds
         self._deadline: float | None = None
         self._file = -1
+        self._takes_turns = fcntl is not None
         _all.add(self)
-        if fcntl is not None:
-            # Beside the database and not the database itself: closing any descriptor of that
-            # would drop SQLite's own locks (POSIX locks belong to process and file).
-            # Of the real file, so that who comes by another name meets the same lock.
-            place = os.path.realpath(path)
-            self._file = os.open(f"{place}-turns", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        if self._takes_turns:
+            self._open()
 
     def __enter__(self) -> None:
         self._deadline = None
-        if self._file >= 0 and not self._try():
+        if self._takes_turns and not self._try():
             self._wait()
 
     def __exit__(
@@ -71,8 +69,14 @@ class Turns:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._file >= 0:
+        if self._file < 0:
+            return
+        try:
             fcntl.flock(self._file, fcntl.LOCK_UN)
+        except OSError:
+            # What was committed in this turn stands, so that nobody is told of an error. Closing
+            # the file ends the turn as well; the next one opens it anew.
+            self._give_back()
 
     def begin(self, connection: sqlite3.Connection) -> None:
         """Begins a transaction in this turn. A program that takes no turns may hold SQLite's own
@@ -94,9 +98,21 @@ class Turns:
 
     def close(self) -> None:
         """Gives the descriptor back; the lock file stays, because others may wait on it."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+        self._takes_turns = False
+        self._give_back()
+
+    def _open(self) -> None:
+        # Beside the database and not the database itself: closing any descriptor of that would
+        # drop SQLite's own locks (POSIX locks belong to process and file).
+        # Of the real file, so that who comes by another name meets the same lock.
+        place = os.path.realpath(self._path)
+        self._file = os.open(f"{place}-turns", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+
+    def _give_back(self) -> None:
+        file, self._file = self._file, -1
+        if file >= 0:
+            with contextlib.suppress(OSError):  # the descriptor is gone, whatever close says
+                os.close(file)
 
     def _wait(self) -> None:
         self._deadline = deadline = time.monotonic() + self._timeout_seconds
@@ -110,9 +126,18 @@ class Turns:
 
     def _try(self) -> bool:
         try:
+            if self._file < 0:
+                self._open()
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
+        except OSError as exc:
+            raise StorageFailed(
+                f"{self._path}: its lock file cannot be locked ({exc.strerror});"
+                " nothing was written",
+                next_step="keep the store on a disk of this machine, or mount it so that files"
+                " on it can be locked",
+            ) from exc
         return True
 
 

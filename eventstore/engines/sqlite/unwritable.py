@@ -35,6 +35,7 @@ class _NoTurns(Turns):
         self._timeout_seconds = 0.0
         self._deadline = None
         self._file = -1
+        self._takes_turns = False
 
 
 def is_unwritable(path: str) -> bool:

@@ -23,7 +23,7 @@ from typing import Any
 import msgspec
 
 from ...calls import Call, Outcome
-from ...errors import Busy, EventStoreError, OutcomeUnknown, StoreClosed
+from ...errors import Busy, EventStoreError, OutcomeUnknown, StorageFailed, StoreClosed
 from ...judge import judge
 from ...limits import BATCH_BYTES_MAX, BATCH_EVENTS_MAX
 from .connection import FIRST_SAFE_VERSION
@@ -254,7 +254,7 @@ class Writer:
         """Holds the turn with a transaction begun. Raises `_NotBegun` where that cannot be."""
         try:
             self._turns.__enter__()
-        except Busy as exc:
+        except (Busy, StorageFailed) as exc:
             raise _NotBegun(exc) from exc
         try:
             try:

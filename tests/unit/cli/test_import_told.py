@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shlex
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from cli.commands import import_
+from cli.importers.importing import Options
+from eventstore import EventStore
+from tests.waiting import PATIENCE_SECONDS
 
 from .conftest import Run
 
@@ -153,3 +162,35 @@ def test_imported_at_a_mistyped_database_then_refused_untouched(run: Run) -> Non
         assert "name another file" in ran.err
     assert Path("other.db").read_bytes() == before
     assert sorted(path.name for path in Path().iterdir()) == ["chat.json", "other.db"]
+
+
+async def test_following_begins_then_what_it_imports_at_once_is_told_as_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long it takes to ask for the log's head: it is asked for before the first import."""
+    said: list[str] = []
+
+    @contextmanager
+    def status(*, quiet: bool = False) -> Iterator[Callable[[str], None]]:
+        def say(text: str) -> None:
+            said.append(text)
+            if "2 new events" in text:
+                signal.raise_signal(signal.SIGINT)
+
+        yield say
+
+    class Slow(EventStore):
+        async def head(self) -> int:
+            for _ in range(100):
+                await self.version("nothing")
+            return await super().head()
+
+    chat = tmp_path / "chat.jsonl"
+    chat.write_text(json.dumps(HELLO) + "\n")
+    monkeypatch.setattr(import_, "status", status)
+    async with EventStore.open(f"sqlite:///{tmp_path}/agent.db") as store:
+        slow = Slow(store._core, "default", store._defaults)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await import_._follow(slow, [chat], Options(), quiet=False)
+    assert said[0] == "following, nothing new yet; Ctrl-C ends it"
+    assert said[-1].startswith("following, 2 new events, last session/chat-")

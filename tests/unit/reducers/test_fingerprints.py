@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import itertools
 import linecache
@@ -11,9 +12,12 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import msgspec
 import pytest
+from immutables import Map
+from pydantic import BaseModel
 
 from eventstore import event_type, upcast
 from eventstore.registry import isolated_registry
@@ -373,3 +377,56 @@ def test_what_a_method_reaches_through_self_changes_then_the_fingerprint_does(
     assert mark(load(source)) == mark(load(source))
     changed = source.replace(old, new)
     assert (mark(load(source)) != mark(load(changed))) == (source != changed)
+
+
+class _Struct(msgspec.Struct, frozen=True):
+    left: Any
+    right: Any
+
+
+class _Model(BaseModel):
+    left: Any
+    right: Any
+
+
+@dataclasses.dataclass(slots=True)
+class _Dataclass:
+    left: Any
+    right: Any
+
+
+PAIRS: dict[str, Callable[[Any], Any]] = {
+    "lists": lambda inner: [inner, inner],
+    "dicts": lambda inner: {"a": inner, "b": inner},
+    "maps": lambda inner: Map(a=inner, b=inner),
+    "structs": lambda inner: _Struct(inner, inner),
+    "models": lambda inner: _Model.model_construct(left=inner, right=inner),
+    "dataclasses": lambda inner: _Dataclass(inner, inner),
+}
+
+
+class _Rules:
+    def __init__(self, table: Any) -> None:
+        self.table = table
+
+    def counted(self, state: int, event: object) -> int:
+        return state + len(self.table)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("pair", PAIRS.values(), ids=PAIRS.keys())
+@pytest.mark.parametrize("depth", [0, 150])
+def test_a_value_shares_its_parts_without_end_then_the_fingerprint_is_still_made(
+    pair: Callable[[Any], Any], depth: int
+) -> None:
+    """2**50 parts stand in it for whoever walks them, however deep down: each is looked at once.
+    So it is for an instance's attributes, and for the state that a reducer begins with."""
+    value: Any = "x"
+    for _ in range(50):
+        value = pair(value)
+    for _ in range(depth):
+        value = [value]
+    reducer = Reducer("r", 0)
+    reducer.on("a")(_Rules(value).counted)
+    assert len(reducer.fingerprint()) == 32
+    assert len(Reducer("r", value).fingerprint()) == 32
