@@ -60,11 +60,12 @@ class EventStore:
         queue_appends_max: int = QUEUE_APPENDS_MAX,
         queue_bytes_max: int = QUEUE_BYTES_MAX,
     ) -> Opening:
-        """Opens `memory://` or `sqlite:///PATH` (the file is made or migrated).
+        """Opens `memory://`, `sqlite:///PATH` (the file is made or migrated) or
+        `postgresql://USER@HOST/DATABASE` (its options stand in the docs).
 
         Use it as ``async with EventStore.open(url) as store`` or ``store = await
         EventStore.open(url)`` and close it. `clock` gives an aware datetime or microseconds, `ids`
-        event ids. `synchronous="NORMAL"` risks the last commits at a power failure (SQLite).
+        event ids. `synchronous="NORMAL"` risks the last commits at a power failure.
         A file that may not be written is opened to be read; appends to it are refused.
         Raises `SchemaTooNew`, `Busy`, `StorageFailed`, and `InvalidEvent` for a gap in upcasters.
         If cancelled, nothing stays open.
