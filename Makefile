@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 LOCKS := .ci/locks
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: demo test check bench docs lock clean
+.PHONY: demo test check crash crash-prove bench docs lock clean
 .DEFAULT_GOAL := test
 
 demo: $(VENV)/ready
@@ -19,6 +19,14 @@ check: $(VENV)/ready-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Kills, cuts, races, damage and bad input on both engines; a run is repeated with SEED=...
+crash: $(VENV)/ready-dev
+	$(BIN)/python -m tests.crash $(if $(SEED),--seed $(SEED))
+
+# Seeds a defect for each promise of `make crash`, and fails when one is not found.
+crash-prove: $(VENV)/ready-dev
+	$(BIN)/python -m tests.crash --prove $(if $(SEED),--seed $(SEED))
 
 bench: $(VENV)/ready-bench
 	$(BIN)/python -m tests.benchmarks

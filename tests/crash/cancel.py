@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import inspect
 import os
 import threading
@@ -30,6 +31,7 @@ WAITS_MAX = 200
 SETTLE_SECONDS = 10.0
 """How long what a cancelled task has handed over may take to its end."""
 
+WAIT_SECONDS = 0.3
 READS_AFTER = 4
 """Reads that follow at once: more than there are connections to read with, so that each is used."""
 
@@ -90,6 +92,7 @@ async def _lease(store: EventStore, name: str, verb: str) -> None:
 
 
 _KEPT = Snapshot(1, 1, b"{}", b"h" * 32)
+_url: contextvars.ContextVar[str] = contextvars.ContextVar("url")
 WORK: dict[str, Work] = {
     "append": lambda s, name: s.append("a", _note(name), idempotency_key=name),
     "append_many": lambda s, name: s.append_many(
@@ -117,8 +120,8 @@ WORK: dict[str, Work] = {
     "snapshots.find": lambda s, name: s.snapshots.find("seed", "r", "f"),
     "snapshots.list": lambda s, name: s.snapshots.list("seed"),
     "snapshots.drop": lambda s, name: s.snapshots.drop("seed"),
-    "open": lambda s, name: _open_and_close(s.url),
-    "close": lambda s, name: _open_and_close(s.url),
+    "open": lambda s, name: _open_and_close(_url.get()),
+    "close": lambda s, name: _open_and_close(_url.get()),
 }
 """Every public coroutine and reading of a store, with harmless arguments."""
 
@@ -181,11 +184,13 @@ async def trial(url: str, seed: int, names: list[str]) -> tuple[int, list[str]]:
     """Sweeps each of the named works; stops at one that leaves something behind."""
     del seed
     trials, broken = 0, list[str]()
+    _url.set(url)
     store = await EventStore.open(url)
     seeded = NewEvent(
         "note.added", {"name": "seed"}, id="seed-id", tags=["t"], causation_id="cause"
     )
     await store.append("seed", seeded, idempotency_key="seed")
+    await _warm_up(store)
     for name in names:
         await WORK[name](store, f"{name} before")
         rest = await _at_rest()
@@ -198,6 +203,17 @@ async def trial(url: str, seed: int, names: list[str]) -> tuple[int, list[str]]:
     broken += [f"verify: {damage}" for damage in (await store.verify()).damages]
     await store.close()
     return trials, broken
+
+
+async def _warm_up(store: EventStore) -> None:
+    """What a store makes when it is first needed, and keeps, is made: as many connections as
+    there may be, and the one that listens once somebody has waited for a while."""
+    for name in ("append", "read", "read_all", "head"):
+        await asyncio.gather(*(WORK[name](store, f"{name} {n}") for n in range(READS_AFTER * 4)))
+    waiting = asyncio.ensure_future(_first(store.subscribe(after=await store.head())))
+    await asyncio.sleep(WAIT_SECONDS)
+    await store.append("a", _note("warm"))
+    await waiting
 
 
 async def _sweep_one(

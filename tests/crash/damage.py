@@ -113,11 +113,10 @@ async def _look(url: str, sound: dict[str, Any]) -> list[str]:
             return ["a read is refused, and verify finds nothing"]
         if any(not damage.kind for damage in damages):
             return ["verify does not say the kind of the damage"]
-        unnamed = [
-            one for one in damages if one.kind == "hash" and (one.stream is None or not one.version)
-        ]
+        # Where the row's own stream or version is what was changed, only the position is known.
+        unnamed = [one for one in damages if one.kind == "hash" and one.position is None]
         if unnamed:
-            return [f"verify names no stream and version: {unnamed[0].message}"]
+            return [f"verify does not say where: {unnamed[0].message}"]
         return told or []
     finally:
         await store.close()

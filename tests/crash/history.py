@@ -82,9 +82,15 @@ class Operations:
                 operation.ended_ns = ns
                 operation.refused = str(error)
 
-    def broken(self, log: Iterable[RecordedEvent], foreign: bool = False) -> list[str]:
+    def broken(
+        self,
+        log: Iterable[RecordedEvent],
+        foreign: bool = False,
+        refusals: tuple[str, ...] = (),
+    ) -> list[str]:
         """Every promise that does not hold in this log, in words; empty when all hold. `foreign`
-        says that others have written to the log as well, who told nothing."""
+        says that others have written to the log as well, who told nothing; `refusals` are the
+        errors that the operations have asked for."""
         events = list(log)
         told: list[str] = []
         try:
@@ -101,6 +107,8 @@ class Operations:
                 told.append(f"position {event.position} is of no operation")
         for operation in self.by_name.values():
             told += _misplaced(operation, standing.get(operation.name, []))
+            if operation.refused is not None and operation.refused not in refusals:
+                told.append(f"{operation.name}: refused with {operation.refused}")
         return told + _out_of_order(self.by_name.values(), standing)
 
 

@@ -48,7 +48,7 @@ async def _follow_all(run: Run, url: str, outcome: Outcome) -> list[RecordedEven
         await store.append("end", NewEvent(LAST, {}))
         seen = [await _seen_by(reader) for reader in readers]
         log = await store.read_all().list()
-    outcome.violations += operations.broken(log, foreign=True)
+    outcome.violations += operations.broken(log, foreign=True, refusals=("Conflict",))
     places: list[list[object]] = [
         [event.position, event.stream, event.version, event.id] for event in log
     ]

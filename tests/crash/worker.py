@@ -26,6 +26,9 @@ from .defects import in_force, seed_defect
 from .history import content
 from .points import arm
 
+_ROOM_SECONDS = 60.0
+"""How long what a worker says may wait for the other side to read."""
+
 Verb = Callable[..., Awaitable[Any]]
 verbs: dict[str, Verb] = {}
 
@@ -213,6 +216,8 @@ def main(
 ) -> None:
     """The process: seeds its defect, arms its failpoint, and serves."""
     logging.getLogger("eventstore").setLevel(logging.ERROR)  # SQLite's age is not of interest here
+    # The loop reads from the same socket without blocking: what is said waits for room by itself.
+    channel.settimeout(_ROOM_SECONDS)
     if defect is not None:
         seed_defect(engine, defect)
     if point is not None:
