@@ -28,6 +28,7 @@ from ..options import (
 )
 from ..rendering.diffs import change_json, change_lines, summary_line
 from ..rendering.screen import Screen
+from ..watching import watched
 
 
 class Side(msgspec.Struct, frozen=True):
@@ -77,12 +78,13 @@ def diff_command(
     """
     folding = find_reducer(reducer)
     occurred = is_by_occurred(by)
+    quiet = as_json or patch
     if is_point(first):
         start = parse_point(first, occurred=occurred)
         end = None if second is None else parse_point(second, occurred=occurred)
-        sides = asyncio.run(_points((store, tenant), folding, stream, start, end))
+        sides = asyncio.run(_points((store, tenant), folding, stream, (start, end), quiet))
     elif second is None:
-        sides = asyncio.run(_streams((store, tenant), folding, stream, first))
+        sides = asyncio.run(_streams((store, tenant), folding, (stream, first), quiet))
     else:
         raise wrong_usage(
             f"{first!r} is no point in a stream", "give a version (12), @position, or an ISO time"
@@ -94,20 +96,23 @@ async def _points(
     where: tuple[str, str | None],
     reducer: Reducer[Any],
     stream: str,
-    start: Point,
-    end: Point | None,
+    points: tuple[Point, Point | None],
+    quiet: bool,
 ) -> tuple[Side, Side]:
+    start, end = points
     async with open_store(*where) as store:
         name = await find_stream(store, stream)
-        return await _side(store, reducer, name, start), await _side(store, reducer, name, end)
+        with watched(store, "folding", quiet=quiet) as read:
+            return await _side(read, reducer, name, start), await _side(read, reducer, name, end)
 
 
 async def _streams(
-    where: tuple[str, str | None], reducer: Reducer[Any], first: str, second: str
+    where: tuple[str, str | None], reducer: Reducer[Any], typed: tuple[str, str], quiet: bool
 ) -> tuple[Side, Side]:
     async with open_store(*where) as store:
-        one, two = await find_stream(store, first), await find_stream(store, second)
-        return await _side(store, reducer, one, None), await _side(store, reducer, two, None)
+        one, two = await find_stream(store, typed[0]), await find_stream(store, typed[1])
+        with watched(store, "folding", quiet=quiet) as read:
+            return await _side(read, reducer, one, None), await _side(read, reducer, two, None)
 
 
 async def _side(store: EventStore, reducer: Reducer[Any], stream: str, point: Point | None) -> Side:

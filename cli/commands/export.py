@@ -23,6 +23,7 @@ from ..options import (
 )
 from ..rendering.events import event_json
 from ..rendering.screen import Screen
+from ..watching import watched
 
 FORMS = ("source", "document", "events")
 
@@ -55,18 +56,21 @@ def export_command(
     """
     if form not in FORMS:
         raise wrong_usage(f"--as: {form!r} is no form", f"use {', '.join(FORMS)}")
-    asyncio.run(_export((store, tenant), stream, form))
+    asyncio.run(_export((store, tenant), stream, form, as_json))
 
 
-async def _export(where: tuple[str, str | None], typed: str, form: str) -> None:
+async def _export(where: tuple[str, str | None], typed: str, form: str, as_json: bool) -> None:
     async with open_store(*where) as store:
         stream = await find_stream(store, typed)
-        if form == "events":
-            screen = Screen()
-            async for event in store.read(stream):
-                screen.json(event_json(event))
-            return
-        await _export_source(store, stream, form)
+        # A document is written when all of it was read.
+        prints = form != "document"
+        with watched(store, "exporting", quiet=as_json, prints=prints) as read:
+            if form == "events":
+                screen = Screen()
+                async for event in read.read(stream):
+                    screen.json(event_json(event))
+                return
+            await _export_source(read, stream, form)
 
 
 async def _export_source(store: EventStore, stream: str, form: str) -> None:

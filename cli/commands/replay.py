@@ -27,6 +27,7 @@ from ..rendering.diffs import change_json, change_line
 from ..rendering.events import iso_time, step_title
 from ..rendering.screen import Screen
 from ..rendering.values import count
+from ..watching import watched
 
 INDENT = "      "
 CHANGES_SHOWN = 12
@@ -75,14 +76,16 @@ async def _replay(
         name = await find_stream(store, stream)
         await check_point(store, name, Version(start))
         # What lies before is folded, not replayed: nobody looks at those steps.
-        state = (await reducer.load(store, name, at=Version(start - 1))).state
+        with watched(store, "folding", quiet=as_json) as read:
+            state = (await reducer.load(read, name, at=Version(start - 1))).state
         limit = None if end is None else end - start + 1
         if not as_json:
             screen.whole((name, "bold cyan"), (f"  reducer {reducer.name}", "dim"))
-        async for page in store.read(name, after=start - 1, limit=limit).pages():
-            for step in replay(page, reducer, state):
-                state = step.after
-                _show(screen, step, as_json)
+        with watched(store, "replaying", quiet=as_json, prints=True) as read:
+            async for page in read.read(name, after=start - 1, limit=limit).pages():
+                for step in replay(page, reducer, state):
+                    state = step.after
+                    _show(screen, step, as_json)
 
 
 def _show(screen: Screen, step: Step[Any], as_json: bool) -> None:

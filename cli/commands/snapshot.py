@@ -24,6 +24,7 @@ from ..options import (
 )
 from ..rendering.screen import Screen
 from ..rendering.values import count
+from ..watching import watched
 
 FINGERPRINT_SHOWN = 12
 """Characters of a fingerprint: enough to tell two versions of a reducer's code apart."""
@@ -68,7 +69,8 @@ async def _snapshot(
     async with open_store(*where) as store:
         name = await find_stream(store, stream)
         if taking is not None:
-            loaded = await take_snapshot(taking, store, name)
+            with watched(store, "folding", quiet=as_json) as read:
+                loaded = await take_snapshot(taking, read, name)
             found = {"stream": name, "reducer": taking.name, "version": loaded.version}
             _say(screen, found, f"{name}: kept the state at version {loaded.version}", as_json)
         elif drop:

@@ -26,6 +26,7 @@ from ..options import (
 )
 from ..pointers import resolve
 from ..rendering.screen import Screen
+from ..watching import watched
 
 
 def state_command(
@@ -69,7 +70,8 @@ def state_command(
         async with open_store(store, tenant) as opened:
             name = await find_stream(opened, stream)
             await check_point(opened, name, point)
-            loaded = await folding.load(opened, name, at=point)
+            with watched(opened, "folding", quiet=as_json) as read:
+                loaded = await folding.load(read, name, at=point)
             early = "" if loaded.version else f"nothing yet: {await beginning(opened, name)}"
             return name, loaded, early
 
