@@ -179,6 +179,9 @@ class Reader:
         wanted = sorted(position for position in found if position <= scanned_to)
         if not wanted:
             return LogPage([], scanned_to)
+        if len(wanted) > limit:  # each query alone kept to it
+            wanted = wanted[:limit]
+            scanned_to = wanted[-1]
         rows = await connection.fetch(self.sql.read_positions, tenant_id, wanted)
         if len(rows) < len(wanted):
             if not rows or rows[-1][0] != wanted[len(rows) - 1]:
