@@ -62,6 +62,12 @@ class TestPostgres(EngineContract):
         self._urls.append(self._databases.take())
         return self._urls[-1]
 
+    def release_url(self, url: str) -> None:
+        """Empties it for the next one that is asked for."""
+        assert self._databases is not None
+        self._databases.give_back(url)
+        self._urls.remove(url)
+
 
 class TestOlderPostgres(TestPostgres):
     """The same on the oldest other PostgreSQL of this machine, where there is one."""

@@ -35,6 +35,13 @@ class Harness:
         """
         raise NotImplementedError(f"{type(self).__name__} says in new_url() what it tests")
 
+    def release_url(self, url: str) -> None:
+        """Called in the middle of a test that needs many stores, when it has closed the one of
+        `url` and will not open it again.
+
+        Override it where a store is dear to make and can be emptied and given out again.
+        """
+
     async def open_store(self, url: str, **options: Any) -> EventStore:
         """An open store for the URL; `options` are those of `EventStore.open`.
 

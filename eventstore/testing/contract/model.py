@@ -238,6 +238,7 @@ class LogMachine(RuleBasedStateMachine):
         finally:
             self.run(self.store.close())
             self.runner.close()
+            self.suite.release_url(self.url)
 
     def _expected(self, stream: str, expected: Any) -> Expected | int:
         return len(self.model.of_stream(stream)) if expected == "head" else expected
