@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import typer
 
@@ -102,10 +102,36 @@ def store_exists(url: str) -> bool:
     return not url.startswith("sqlite:") or _path_of(url).exists()
 
 
-def stored_schema(url: str) -> str | None:
-    """The schema revision that a store has before it is opened, where that can change it: opening
-    a SQLite file of an older schema migrates it. Raises as `open_store`."""
+def is_postgres(url: str) -> bool:
+    """Whether the URL names a PostgreSQL store."""
+    return url.startswith(("postgresql:", "postgres:"))
+
+
+def without_password(url: str) -> str:
+    """A PostgreSQL URL as it may be shown, with its other options; the driver then takes the
+    password from PGPASSWORD or its password file."""
+    parts = urlsplit(url)
+    login, _, place = parts.netloc.rpartition("@")
+    user = login.partition(":")[0]
+    kept = [pair for pair in parse_qsl(parts.query) if "password" not in pair[0]]
+    netloc = f"{user}@{place}" if user else place
+    return urlunsplit(parts._replace(netloc=netloc, query=urlencode(kept)))
+
+
+def shown_store(url: str) -> str:
+    """How the store is named on the screen and in a command to paste: a file by its path."""
     url = store_url(url)
+    if is_postgres(url):
+        return without_password(url)
+    return sqlite_path(url) if url.startswith("sqlite:") else url
+
+
+async def stored_schema(url: str) -> str | None:
+    """The schema revision that a store has before it is opened, where opening can change it; None
+    where it cannot. Raises as `open_store`."""
+    url = store_url(url)
+    if is_postgres(url):
+        return await _check_database(url)
     if not url.startswith("sqlite:"):
         return None
     path = _path_of(url)
@@ -119,18 +145,25 @@ async def open_store(
     tenant: str | None = None,
     *,
     create: bool = False,
+    migrate: bool = False,
     ids: Callable[[], str] | None = None,
 ) -> AsyncIterator[EventStore]:
-    """The store of --store and --tenant, open inside the block.
+    """The store of --store and --tenant, open inside the block. `migrate` brings an older schema
+    in PostgreSQL up to date; a SQLite file's always is.
 
     Raises `Stop` for a URL that names no engine, or a tenant that is no name (exit code 2), and,
-    unless `create`, for a file that is not there or is no database (1). If cancelled, nothing
-    stays open.
+    unless `create`, for a file that is not there or is no database, and for a PostgreSQL database
+    that holds no store (1). If cancelled, nothing stays open.
     """
     check_argument("--tenant", tenant, "tenant")
     url = store_url(url)
     if url.startswith("sqlite:"):
         _check_file(_path_of(url), create)
+    elif is_postgres(url):
+        if not create:
+            await _check_database(url)
+        if migrate:
+            url += "&migrate=on" if "?" in url else "?migrate=on"
     async with await _open(url, ids) as store:
         yield store if tenant is None else store.tenant(tenant)
 
@@ -142,7 +175,27 @@ async def _open(url: str, ids: Callable[[], str] | None) -> EventStore:
     except InvalidEvent as exc:
         if not str(exc).startswith("store URL"):
             raise
-        raise wrong_usage(str(exc), "use sqlite:///PATH, or just the path") from None
+        raise _wrong_url(exc) from None
+
+
+def _wrong_url(exc: InvalidEvent) -> Stop:
+    return wrong_usage(str(exc), "use postgresql://..., sqlite:///PATH, or just the path")
+
+
+async def _check_database(url: str) -> str:
+    """The revision of the store in a PostgreSQL database. Raises `Stop` where it holds none."""
+    from eventstore.engines.postgres import migrating  # only who has such a store needs a driver
+
+    try:
+        found = await migrating.stored_revision(url)
+    except InvalidEvent as exc:
+        raise _wrong_url(exc) from None
+    if found is None:
+        raise Stop(
+            f"{without_password(url)!r} holds no store",
+            next_step="name another one with --store, or make one with eventstore import or append",
+        )
+    return found
 
 
 def _path_of(url: str) -> Path:

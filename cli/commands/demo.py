@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from typing import Annotated
-from urllib.parse import unquote
 
 import typer
 
 from eventstore import EventStore
-from eventstore.opening import sqlite_path
 
 from ..demo.acting import perform
 from ..demo.script import SCRIPT, Script
 from ..demo.telling import Telling
-from ..options import JsonOption, TenantOption, open_store, store_url
+from ..options import JsonOption, TenantOption, open_store, shown_store
 from ..rendering.events import event_json
 from ..rendering.screen import Screen
 from ..rendering.values import count
@@ -59,16 +57,16 @@ async def play(
                 screen.json(event_json(event))
             return
         telling = Telling(screen, store, stream)
-        telling.heading(f"what is appended to {stream}", _place(url))
+        telling.heading(f"what is appended to {stream}", shown_store(url))
         async for moment in perform(store, stream, script):
             await telling.moment(moment)
             screen.flush()
         await telling.afterwards()
         telling.heading(
             "go on from here",
-            f"{_place(url)} holds {count(await store.head(), 'event')}",
+            f"{shown_store(url)} holds {count(await store.head(), 'event')}",
         )
-        for command in telling.commands(_place(url), tenant):
+        for command in telling.commands(shown_store(url), tenant):
             screen.whole("  ", command)
 
 
@@ -79,9 +77,3 @@ async def _free_stream(store: EventStore, session: str) -> str:
         number += 1
         stream = f"session/{session}-{number}"
     return stream
-
-
-def _place(url: str) -> str:
-    """How the store is named in a command: a file by its path."""
-    url = store_url(url)
-    return sqlite_path(url) if url.startswith("sqlite:") else unquote(url)

@@ -45,17 +45,15 @@ def doctor_command(
 ) -> None:
     """Show versions, the settings in force, the schema, tenants and counts, with advice.
 
-    Opening a SQLite file of an older schema migrates it; --migrate says so in a script.
+    Opening a SQLite file of an older schema migrates it; --migrate says so in a script. A store in
+    PostgreSQL is migrated only by --migrate, because other machines may run the older program.
 
     \b
     Examples:
       $ eventstore doctor
       $ eventstore doctor --migrate --json
     """
-    former = stored_schema(store)
-    found = asyncio.run(_examine((store, tenant)))
-    if migrate:
-        found["former_schema"] = former or found["schema"]
+    found = asyncio.run(_examine((store, tenant), migrate))
     screen = Screen()
     if as_json:
         screen.json(found)
@@ -71,9 +69,10 @@ def _migrated(former: str, schema: str) -> str:
     return f"the schema was at {former}, and is at {schema} now, the newest that this program knows"
 
 
-async def _examine(where: tuple[str, str | None]) -> dict[str, Any]:
+async def _examine(where: tuple[str, str | None], migrate: bool) -> dict[str, Any]:
     url, tenant = where
-    async with open_store(url) as store:
+    former = await stored_schema(url)
+    async with open_store(url, migrate=migrate) as store:
         settings = store.describe()
         names = await store.tenants() if tenant is None else [tenant]
         tenants = [await _count(store.tenant(name)) for name in names[:TENANTS_SHOWN]]
@@ -88,6 +87,8 @@ async def _examine(where: tuple[str, str | None]) -> dict[str, Any]:
             "counts": tenants,
         }
     found["advice"] = advice_on(settings)
+    if migrate:
+        found["former_schema"] = former or found["schema"]
     return found
 
 
@@ -125,6 +126,12 @@ def advice_on(settings: dict[str, Any]) -> list[str]:
                 else ", and what others append while it is open is not seen"
             )
         )
+    advice += [
+        f"the server runs with {name}=off, which was allowed in the URL: a crash of the server may"
+        " undo appends that were answered"
+        for name in ("fsync", "full_page_writes", "synchronous_commit")
+        if settings.get(name) == "off"
+    ]
     if not settings.get("durable", True):
         advice.append("this engine keeps nothing: use sqlite:///PATH for what shall stay")
     return advice

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shlex
 import signal
 import sys
@@ -13,7 +14,6 @@ from typing import Annotated
 import typer
 
 from eventstore import EventStore
-from eventstore.opening import sqlite_path
 from reducers.agent import vocabulary
 
 from ..exits import LINE_CHARACTERS_MAX, ExitCode, check_argument, wrong_usage
@@ -29,12 +29,14 @@ from ..importers import (
 from ..importers.importing import Run, find_files
 from ..options import (
     DEFAULT_URL,
+    STORE_VARIABLE,
     JsonOption,
     StoreOption,
     TenantOption,
+    is_postgres,
     open_store,
+    shown_store,
     store_exists,
-    store_url,
 )
 from ..program import program_call
 from ..rendering.progress import Advance, progress, status
@@ -225,7 +227,7 @@ def _commands(ranked: list[SessionReport], where: Where, points: str) -> list[st
     if not ranked:
         return []
     url, tenant = where
-    store = "" if url == DEFAULT_URL else f" --store {shlex.quote(_place(url))}"
+    store = "" if _is_default(url) else f" --store {shlex.quote(shown_store(url))}"
     if tenant is not None:
         store += f" --tenant {shlex.quote(tenant)}"
     first, call = shlex.quote(ranked[0].stream), program_call()
@@ -271,9 +273,11 @@ async def _turning_point(store: EventStore, session: SessionReport) -> tuple[int
     return max(last // 2, last - LAST_EVENTS_MAX, 1), last
 
 
-def _place(url: str) -> str:
-    url = store_url(url)
-    return sqlite_path(url) if url.startswith("sqlite:") else url
+def _is_default(url: str) -> bool:
+    """Whether a command that is pasted finds the store without being told. What the variable says
+    is not repeated where it may hold a password."""
+    named = os.environ.get(STORE_VARIABLE)
+    return url == DEFAULT_URL or (is_postgres(url) and url == named)
 
 
 def _show_json(screen: Screen, report: ImportReport) -> None:

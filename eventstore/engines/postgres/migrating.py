@@ -11,12 +11,15 @@ from ...errors import SchemaTooNew, StorageFailed
 from ...ids import UuidSevens
 from ...schema import NEWEST, TABLES, known_revisions, upgrade
 from . import statements as sql
-from .address import Address
+from .address import Address, parse_address
 from .connections import Connection, Connections
 
 _LOCK = "SELECT pg_advisory_xact_lock($1, $2)"
 _LOCK_SPACE = 0x65766E74
 """A number of our own, so that other programs' advisory locks are not ours."""
+
+PATIENCE_SECONDS = 30.0
+"""For a server that does not answer: what `EventStore.open` waits for unless it is told."""
 
 
 async def check_schema(connection: Connection, address: Address) -> str | None:
@@ -38,6 +41,19 @@ async def check_schema(connection: Connection, address: Address) -> str | None:
         if taken:
             raise StorageFailed(f"{where} has a table {taken[0]!r} that is not an event store's")
     return None if found is None else str(found)
+
+
+async def stored_revision(url: str) -> str | None:
+    """The revision of the store of a URL; None where the database holds no store. It only reads.
+
+    Raises as `EventStore.open` for a server that cannot be asked, and as `check_schema`. If
+    cancelled, nothing stays open.
+    """
+    connections = Connections(parse_address(url, "FULL"), 1, PATIENCE_SECONDS)
+    try:
+        return await connections.run(lambda asked: check_schema(asked, connections.address))
+    finally:
+        await connections.close()
 
 
 async def prepare_schema(connections: Connections) -> None:
