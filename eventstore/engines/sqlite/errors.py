@@ -30,11 +30,18 @@ _STEPS = {
 """What to do, where it is not to make room or to mend the disk."""
 
 
-def translate(error: sqlite3.Error, where: str) -> EventStoreError:
-    """The store's error for what SQLite raised; `where` names the file.
+DRIVER_ERRORS = (sqlite3.Error, UnicodeDecodeError)
+"""What the driver raises. SQLite's message about a damaged schema quotes it, and where that is not
+UTF-8 any more the driver fails at the message itself."""
+
+
+def translate(error: sqlite3.Error | UnicodeDecodeError, where: str) -> EventStoreError:
+    """The store's error for what the driver raised; `where` names the file.
 
     SQLite's own text is kept only for codes whose text cannot hold data.
     """
+    if isinstance(error, UnicodeDecodeError):
+        return Corrupt(f"{where}: SQLite reports damage in words that are not UTF-8", kind="page")
     code = getattr(error, "sqlite_errorcode", None)
     primary = None if code is None else code & 0xFF
     if primary in _BUSY:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from ...errors import SchemaTooNew, StorageFailed
 from ...ids import UuidSevens
 from ...schema import NEWEST, TABLES, known_revisions, upgrade
-from .errors import translate, wal_out_of_reach
+from .errors import DRIVER_ERRORS, translate, wal_out_of_reach
 
 SQLITE_VERSION = sqlite3.sqlite_version
 """The SQLite that Python brings, for those who may not import a driver."""
@@ -74,7 +74,7 @@ def stored_revision(path: str) -> str | None:
             option = "" if with_log else "&immutable=1"
             with closing(sqlite3.connect(address + option, uri=True)) as connection:
                 found = check_file(path, connection)
-        except sqlite3.Error as exc:
+        except DRIVER_ERRORS as exc:
             if not is_last:
                 continue  # so looks a file into which another process folds its log just now
             refused = getattr(exc, "sqlite_errorcode", 0) & 0xFF in _OUT_OF_REACH

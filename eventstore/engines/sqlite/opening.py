@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from ...errors import StorageFailed
 from .connection import connect_writer, settings_of
 from .engine import SqliteEngine
-from .errors import translate
+from .errors import DRIVER_ERRORS, translate
 from .migrating import migrate, store_id_of, stored_revision
 from .reader import Reader
 from .turns import Turns, close_in_turn, set_busy_timeout
@@ -116,7 +116,7 @@ def _open_file(path: str, options: SqliteOptions) -> _Opened:
             except BaseException:
                 connection.close()
                 raise
-    except sqlite3.Error as exc:
+    except DRIVER_ERRORS as exc:
         turns.close()
         raise translate(exc, path) from exc
     except BaseException:

@@ -22,7 +22,7 @@ from ..port import LogPage
 from ..rows import Row, check_consecutive, check_stream_rows, hashes_wanted, is_full, to_events
 from . import statements as sql
 from .connection import READER_CACHE_KIB, ReadConnection, read_uri
-from .errors import translate
+from .errors import DRIVER_ERRORS, translate
 from .rows import prefetch_names
 from .unwritable import Still
 
@@ -100,7 +100,7 @@ class Reader:
             if watch is not None:
                 watch.close()
             await asyncio.shield(_close_all(opened))
-            if isinstance(exc, sqlite3.Error):
+            if isinstance(exc, DRIVER_ERRORS):
                 raise translate(exc, path) from exc
             raise
         return cls(path, [one.result() for one in opened], watch, still)
@@ -361,7 +361,7 @@ class Reader:
         # behind it, because aiosqlite keeps them in order.
         try:
             rows = await connection.execute_fetchall(statement, args)
-        except sqlite3.Error as exc:
+        except DRIVER_ERRORS as exc:
             if self._still is not None:
                 self._still.check()  # a file that changes beneath us looks damaged
             raise translate(exc, self._path) from exc

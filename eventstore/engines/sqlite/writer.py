@@ -27,7 +27,7 @@ from ...errors import Busy, EventStoreError, OutcomeUnknown, StorageFailed, Stor
 from ...judge import judge
 from ...limits import BATCH_BYTES_MAX, BATCH_EVENTS_MAX
 from .connection import FIRST_SAFE_VERSION
-from .errors import translate
+from .errors import DRIVER_ERRORS, translate
 from .ledger import SqliteLedger
 from .turns import Turns, close_in_turn
 
@@ -225,7 +225,7 @@ class Writer:
             else:
                 self._answer([(item, outcomes[0])], committed=True)
                 return
-        if isinstance(error, sqlite3.Error):
+        if isinstance(error, DRIVER_ERRORS):
             error = translate(error, self._path)
         elif not isinstance(error, EventStoreError):
             _log.error("%s: the writer failed with a %s", self._path, type(error).__name__)
