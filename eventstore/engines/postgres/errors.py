@@ -52,12 +52,21 @@ _LOST = {"57P01", "57P02", "57P03", "57P05", "53300"}
 def is_lost(error: BaseException) -> bool:
     """Whether the connection is gone, so that what was sent on it may or may not be done."""
     if isinstance(error, asyncpg.PostgresError):
+        if is_startup_refused(error):
+            return False
         state = error.sqlstate or ""
         return state in _LOST or state[:2] in _LOST_CLASSES
     # asyncpg says with an InterfaceError that a connection is closed or was ended elsewhere.
     return isinstance(
         error, (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError)
     )
+
+
+def is_startup_refused(error: BaseException) -> bool:
+    """Whether a pooler lets no session begin that asks for settings. PgBouncer gives everything of
+    its own the same SQLSTATE, a lost server too, so that only the text tells them apart."""
+    is_protocol = isinstance(error, asyncpg.ProtocolViolationError)
+    return is_protocol and "startup parameter" in str(error)
 
 
 def is_retried(error: BaseException) -> bool:
@@ -73,6 +82,11 @@ def translate(error: BaseException, where: str) -> EventStoreError:
     if state == _DAMAGE:
         return _damage(error, where)
     _silence(error, state)
+    if is_startup_refused(error):
+        return StorageFailed(
+            f"{where}: a pooler refuses the settings of the store's sessions; nothing was written;"
+            " say pooler=on in the URL"
+        )
     if state in _BUSY:
         return Busy(f"{where}: {_BUSY[state]}; nothing was written, try again")
     if state in _DAMAGED:
