@@ -53,6 +53,9 @@ def translate(error: sqlite3.Error | UnicodeDecodeError, where: str) -> EventSto
         return StorageFailed(f"{where}: {_FAILED[primary]}; nothing was written", next_step=step)
     if primary == sqlite3.SQLITE_CONSTRAINT:
         return _of_constraint(str(error), where)
+    if primary == sqlite3.SQLITE_ERROR and str(error).startswith("no such "):
+        # Our statements name what the schema has, so the stored schema is what is wrong.
+        return Corrupt(f"{where}: the file's schema is damaged", kind="page")
     if code is None and isinstance(error, sqlite3.OperationalError):
         return Corrupt(f"{where}: a stored text is not UTF-8", kind="page")
     name = getattr(error, "sqlite_errorname", type(error).__name__)

@@ -8,8 +8,9 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
-from ...errors import SchemaTooNew, StorageFailed
+from ...errors import Corrupt, SchemaTooNew, StorageFailed
 from ...ids import UuidSevens
+from ...limits import NAMES_CHECKED_MAX
 from ...schema import NEWEST, TABLES, known_revisions, upgrade
 from .errors import DRIVER_ERRORS, translate, wal_out_of_reach
 
@@ -84,6 +85,22 @@ def stored_revision(path: str) -> str | None:
         if found is not None:
             return found
     return None
+
+
+def check_names(path: str, connection: sqlite3.Connection) -> None:
+    """Raises `Corrupt` where a table of names is damaged.
+
+    A hash shows that an event was changed. That a stream was never there is what an index says, and
+    a damaged page of it says so of every stream; the next append would begin it anew. Tables too
+    large to be looked at whenever a file is opened are left to `verify`.
+    """
+    for table in ("tenants", "heads", "event_types", "streams", "tags"):
+        (last,) = connection.execute(f"SELECT max(rowid) FROM {table}").fetchone()
+        if (last or 0) > NAMES_CHECKED_MAX:
+            continue
+        found = connection.execute(f"PRAGMA integrity_check({table})").fetchall()
+        if found != [("ok",)]:
+            raise Corrupt(f"{path}: SQLite reports a damaged table {table!r}", kind="page")
 
 
 def store_id_of(connection: sqlite3.Connection) -> str | None:

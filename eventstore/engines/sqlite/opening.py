@@ -17,7 +17,7 @@ from ...errors import StorageFailed
 from .connection import connect_writer, settings_of
 from .engine import SqliteEngine
 from .errors import DRIVER_ERRORS, translate
-from .migrating import migrate, store_id_of, stored_revision
+from .migrating import check_names, migrate, store_id_of, stored_revision
 from .reader import Reader
 from .turns import Turns, close_in_turn, set_busy_timeout
 from .unwritable import is_unwritable, no_lock_file, open_for_reading
@@ -110,6 +110,7 @@ def _open_file(path: str, options: SqliteOptions) -> _Opened:
             connection = connect_writer(path, options.synchronous, turns.left_seconds())
             try:
                 migrate(path, connection)
+                check_names(path, connection)
                 set_busy_timeout(connection, options.busy_timeout_seconds)
                 settings = {**settings_of(connection), "store_id": store_id_of(connection)}
                 return connection, turns, settings

@@ -347,3 +347,36 @@ async def test_pages_of_the_file_are_overwritten_then_it_is_corrupt_and_no_other
     with sqlite3.connect(file) as raw:
         assert raw.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     raw.close()
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(b"subject_key_id", b"subject_kex_id"), (b"event_types", b"event_\xc3ypes")],
+    ids=["another name", "no text"],
+)
+async def test_the_stored_schema_changed_then_it_is_damage(
+    url: str, before: bytes, after: bytes
+) -> None:
+    """Whatever words SQLite finds for a schema that is not the one that was made: `Corrupt`."""
+    path = Path(url.removeprefix("sqlite:///"))
+    path.write_bytes(path.read_bytes().replace(before, after))
+    with pytest.raises(Corrupt):
+        async with EventStore.open(url) as store:
+            await store.read_all().list()
+
+
+async def test_a_page_of_names_is_emptied_then_the_store_does_not_open(
+    url: str, connect: Connect
+) -> None:
+    """A damaged index says of every stream that it was never there; nobody is told so."""
+    path = Path(url.removeprefix("sqlite:///"))
+    with connect() as raw:
+        (size,) = raw.execute("PRAGMA page_size").fetchone()
+        (page,) = raw.execute(
+            "SELECT rootpage FROM sqlite_master WHERE name = 'sqlite_autoindex_streams_1'"
+        ).fetchone()
+    damaged = bytearray(path.read_bytes())
+    damaged[(page - 1) * size + 4] = 0  # its count of cells
+    path.write_bytes(damaged)
+    with pytest.raises(Corrupt, match="streams"):
+        await EventStore.open(url)
