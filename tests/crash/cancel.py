@@ -261,9 +261,14 @@ async def _retried(store: EventStore, work: Work, key: str) -> list[str]:
 
 
 def _resources() -> tuple[int, int, int]:
-    """Tasks of this loop, threads and open files of this process."""
+    """Tasks of this loop, threads and open files of this process.
+
+    The loop's own pool keeps its threads, at rest, until the loop ends; one that is at work there
+    has a file open.
+    """
     files = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
-    return len(asyncio.all_tasks()), threading.active_count(), files
+    threads = [one for one in threading.enumerate() if not one.name.startswith("asyncio_")]
+    return len(asyncio.all_tasks()), len(threads), files
 
 
 def _at_most(rest: tuple[int, int, int]) -> bool:
