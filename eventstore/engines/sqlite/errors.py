@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 
 from ...errors import Busy, Corrupt, EventStoreError, InvalidEvent, StorageFailed
@@ -17,10 +18,12 @@ _FAILED = {
     sqlite3.SQLITE_PERM: "no permission",
     sqlite3.SQLITE_TOOBIG: "a row is larger than SQLite's limit",
 }
+_MISSING = re.compile("^no such (table|column)|has no column named")
 
 
-def translate(error: sqlite3.Error, where: str) -> EventStoreError:
-    """The store's error for what SQLite raised; `where` names the file.
+def translate(error: sqlite3.Error, where: str, opened: bool = True) -> EventStoreError:
+    """The store's error for what SQLite raised; `where` names the file, `opened` says that its
+    schema has been looked at and is the store's.
 
     SQLite's own text is kept only for codes whose text cannot hold data.
     """
@@ -34,6 +37,8 @@ def translate(error: sqlite3.Error, where: str) -> EventStoreError:
         return StorageFailed(f"{where}: {_FAILED[primary]}; nothing was written")
     if primary == sqlite3.SQLITE_CONSTRAINT:
         return _of_constraint(str(error), where)
+    if opened and primary == sqlite3.SQLITE_ERROR and _MISSING.search(str(error)):
+        return Corrupt(f"{where}: a table or column of the store is missing", kind="page")
     if code is None and isinstance(error, sqlite3.OperationalError):
         return Corrupt(f"{where}: a stored text is not UTF-8", kind="page")
     name = getattr(error, "sqlite_errorname", type(error).__name__)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-from ...errors import StorageFailed
+from ...errors import Corrupt, StorageFailed
 from .connection import connect_writer, settings_of
 from .engine import SqliteEngine
 from .errors import translate
@@ -76,7 +76,11 @@ def _open_file(path: str, options: SqliteOptions) -> _Opened:
                 raise
     except sqlite3.Error as exc:
         turns.close()
-        raise translate(exc, path) from exc
+        raise translate(exc, path, opened=False) from exc
+    except UnicodeDecodeError:
+        # SQLite quotes the damaged text of its schema, and Python cannot even make its error.
+        turns.close()
+        raise Corrupt(f"{path}: SQLite reports a damaged file", kind="page") from None
     except BaseException:
         turns.close()
         raise

@@ -329,3 +329,26 @@ async def test_pages_of_the_file_are_overwritten_then_it_is_corrupt_and_no_other
     with sqlite3.connect(file) as raw:
         assert raw.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     raw.close()
+
+
+@pytest.mark.parametrize("text", [b"ON events", b"CREATE TABLE events"])
+async def test_the_schema_s_own_text_is_damaged_then_the_store_does_not_open(
+    file: Path, url: str, text: bytes
+) -> None:
+    """SQLite quotes the text that it cannot read, also where it is no text any more."""
+    whole = file.read_bytes()
+    assert text in whole
+    file.write_bytes(whole.replace(text, text[:-1] + b"\xf3"))
+    with pytest.raises(Corrupt, match="damaged file"):
+        await EventStore.open(url)
+
+
+async def test_the_schema_names_another_column_then_verify_says_so(file: Path, url: str) -> None:
+    """A damaged name of a column that few statements need is damage, and told as such."""
+    file.write_bytes(file.read_bytes().replace(b"first_recorded_at", b"first_rmcorded_at"))
+    async with EventStore.open(url) as store:
+        assert len(await store.read_all().list()) == LAST
+        damages = (await store.verify()).damages
+        assert [damage.kind for damage in damages] == ["page"]
+        with pytest.raises(Corrupt, match="a table or column of the store is missing"):
+            await store.append("new", NewEvent("note.added", {}))
