@@ -102,6 +102,8 @@ async def _look(url: str, sound: dict[str, Any]) -> list[str]:
         store = await EventStore.open(url)
     except EventStoreError:
         return []  # told, and nothing served
+    except Exception as exc:
+        return [f"opening breaks with {type(exc).__name__}, which is not the store's"]
     try:
         told = _served(await _answers(store), sound)
         is_seen = told is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 from pathlib import Path
 
@@ -19,6 +20,7 @@ _FAILED = {
     sqlite3.SQLITE_PERM: "no permission",
     sqlite3.SQLITE_TOOBIG: "a row is larger than SQLite's limit",
 }
+_MISSING = re.compile("^no such (table|column)|has no column named")
 
 _STEPS = {
     sqlite3.SQLITE_READONLY: "give yourself write permission to the file and to its folder",
@@ -35,13 +37,16 @@ DRIVER_ERRORS = (sqlite3.Error, UnicodeDecodeError)
 UTF-8 any more the driver fails at the message itself."""
 
 
-def translate(error: sqlite3.Error | UnicodeDecodeError, where: str) -> EventStoreError:
-    """The store's error for what the driver raised; `where` names the file.
+def translate(
+    error: sqlite3.Error | UnicodeDecodeError, where: str, opened: bool = True
+) -> EventStoreError:
+    """The store's error for what the driver raised; `where` names the file, `opened` says that
+    its schema has been looked at and is the store's.
 
     SQLite's own text is kept only for codes whose text cannot hold data.
     """
     if isinstance(error, UnicodeDecodeError):
-        return Corrupt(f"{where}: SQLite reports damage in words that are not UTF-8", kind="page")
+        return Corrupt(f"{where}: SQLite reports a damaged file", kind="page")
     code = getattr(error, "sqlite_errorcode", None)
     primary = None if code is None else code & 0xFF
     if primary in _BUSY:
@@ -53,9 +58,8 @@ def translate(error: sqlite3.Error | UnicodeDecodeError, where: str) -> EventSto
         return StorageFailed(f"{where}: {_FAILED[primary]}; nothing was written", next_step=step)
     if primary == sqlite3.SQLITE_CONSTRAINT:
         return _of_constraint(str(error), where)
-    if primary == sqlite3.SQLITE_ERROR and str(error).startswith("no such "):
-        # Our statements name what the schema has, so the stored schema is what is wrong.
-        return Corrupt(f"{where}: the file's schema is damaged", kind="page")
+    if opened and primary == sqlite3.SQLITE_ERROR and _MISSING.search(str(error)):
+        return Corrupt(f"{where}: a table or column of the store is missing", kind="page")
     if code is None and isinstance(error, sqlite3.OperationalError):
         return Corrupt(f"{where}: a stored text is not UTF-8", kind="page")
     name = getattr(error, "sqlite_errorname", type(error).__name__)

@@ -119,7 +119,7 @@ def _open_file(path: str, options: SqliteOptions) -> _Opened:
                 raise
     except DRIVER_ERRORS as exc:
         turns.close()
-        raise translate(exc, path) from exc
+        raise translate(exc, path, opened=False) from exc
     except BaseException:
         turns.close()
         raise

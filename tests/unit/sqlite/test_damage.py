@@ -349,22 +349,6 @@ async def test_pages_of_the_file_are_overwritten_then_it_is_corrupt_and_no_other
     raw.close()
 
 
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [(b"subject_key_id", b"subject_kex_id"), (b"event_types", b"event_\xc3ypes")],
-    ids=["another name", "no text"],
-)
-async def test_the_stored_schema_changed_then_it_is_damage(
-    url: str, before: bytes, after: bytes
-) -> None:
-    """Whatever words SQLite finds for a schema that is not the one that was made: `Corrupt`."""
-    path = Path(url.removeprefix("sqlite:///"))
-    path.write_bytes(path.read_bytes().replace(before, after))
-    with pytest.raises(Corrupt):
-        async with EventStore.open(url) as store:
-            await store.read_all().list()
-
-
 async def test_a_page_of_names_is_emptied_then_the_store_does_not_open(
     url: str, connect: Connect
 ) -> None:
@@ -380,3 +364,26 @@ async def test_a_page_of_names_is_emptied_then_the_store_does_not_open(
     path.write_bytes(damaged)
     with pytest.raises(Corrupt, match="streams"):
         await EventStore.open(url)
+
+
+@pytest.mark.parametrize("text", [b"ON events", b"CREATE TABLE events"])
+async def test_the_schema_s_own_text_is_damaged_then_the_store_does_not_open(
+    file: Path, url: str, text: bytes
+) -> None:
+    """SQLite quotes the text that it cannot read, also where it is no text any more."""
+    whole = file.read_bytes()
+    assert text in whole
+    file.write_bytes(whole.replace(text, text[:-1] + b"\xf3"))
+    with pytest.raises(Corrupt, match="damaged file"):
+        await EventStore.open(url)
+
+
+async def test_the_schema_names_another_column_then_verify_says_so(file: Path, url: str) -> None:
+    """A damaged name of a column that few statements need is damage, and told as such."""
+    file.write_bytes(file.read_bytes().replace(b"first_recorded_at", b"first_rmcorded_at"))
+    async with EventStore.open(url) as store:
+        assert len(await store.read_all().list()) == LAST
+        damages = (await store.verify()).damages
+        assert [damage.kind for damage in damages] == ["page"]
+        with pytest.raises(Corrupt, match="a table or column of the store is missing"):
+            await store.append("new", NewEvent("note.added", {}))
