@@ -11,15 +11,17 @@ error; never a payload, an idempotency key, a tag, an actor or the text of an er
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from .calls import Defaults
 from .events import Append, AppendResult
+from .points import Expected
+from .query import AppendCondition
 from .snapshots import Snapshot, Snapshots
 from .store import EventStore
-from .verify import VerifyReport
+from .verify import KnownHead, VerifyReport
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span, Tracer
@@ -70,10 +72,34 @@ class TracedStore(EventStore):
         super().__init__(core, tenant, defaults)
         self.spans = spans
 
-    async def append(self, stream: str, events: Any, **options: Any) -> AppendResult:
+    # Signatures are written out: whoever looks at a store's methods finds the plain one's.
+
+    async def append(
+        self,
+        stream: str,
+        events: Sequence[Any] | Any,
+        *,
+        expected: Expected | int = Expected.ANY,
+        idempotency_key: str | None = None,
+        condition: AppendCondition | None = None,
+        actor: str | None = None,
+        causation_id: str | None = None,
+        correlation_id: str | None = None,
+        context: dict[str, Any] | None = None,
+    ) -> AppendResult:
         """See `EventStore.append`. If cancelled, its span ends there; the commit may go on."""
         with self.spans.span("append", self._tenant, stream=stream) as span:
-            result = await super().append(stream, events, **options)
+            result = await super().append(
+                stream,
+                events,
+                expected=expected,
+                idempotency_key=idempotency_key,
+                condition=condition,
+                actor=actor,
+                causation_id=causation_id,
+                correlation_id=correlation_id,
+                context=context,
+            )
             _tell(
                 span,
                 events=len(result.events),
@@ -106,10 +132,15 @@ class TracedStore(EventStore):
             _tell(span, found=result is not None)
         return result
 
-    async def verify(self, **options: Any) -> VerifyReport:
+    async def verify(
+        self,
+        *,
+        head: KnownHead | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> VerifyReport:
         """See `EventStore.verify`. If cancelled, nothing is left open."""
         with self.spans.span("verify", self._tenant) as span:
-            report = await super().verify(**options)
+            report = await super().verify(head=head, progress=progress)
             _tell(span, events=report.events, damages=len(report.damages))
         return report
 
@@ -148,7 +179,8 @@ class TracedSnapshots(Snapshots):
 def new_store(core: _Core, tenant: str, defaults: Defaults) -> EventStore:
     """The store on an open engine: traced where the program traces."""
     trace = sys.modules.get(_MODULE)
-    if trace is not None:
+    # While another thread imports it, its names are not all there, and no provider is set up.
+    if trace is not None and not getattr(trace.__spec__, "_initializing", False):
         provider = trace.get_tracer_provider()
         # Both stand for "none was set up"; their spans would be made for nothing.
         if not isinstance(provider, (trace.ProxyTracerProvider, trace.NoOpTracerProvider)):

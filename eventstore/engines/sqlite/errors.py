@@ -90,9 +90,15 @@ def wal_out_of_reach(path: str) -> StorageFailed:
     )
 
 
+def may_write(path: str | Path) -> bool:
+    """Whether the process may write there, as the one that it acts as: who runs it may be another
+    (a program that took on, or gave up, somebody's rights)."""
+    return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+
+
 def permission_step(path: str) -> str:
     """Which permission is missing, as what to do."""
     folder = Path(path).absolute().parent
-    if os.path.exists(path) and not os.access(path, os.W_OK):
+    if os.path.exists(path) and not may_write(path):
         return f"give yourself write permission to the file and to its folder {folder}"
     return f"give yourself write permission to the folder {folder}"

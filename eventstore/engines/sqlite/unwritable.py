@@ -11,7 +11,7 @@ from typing import Any
 from ...errors import StorageFailed
 from ...schema import NEWEST
 from .connection import read_uri, settings_of
-from .errors import permission_step, wal_out_of_reach
+from .errors import may_write, permission_step, wal_out_of_reach
 from .migrating import store_id_of, stored_revision
 from .turns import Turns
 
@@ -41,7 +41,7 @@ class _NoTurns(Turns):
 def is_unwritable(path: str) -> bool:
     """Whether the file is there, and it or its folder may not be written by this process."""
     folder = os.path.dirname(os.path.realpath(path))
-    return os.path.exists(path) and not (os.access(path, os.W_OK) and os.access(folder, os.W_OK))
+    return os.path.exists(path) and not (may_write(path) and may_write(folder))
 
 
 def open_for_reading(

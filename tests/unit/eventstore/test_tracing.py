@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,7 +17,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from eventstore import Append, Conflict, EventStore, IdempotencyMismatch, NewEvent, Version
-from eventstore.tracing import TracedStore
+from eventstore.snapshots import Snapshots
+from eventstore.tracing import TracedSnapshots, TracedStore
 from reducers import Reducer, take_snapshot
 
 SECRETS = ("secret-payload", "secret-key", "secret-tag", "secret-actor", "secret-context")
@@ -178,3 +180,53 @@ def test_a_program_does_not_trace_then_nothing_of_opentelemetry_is_imported() ->
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("traced", "plain"), [(TracedStore, EventStore), (TracedSnapshots, Snapshots)]
+)
+def test_a_traced_method_is_looked_at_then_its_signature_is_the_plain_ones(
+    traced: type, plain: type
+) -> None:
+    """Editors, command builders and checks that ask for the arguments are told all of them."""
+    shared = [name for name in vars(traced) if callable(getattr(plain, name, None))]
+    methods = [name for name in shared if not name.startswith("_")]
+    assert methods
+    for name in methods:
+        found = inspect.signature(getattr(traced, name))
+        assert found == inspect.signature(getattr(plain, name)), name
+
+
+def test_another_thread_is_importing_opentelemetry_then_the_store_is_the_plain_one() -> None:
+    """Its module is there by then, and half of its names: no provider is set up with it yet."""
+    program = """
+import asyncio, sys, threading
+import eventstore
+
+halfway, go_on = threading.Event(), threading.Event()
+
+class Waits:
+    def find_spec(self, name, path=None, target=None):
+        if name == "opentelemetry.context":  # which opentelemetry.trace imports as it begins
+            halfway.set()
+            go_on.wait(30)
+
+async def main():
+    async with eventstore.EventStore.open("memory://") as store:
+        print("opentelemetry.trace" in sys.modules, type(store).__name__)
+
+asyncio.run(main())  # what a store imports where it is first opened is there afterwards
+sys.meta_path.insert(0, Waits())
+importing = threading.Thread(target=__import__, args=("opentelemetry.trace",))
+importing.start()
+halfway.wait(30)
+try:
+    asyncio.run(main())
+finally:
+    go_on.set()
+importing.join()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
+    )
+    assert (done.stdout, done.stderr) == ("False EventStore\nTrue EventStore\n", "")

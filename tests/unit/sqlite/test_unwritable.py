@@ -5,8 +5,10 @@ none; tests/acceptance has the same with real ones.)"""
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +16,8 @@ import pytest
 from eventstore import EventStore, NewEvent, StorageFailed
 from eventstore.engines.sqlite import engine as engine_module
 from eventstore.engines.sqlite import opening
+from eventstore.engines.sqlite.errors import permission_step
+from eventstore.engines.sqlite.unwritable import is_unwritable
 from tests.waiting import PATIENCE_SECONDS
 
 _NOTES = [NewEvent("t", n) for n in range(3)]
@@ -91,3 +95,21 @@ async def test_nobody_writes_to_a_file_that_is_read_as_still_then_it_is_read_to_
         assert (await one.verify()).events == 3
         with pytest.raises(StorageFailed, match="nothing was written"):
             await one.append("s", NewEvent("t", 4))
+
+
+@pytest.mark.parametrize("can_ask", [True, False])
+def test_a_process_acts_as_somebody_else_then_their_rights_decide(
+    file: Path, monkeypatch: pytest.MonkeyPatch, can_ask: bool
+) -> None:
+    """Of a program that gave its rights up, only the user who it was may write; where the system
+    cannot be asked for whom it acts, it is asked for that one."""
+
+    def access(path: str, mode: int, *, effective_ids: bool = False) -> bool:
+        return not effective_ids
+
+    file.touch()
+    assert not is_unwritable(str(file))
+    monkeypatch.setattr(os, "access", access)
+    monkeypatch.setattr(os, "supports_effective_ids", {access} if can_ask else set())
+    assert is_unwritable(str(file)) is can_ask
+    assert ("to the file" in permission_step(str(file))) is can_ask
