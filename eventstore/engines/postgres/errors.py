@@ -108,7 +108,12 @@ def _silence(error: BaseException, state: str | None) -> None:
         return
     if state is None or state[:2] not in _SPEAKS_OF_NO_DATA:
         error.args = (f"{type(error).__name__} ({state})",)
-    for name in ("detail", "hint", "context", "internal_query"):
+        _forget(error, "message")  # asyncpg keeps it twice
+    _forget(error, "detail", "hint", "context", "internal_query")
+
+
+def _forget(error: BaseException, *names: str) -> None:
+    for name in names:
         if getattr(error, name, None) is not None:
             setattr(error, name, None)
 

@@ -303,9 +303,9 @@ def _append_slots() -> str:
 def _bounded(page: str, order: str) -> str:
     """The rows of `page` up to the bytes of a page, and one beyond them.
 
-    Sizes are known without fetching what lies outside the row, because payloads are not
-    compressed. Nearly every page is small enough as a whole, which its sum says in a tenth of the
-    time that the sums of all its beginnings take; of the two halves below only one is run.
+    The size of a payload that lies outside its row is known without fetching it, compressed or
+    not. Nearly every page is small enough as a whole, which its sum says in a tenth of the time
+    that the sums of all its beginnings take; of the two halves below only one is run.
     """
     return (
         "WITH whole AS MATERIALIZED"

@@ -92,6 +92,9 @@ def complete(connection: sqlalchemy.Connection) -> None:
     for function in ("append_batch", "name_tenant"):
         # They run with their owner's rights: only roles that were granted them may call.
         run(f"REVOKE ALL ON FUNCTION {schema}.{function} FROM PUBLIC")
+    # Payloads keep PostgreSQL's own storage, which compresses rows from 2 KB on: recorded sessions
+    # in payloads of 20 KB took 11 MB where they take 36 uncompressed, and were inserted at 17 MB/s
+    # instead of 37 and read at 200 MB/s instead of 270. With 400 bytes there is no difference.
     # An update of an indexed row stays on its page while there is room: heads and streams are
     # updated by nearly every batch.
     run("ALTER TABLE heads SET (fillfactor = 20)")
