@@ -141,7 +141,7 @@ def _all_accepted(
     versions: dict[str, int] = {}
     fresh = iter(stream_versions)  # in the order of the streams' first use
     for call in calls:
-        rows = []
+        rows, before = [], head  # what a check among its parts was held against
         for part in call.appends:
             stream, count = part.stream, len(part.events)
             version = versions.get(stream)
@@ -151,7 +151,7 @@ def _all_accepted(
                 rows.append((version + 1, head + 1, count))
                 head += count
             else:
-                rows.append((version, head, 0))
+                rows.append((version, before, 0))
             versions[stream] = version + count
         outcomes.append(Written(rows, recorded_us if call.event_count else 0))
     return outcomes

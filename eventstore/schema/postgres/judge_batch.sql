@@ -190,7 +190,7 @@ BEGIN
                 count_left := p_part_events[j];
                 IF count_left = 0 THEN
                     o_versions[j] := ver;
-                    o_positions[j] := pos;
+                    o_positions[j] := coalesce(call_first[c] - 1, pos);  -- what it was held against
                     CONTINUE;
                 END IF;
                 o_versions[j] := ver + 1;
