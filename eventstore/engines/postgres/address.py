@@ -42,13 +42,16 @@ def parse_address(url: str, synchronous: str) -> Address:
     Options that are not the store's (`sslmode` and the like) go to the driver. Raises
     `InvalidEvent`, which names the option and never the password.
     """
-    parts = urlsplit(url)
-    if parts.fragment:
-        raise InvalidEvent("store URL: nothing may stand after a '#'; write it as %23")
     try:
+        parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError:
-        raise InvalidEvent("store URL: the port is no number, or the host is malformed") from None
+        raise InvalidEvent(
+            "store URL: the port is no number, or user, password or host hold a character that has"
+            " to be written as %XX"
+        ) from None
+    if parts.fragment:
+        raise InvalidEvent("store URL: nothing may stand after a '#'; write it as %23")
     ours: dict[str, str] = {}
     others: list[tuple[str, str]] = []
     for name, value in parse_qsl(parts.query, keep_blank_values=True):

@@ -46,6 +46,8 @@ _FAILED = {
 _SPEAKS_OF_NO_DATA = {"08", "0A", "25", "28", "3D", "3F", "40", "42", "53", "54", "55", "57", "58"}
 """Classes of SQLSTATEs whose messages name objects of the database and no values."""
 _LOST_CLASSES = ("08",)
+_DEADLY_CLASSES = ("53", "57", "58", "XX")
+"""Classes whose FATAL ends a session at work; those of a refused login are not among them."""
 _LOST = {"57P01", "57P02", "57P03", "57P05", "53300"}
 
 
@@ -55,7 +57,11 @@ def is_lost(error: BaseException) -> bool:
         if is_startup_refused(error):
             return False
         state = error.sqlstate or ""
-        return state in _LOST or state[:2] in _LOST_CLASSES
+        if state in _LOST or state[:2] in _LOST_CLASSES:
+            return True
+        # Whoever dies of a failed sync may have written the commit before.
+        severity = getattr(error, "severity_en", None) or getattr(error, "severity", None)
+        return severity == "PANIC" or (severity == "FATAL" and state[:2] in _DEADLY_CLASSES)
     # asyncpg says with an InterfaceError that a connection is closed or was ended elsewhere.
     return isinstance(
         error, (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError)

@@ -49,8 +49,8 @@ async def open_postgres(options: PostgresOptions, clock: Callable[[], int]) -> P
             )
             if not rows or not rows[0][0]:
                 raise StorageFailed(
-                    f"{address.shown}: tenant_isolation=on, and row-level security is not enabled"
-                    " for the table events"
+                    f"{address.shown}: tenant_isolation=on, and row-level security is not in force"
+                    " on every table for this role (its owner and a superuser pass it by)"
                 )
     except BaseException:
         await reading.close()

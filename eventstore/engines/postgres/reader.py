@@ -141,7 +141,7 @@ class Reader:
         known = {row[1] for row in rows} <= self._streams.keys()
         known = known and {row[4] for row in rows} <= self._types.keys()
         if known and rows and (owner, last) == (tenant_id, rows[0][0] - 1):
-            return self._made(tenant_id, rows, {last: digest})
+            return self._made(tenant_id, rows, {last: digest}, self._streams, self._types)
         return await self.run(
             tenant, lambda connection: self._to_events(connection, tenant_id, rows)
         )
@@ -233,12 +233,17 @@ class Reader:
         if wanted:
             found = await connection.fetch(self.sql.hashes_at, tenant_id, wanted)
             hashes.update([tuple(row) for row in found])
-        return self._made(tenant_id, rows, hashes)
+        return self._made(tenant_id, rows, hashes, streams, types)
 
     def _made(
-        self, tenant_id: int, rows: Sequence[Row], hashes: dict[int, bytes]
+        self,
+        tenant_id: int,
+        rows: Sequence[Row],
+        hashes: dict[int, bytes],
+        streams: dict[int, str],
+        types: dict[int, str],
     ) -> list[RecordedEvent]:
-        events = to_events(rows, self._streams, self._types, hashes)
+        events = to_events(rows, streams, types, hashes)
         if rows:
             self._hash_at = (tenant_id, rows[-1][0], rows[-1][17])
         return events

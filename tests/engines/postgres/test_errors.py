@@ -26,3 +26,22 @@ def test_an_error_holds_a_row_then_nothing_of_it_is_passed_on(detail: str) -> No
     setattr(error, detail, "canary")
     told = translate(error, "postgresql://h/d")
     assert "canary" not in f"{told} {error} {vars(error)}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "severity", "lost"),
+    [
+        (asyncpg.DiskFullError, "PANIC", True),
+        (asyncpg.DiskFullError, "FATAL", True),
+        (asyncpg.DiskFullError, "ERROR", False),
+        (asyncpg.InvalidPasswordError, "FATAL", False),
+    ],
+)
+def test_the_server_dies_while_it_answers_then_the_outcome_is_not_known(
+    kind: type[asyncpg.PostgresError], severity: str, lost: bool
+) -> None:
+    """A commit may have reached the disk before a failed sync ended the server; a refused
+    statement, or login, has written nothing."""
+    error = kind("said")
+    error.severity_en = severity
+    assert is_lost(error) is lost

@@ -31,6 +31,8 @@ FUNCTIONS = (
         ("postgresql://u:canary@h/d?allow=everything", "allow"),
         ("postgresql://u:canary@h:port/d", "port"),
         ("postgresql://u:canary@h/d#x", "#"),
+        ("postgresql://u:canary\u2100@h/d", "%XX"),
+        ("postgresql://u:canary[@h/d", "%XX"),
     ],
 )
 async def test_a_url_is_malformed_then_the_option_is_named_and_no_password(

@@ -124,6 +124,8 @@ async def test_tenants_are_isolated_then_a_pooled_connection_sees_only_its_trans
     with pytest.raises(StorageFailed, match="row-level security"):
         await EventStore.open(f"{granted}?tenant_isolation=on")
     await raw.execute(_said("Row-level security by tenant"))
+    with pytest.raises(StorageFailed, match="its owner and a superuser"):
+        await EventStore.open(f"{url}?tenant_isolation=on")
     async with EventStore.open(f"{granted}?tenant_isolation=on&pooler=on") as app:
         for name, other in (("default", "acme"), ("acme", "default"), ("new", "acme")):
             mine = app.tenant(name)
