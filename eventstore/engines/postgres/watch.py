@@ -140,6 +140,8 @@ class Watch:
                 connection.add_termination_listener(lambda *_, lost=lost: lost.set())
                 await connection.add_listener(self._channel, self._heard)
             except Exception as exc:
+                if self._listener is not None:
+                    self._listener.terminate()  # it lives, and nobody else would ever end it
                 # Not an error of anybody's: polling goes on.
                 _log.debug("%s: cannot listen (%s)", self._url, type(exc).__name__)
             else:

@@ -25,7 +25,7 @@ import asyncpg  # type: ignore[import-untyped]  # ships no types
 import msgspec
 
 from ...calls import Call, Outcome, Written
-from ...errors import Busy, EventStoreError, OutcomeUnknown, StoreClosed
+from ...errors import Busy, EventStoreError, OutcomeUnknown, StorageFailed, StoreClosed
 from ...limits import BATCH_BYTES_MAX, BATCH_EVENTS_MAX
 from .batch import arguments_of, outcomes_of
 from .connections import Connections
@@ -167,9 +167,21 @@ class Writer:
                     unknown = OutcomeUnknown(f"{self._url}: the writer failed; it may be written")
                     self._answer(item, unknown)
                 if not isinstance(exc, Exception):
+                    self._give_up(tenant, lane)
                     raise
+                self._let_in()
         lane.is_busy = False
         del self._lanes[tenant]
+
+    def _give_up(self, tenant: str, lane: _Lane) -> None:
+        """The sender was ended from outside: what it has not sent is answered, and whoever comes
+        next has a new one."""
+        del self._lanes[tenant]
+        for item in lane.waiting:
+            ended = StorageFailed(f"{self._url}: the writer was ended; nothing was written")
+            self._answer(item, ended)
+        lane.waiting.clear()
+        self._let_in()
 
     def _cut_batch(self, lane: _Lane, calls_max: int | None) -> list[_Waiting]:
         waiting, batch = lane.waiting, [lane.waiting.popleft()]
@@ -208,7 +220,7 @@ class Writer:
                         return
                 elif lost and self._is_passing(exc) and self._loop.time() < deadline:
                     await asyncio.sleep(0.05)
-                elif len(batch) > 1:
+                elif len(batch) > 1 and not self._is_passing(exc):
                     # One of them is at fault: each alone, so that only the culprit fails.
                     for item in batch:
                         await self._commit([item], list(lost))

@@ -1,0 +1,68 @@
+"""The writer and the listener in trouble: everybody is answered, and nothing is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import asyncpg
+import pytest
+
+from eventstore import Busy, EventStore, NewEvent, OutcomeUnknown
+from eventstore.engines.postgres import writer
+
+
+@pytest.mark.parametrize("error", [ValueError, asyncio.CancelledError])
+async def test_the_writer_fails_then_those_who_wait_for_room_are_let_in(
+    url: str, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    """A fault of the store's own costs the batch that it hit and no other."""
+
+    def fail(*_: Any) -> Any:
+        monkeypatch.undo()
+        raise error
+
+    async with EventStore.open(url, queue_appends_max=1) as store:
+        monkeypatch.setattr(writer, "outcomes_of", fail)
+        async with asyncio.timeout(20):
+            results = await asyncio.gather(
+                *(store.append("s", NewEvent("n", n)) for n in range(3)), return_exceptions=True
+            )
+        assert isinstance(results[0], OutcomeUnknown)
+        assert not any(isinstance(result, BaseException) for result in results[1:])
+
+
+async def test_a_head_is_held_then_all_who_wait_for_it_are_told_at_once(url: str, raw: Any) -> None:
+    """A whole batch waits for the lock once, and not each of its calls once more."""
+    async with EventStore.open(url, busy_timeout_seconds=0.5) as store:
+        await store.append("s", NewEvent("n", 0))
+        async with raw.transaction():
+            await raw.fetch("SELECT * FROM eventstore.heads FOR UPDATE")
+            async with asyncio.timeout(3):
+                results = await asyncio.gather(
+                    *(store.append("s", NewEvent("n", n)) for n in range(20)),
+                    return_exceptions=True,
+                )
+        assert {type(result) for result in results} == {Busy}
+        assert (await store.append("s", NewEvent("n", 1))).position == 2
+
+
+async def test_listening_fails_on_a_live_connection_then_it_is_ended(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each try would leave one more connection on the server."""
+    refused: asyncio.Queue[Any] = asyncio.Queue()
+
+    async def refuse(connection: Any, *_: Any) -> None:
+        refused.put_nowait(connection)
+        raise asyncpg.InsufficientPrivilegeError("no")
+
+    monkeypatch.setattr(asyncpg.Connection, "add_listener", refuse)
+    async with EventStore.open(url) as store:
+        reader = asyncio.create_task(anext(aiter(store.subscribe())))
+        async with asyncio.timeout(20):
+            first = await refused.get()
+            await refused.get()
+        assert first.is_closed()
+        reader.cancel()
+        await asyncio.gather(reader, return_exceptions=True)
