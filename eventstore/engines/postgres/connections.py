@@ -10,9 +10,9 @@ from typing import Any, TypeAlias, TypeVar
 
 import asyncpg  # type: ignore[import-untyped]  # ships no types
 
-from ...errors import EventStoreError, StorageFailed, StoreClosed
+from ...errors import Busy, EventStoreError, StorageFailed, StoreClosed
 from . import statements as sql
-from .address import Address, session_settings
+from .address import STATEMENT_MS, Address, session_settings
 from .errors import is_lost, translate
 
 Connection: TypeAlias = Any  # asyncpg ships no types
@@ -23,6 +23,9 @@ SERVER_VERSION_MIN = 140_000
 
 CONNECT_SECONDS = 10.0
 """For one attempt; a machine that is gone does not answer at all."""
+
+GRACE_SECONDS = 10.0
+"""Beyond the server's own bound for a statement, before a connection counts as lost."""
 
 _BACK_OFF_SECONDS = 0.05
 _BACK_OFF_SECONDS_MAX = 1.0
@@ -39,6 +42,8 @@ class Connections:
         self.settings: dict[str, Any] = {}
         self._patience = patience_seconds
         self._asked = session_settings(address, patience_seconds)
+        # The server ends a statement before that: silence for longer is a lost connection.
+        self._answer_seconds = max(patience_seconds, 1.0) + STATEMENT_MS / 1_000 + GRACE_SECONDS
         self._slots = asyncio.Semaphore(count_max)
         self._free: list[Connection] = []
         self._running: set[asyncio.Future[Any]] = set()
@@ -54,25 +59,39 @@ class Connections:
         task = asyncio.ensure_future(self._run(work))
         self._running.add(task)
         task.add_done_callback(self._ended)
-        return await asyncio.shield(task)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if task.cancelled():  # by `close`; its caller was not
+                raise StoreClosed(f"{self.address.shown}: closed") from None
+            raise
 
     async def _run(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        deadline = asyncio.get_running_loop().time() + self._patience
+        loop = asyncio.get_running_loop()
+        deadline: float | None = None  # from the first trouble on
         while True:
             try:
-                async with self.borrow(deadline) as connection:
+                async with self.borrow(deadline or loop.time() + self._patience) as connection:
                     return await work(connection)
             except EventStoreError:
                 raise
             except Exception as exc:
-                if not is_lost(exc) or asyncio.get_running_loop().time() >= deadline:
+                deadline = deadline or loop.time() + self._patience
+                if not is_lost(exc) or self.closing or loop.time() >= deadline:
                     raise translate(exc, self.address.shown) from exc
 
     @asynccontextmanager
     async def borrow(self, deadline: float) -> AsyncIterator[Connection]:
         """A connection that is open, for one use. Raises the store's errors where there is none
         by `deadline`, and what the driver raises inside the block."""
-        async with self._slots:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout_at(max(deadline, loop.time() + 1.0)):
+                await self._slots.acquire()
+        except TimeoutError as exc:
+            busy = f"{self.address.shown}: all connections are in use; try again"
+            raise Busy(busy) from exc
+        try:
             connection = await self._take(deadline)
             is_whole = False
             try:
@@ -86,6 +105,8 @@ class Connections:
                     self._free.append(connection)
                 else:
                     connection.terminate()
+        finally:
+            self._slots.release()
 
     async def _take(self, deadline: float) -> Connection:
         while self._free:
@@ -96,7 +117,7 @@ class Connections:
         loop = asyncio.get_running_loop()
         while True:
             try:
-                return await self.connect()
+                return await self.connect(self._answer_seconds)
             except Exception as exc:
                 left = deadline - loop.time()
                 if not is_lost(exc) or left <= 0 or self.closing:
@@ -104,18 +125,20 @@ class Connections:
                 await asyncio.sleep(min(wait, max(left, 0)))
                 wait = min(wait * 2, _BACK_OFF_SECONDS_MAX)
 
-    async def connect(self) -> Connection:
-        """A new connection, whose settings are read back. Raises what the driver raises, and
-        `StorageFailed` where the server is weaker or older than it has to be."""
+    async def connect(self, answer_seconds: float | None = None) -> Connection:
+        """A new connection, whose settings are read back; one that leaves a request without an
+        answer for longer than `answer_seconds` raises TimeoutError. Raises what the driver
+        raises, and `StorageFailed` where the server is weaker or older than it has to be."""
         address = self.address
         connection = await asyncpg.connect(
             address.dsn,
             timeout=CONNECT_SECONDS,
+            command_timeout=answer_seconds,
             statement_cache_size=0 if address.pooled else 100,
             server_settings=self._asked,
         )
         try:
-            found = await connection.fetchrow(sql.SETTINGS)
+            found = await connection.fetchrow(sql.SETTINGS, timeout=CONNECT_SECONDS)
             assert found is not None
             self.settings = check_settings(address, dict(found))
         except BaseException:
@@ -124,10 +147,14 @@ class Connections:
         return connection
 
     async def close(self) -> None:
-        """Waits for those who use a connection, then frees all."""
-        while self._running:
-            await asyncio.wait(self._running)
-        self._closed = True
+        """Waits for those who use a connection, though not for a server that is silent, then
+        frees all."""
+        self.closing = self._closed = True
+        if self._running:
+            _, silent = await asyncio.wait(self._running, timeout=CONNECT_SECONDS)
+            for task in silent:
+                task.cancel()
+            await asyncio.gather(*silent, return_exceptions=True)
         for connection in self._free:
             with contextlib.suppress(Exception):  # it may be lost, and is not needed any more
                 await connection.close(timeout=CONNECT_SECONDS)

@@ -28,6 +28,12 @@ _NOTIFY_SECONDS = 0.02
 _POLL_LISTENING_SECONDS = 0.5
 """While hints come. A look costs about 1 ms of a core here: 20 a second would be 2% of it."""
 
+_ANSWER_SECONDS = 5.0
+"""For what takes the server a millisecond: later, its connection counts as lost."""
+
+_PROBE_SECONDS = 15.0
+"""Between two looks whether the connection that listens, on which nothing is sent, still lives."""
+
 _LISTEN_AGAIN_SECONDS = 1.0
 """Before a lost LISTEN connection is replaced: polling stands in meanwhile."""
 
@@ -121,22 +127,28 @@ class Watch:
         if len(known) == 1 or not self._connections.address.isolated:
             # One that has an id: under another's name row-level security would hide its head.
             tenant = next(name for name, number in ids.items() if number is not None)
-            rows = await self._reader.fetch(tenant, self._reader.sql.heads_of, known)
+            rows = await self._heads(tenant, known)
         else:
             rows = []
             for tenant, number in ids.items():
-                rows += await self._reader.fetch(tenant, self._reader.sql.heads_of, [number])
+                rows += await self._heads(tenant, [number])
         heads = {row[0]: row[1] for row in rows}
         for waiter, (tenant, after) in self._waiters.items():
             if not waiter.done() and heads.get(ids.get(tenant), 0) > after:
                 waiter.set_result(None)
+
+    async def _heads(self, tenant: str, ids: list[Any]) -> list[Any]:
+        heads_of = self._reader.sql.heads_of
+        return await self._reader.run(
+            tenant, lambda connection: connection.fetch(heads_of, ids, timeout=_ANSWER_SECONDS)
+        )
 
     async def _listen(self) -> None:
         """Keeps a connection that listens, while someone waits."""
         while self._waiters:
             lost = asyncio.Event()
             try:
-                connection = self._listener = await self._connections.connect()
+                connection = self._listener = await self._connections.connect(_ANSWER_SECONDS)
                 connection.add_termination_listener(lambda *_, lost=lost: lost.set())
                 await connection.add_listener(self._channel, self._heard)
             except Exception as exc:
@@ -147,7 +159,7 @@ class Watch:
             else:
                 self._hears = True
                 self._look.set()
-                await lost.wait()
+                await _until_lost(connection, lost)
             self._hears, self._listener = False, None
             self._look.set()
             await asyncio.sleep(_LISTEN_AGAIN_SECONDS)
@@ -167,3 +179,17 @@ class Watch:
             )
         except EventStoreError as exc:
             _log.debug("%s: cannot notify (%s)", self._url, type(exc).__name__)
+
+
+async def _until_lost(connection: Connection, lost: asyncio.Event) -> None:
+    """Returns when the connection is gone; one that is silent is ended."""
+    while not lost.is_set():
+        try:
+            async with asyncio.timeout(_PROBE_SECONDS):
+                await lost.wait()
+        except TimeoutError:
+            try:
+                await connection.fetchval("SELECT 1")
+            except Exception:
+                connection.terminate()
+                return

@@ -21,6 +21,7 @@ class Proxy:
         self._target = urlsplit(url)
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
+        self._silent: set[asyncio.StreamWriter] = set()
         self.lose: tuple[str, bytes] | None = None
         self.is_down = False
         self.lost = asyncio.Event()
@@ -49,6 +50,10 @@ class Proxy:
         """Ends all connections."""
         for writer in self._writers:
             writer.transport.abort()
+
+    def silence(self) -> None:
+        """What is sent on the connections of now reaches nobody, and nobody is told."""
+        self._silent.update(self._writers)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self.is_down:
@@ -85,6 +90,8 @@ class Proxy:
                     mutes.set()
                 elif not from_client and mutes.is_set():
                     break
+                if writer in self._silent:
+                    continue
                 writer.write(data)
                 await writer.drain()
         if mutes.is_set() or from_client:

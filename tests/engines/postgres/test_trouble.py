@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import asyncpg
+import asyncpg  # type: ignore[import-untyped]  # ships no types
 import pytest
 
 from eventstore import Busy, EventStore, NewEvent, OutcomeUnknown
-from eventstore.engines.postgres import writer
+from eventstore.engines.postgres import connections, watch, writer
+from tests.waiting import until
+
+from .proxy import Proxy
 
 
 @pytest.mark.parametrize("error", [ValueError, asyncio.CancelledError])
@@ -59,10 +62,41 @@ async def test_listening_fails_on_a_live_connection_then_it_is_ended(
 
     monkeypatch.setattr(asyncpg.Connection, "add_listener", refuse)
     async with EventStore.open(url) as store:
-        reader = asyncio.create_task(anext(aiter(store.subscribe())))
+        reader = asyncio.ensure_future(anext(aiter(store.subscribe())))
         async with asyncio.timeout(20):
             first = await refused.get()
             await refused.get()
         assert first.is_closed()
+        reader.cancel()
+        await asyncio.gather(reader, return_exceptions=True)
+
+
+async def test_connections_fall_silent_then_reads_and_subscribers_go_on(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network that loses everything without a word is found out by the time that passes."""
+    monkeypatch.setattr(connections, "STATEMENT_MS", 0)
+    monkeypatch.setattr(connections, "GRACE_SECONDS", 0.0)
+    monkeypatch.setattr(watch, "_ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(watch, "_PROBE_SECONDS", 0.2)
+    seen: list[Any] = []
+    async with (
+        Proxy(url) as proxy,
+        EventStore.open(proxy.url, busy_timeout_seconds=1.0) as store,
+        EventStore.open(url) as other,
+    ):
+
+        async def follow() -> None:
+            async for event in store.subscribe():
+                seen.append(event.data)
+
+        reader = asyncio.create_task(follow())
+        await other.append("s", NewEvent("n", 1))
+        await until(lambda: seen == [1])
+        proxy.silence()
+        await other.append("s", NewEvent("n", 2))
+        async with asyncio.timeout(20):
+            assert [event.data for event in await store.read("s").list()] == [1, 2]
+        await until(lambda: seen == [1, 2])
         reader.cancel()
         await asyncio.gather(reader, return_exceptions=True)
