@@ -28,7 +28,7 @@ from ...calls import Call, Outcome, Written
 from ...errors import Busy, EventStoreError, OutcomeUnknown, StorageFailed, StoreClosed
 from ...limits import BATCH_BYTES_MAX, BATCH_EVENTS_MAX
 from .batch import arguments_of, outcomes_of
-from .connections import Connections
+from .connections import GRACE_SECONDS, Connections
 from .errors import SUPERSEDED, is_lost, is_retried, translate
 from .statements import Statements
 
@@ -37,10 +37,6 @@ _log = logging.getLogger("eventstore")
 RETRIES_MAX = 20
 """Of a batch that others were in the way of: each means that another one was written, and a
 head's lock leaves nothing to deadlock about but names that two tenants use first at once."""
-
-GRACE_SECONDS = 10.0
-"""Beyond the server's own bound for a statement, before a connection counts as lost."""
-
 
 _SPLIT_MIN = 32
 """Calls from which on two batches cost less time than one. A batch's own costs (round trip, plans
