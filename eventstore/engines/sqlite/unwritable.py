@@ -12,7 +12,7 @@ from ...errors import StorageFailed
 from ...schema import NEWEST
 from .connection import read_uri, settings_of
 from .errors import may_write, permission_step, wal_out_of_reach
-from .migrating import store_id_of, stored_revision
+from .migrating import check_names, store_id_of, stored_revision
 from .turns import Turns
 
 NO_PERMISSION = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -53,7 +53,7 @@ def open_for_reading(
     the file is read as one that does not change (the setting `immutable`), which makes no files
     beside it, for as long as it does not; see `Still`. Where there is one, its events are not to
     be missed: it is read together with it, or not at all.
-    Raises `StorageFailed`, and as `stored_revision`.
+    Raises `StorageFailed`, and as `stored_revision` and `check_names`.
     """
     if stored_revision(path) != NEWEST:
         raise StorageFailed(
@@ -74,11 +74,15 @@ def open_for_reading(
             check_same_thread=False,
         )
         try:
+            check_names(path, connection)
             settings = {**settings_of(connection), "store_id": store_id_of(connection)}
         except sqlite3.Error as exc:
             connection.close()
             failed = exc
             continue
+        except BaseException:
+            connection.close()
+            raise
         return connection, _NoTurns(path), {**settings, "read_only": True, "immutable": immutable}
     raise wal_out_of_reach(path) from failed
 

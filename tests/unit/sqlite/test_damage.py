@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from eventstore import Append, Corrupt, EventStore, NewEvent, RecordedEvent
+from eventstore.engines.sqlite.unwritable import open_for_reading
 from eventstore.testing import SequentialIds
 from eventstore.verify import KnownHead
 
@@ -364,6 +365,8 @@ async def test_a_page_of_names_is_emptied_then_the_store_does_not_open(
     path.write_bytes(damaged)
     with pytest.raises(Corrupt, match="streams"):
         await EventStore.open(url)
+    with pytest.raises(Corrupt, match="streams"):  # where it may not be written, neither
+        open_for_reading(str(path), 1.0)
 
 
 @pytest.mark.parametrize("text", [b"ON events", b"CREATE TABLE events"])
