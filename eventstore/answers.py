@@ -5,6 +5,8 @@ A refusal says what was missed. That is read here, after the commit and outside 
 
 from __future__ import annotations
 
+import msgspec
+
 from .calls import Call, Outcome, Refused, StreamAppend, Written
 from .engines.port import Engine, recorded
 from .errors import ConditionFailed, Conflict, Corrupt, IdempotencyMismatch, InvalidEvent
@@ -23,12 +25,23 @@ def written(call: Call, outcome: Outcome) -> list[AppendResult] | None:
 
 
 async def answer(engine: Engine, call: Call, outcome: Outcome) -> list[AppendResult]:
-    """The first answer again for a call that stood before. Raises what a refusal stands for."""
+    """The first answer again for a call that stood before. Raises what a refusal stands for.
+
+    Where an earlier sending of this call wrote it, this is its first answer, not a duplicate. The
+    ids tell, where the store made them; with none but ids that the caller gave it stays unknown
+    who wrote them, and they count as a duplicate.
+    """
     if isinstance(outcome, Refused):
         await refuse(engine, call, outcome)
         raise AssertionError("a refusal always raises")
     streams = tuple(part.stream for part in call.appends)
-    return await first_answer(engine, call.tenant, outcome, streams)
+    results = await first_answer(engine, call.tenant, outcome, streams)
+    if outcome.was_sent_before:
+        made = {event.id for part in call.appends for event in part.events}
+        made.difference_update(call.given_ids)
+        if any(event.id in made for result in results for event in result.events):
+            results = [msgspec.structs.replace(result, duplicate=False) for result in results]
+    return results
 
 
 async def first_answer(

@@ -84,11 +84,13 @@ class Written(msgspec.Struct, gc=False):
 
     `rows`: (first version, first position, number of events); for an append without events the
     version and the head position that were checked, and 0. `duplicate`: it stood before.
+    `was_sent_before`: a sending of this very call, whose answer was lost, may have written it.
     """
 
     rows: list[tuple[int, int, int]]
     recorded_us: int
     duplicate: bool = False
+    was_sent_before: bool = False
 
 
 class Refused(msgspec.Struct, gc=False):

@@ -225,7 +225,8 @@ class Writer:
                     self._refuse(batch, _caused(exc, self._url), lost)
                     return
             else:
-                self._deliver(batch, outcomes_of([item.call for item in batch], row))
+                outcomes = outcomes_of([item.call for item in batch], row)
+                self._deliver(batch, outcomes, was_sent_before=bool(lost))
                 return
 
     async def _transact(
@@ -269,11 +270,15 @@ class Writer:
             self._answer(item, answer)
         self._let_in()
 
-    def _deliver(self, batch: Sequence[_Waiting], outcomes: Sequence[Outcome]) -> None:
+    def _deliver(
+        self, batch: Sequence[_Waiting], outcomes: Sequence[Outcome], was_sent_before: bool
+    ) -> None:
         has_written = False
         for item, outcome in zip(batch, outcomes, strict=True):
-            if type(outcome) is Written and not outcome.duplicate and item.call.event_count:
-                has_written = True
+            if type(outcome) is Written and item.call.event_count:
+                outcome.was_sent_before = was_sent_before
+                # What a lost sending wrote nobody has been told of.
+                has_written = has_written or was_sent_before or not outcome.duplicate
             self._answer(item, outcome)
         self._let_in()
         if has_written:
@@ -328,6 +333,7 @@ def _caused(error: BaseException, url: str) -> EventStoreError:
 
 def _take_as_given(batch: Sequence[_Waiting]) -> None:
     """From now on the ids of these events count as their callers' own: those that stand were
-    written by an earlier sending."""
+    written by an earlier sending. The caller's own call keeps what was given with it."""
     for item in batch:
-        item.call.given_ids = tuple(event.id for part in item.call.appends for event in part.events)
+        ids = tuple(event.id for part in item.call.appends for event in part.events)
+        item.call = msgspec.structs.replace(item.call, given_ids=ids)
