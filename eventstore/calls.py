@@ -131,6 +131,16 @@ def prepare_one(
     return _call(tenant, [part], given, key, part.stream)
 
 
+def prepare_own(
+    tenant: str, stream: str, type: str, data: dict[str, Any], ids: Callable[[], str]
+) -> Call:
+    """The call that appends one event of the store's own, whose names begin with ``$``."""
+    event_id, payload = ids(), canonical.encode(data, "$")
+    event = Prepared(event_id, type, 1, payload=payload, tail=plain_tail(event_id, stream, type, 1))
+    part = StreamAppend(stream, Expected.ANY, [event], (), 0, None)
+    return _call(tenant, [part], [], None, stream)
+
+
 def prepare_many(
     tenant: str,
     appends: Sequence[Append],

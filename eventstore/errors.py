@@ -13,6 +13,7 @@
     ├── StorageFailed          machine's   not written   make room or mend the disk, then retry
     ├── OutcomeUnknown         machine's   UNKNOWN       send it again with the same key or ids
     ├── LeaseLost              nobody's    not written   stop working; someone else holds it
+    ├── RowRefused             caller's    not written   mend the view's declaration or the value
     ├── SchemaTooNew           operator's  not written   upgrade this program
     ├── LogDiverged            operator's  not written   the log was restored: rebuild the reader
     └── Corrupt                machine's   not written   stop; restore from a backup
@@ -198,6 +199,19 @@ class LeaseLost(EventStoreError):
 
     fault = "nobody"
     next_step = "stop working on this partition; acquire the lease again"
+
+
+class RowRefused(EventStoreError):
+    """The database refused a row of a view: a constraint, a type or a size. Nothing was written.
+
+    `statement` is the index of the statement at fault.
+    """
+
+    next_step = "mend the view's declaration, or what the projection makes of this event"
+
+    def __init__(self, message: str, *, statement: int) -> None:
+        self.statement = statement
+        super().__init__(message)
 
 
 class SchemaTooNew(EventStoreError):

@@ -29,6 +29,7 @@ from .limits import (
 )
 from .names import check_name
 from .opening import Options, open_engine
+from .outbox import Outbox
 from .points import Expected, from_microseconds
 from .query import AppendCondition, Query, as_queries
 from .reading import Events, live_pages, live_stream_pages, log_pages, stream_pages
@@ -267,6 +268,12 @@ class EventStore:
         """Readers' durable positions and leases, of this tenant."""
         self._core.check()
         return Checkpoints(self._core.usable_engine, self._tenant, self._core.clock)
+
+    @property
+    def outbox(self) -> Outbox:
+        """What relays feed views with, of this tenant: pages, rows and checkpoints together."""
+        self._core.check()
+        return Outbox(self._core.usable_engine, self._tenant, self._core.clock, self._core.ids)
 
     @property
     def snapshots(self) -> Snapshots:

@@ -64,10 +64,33 @@ class SnapshotRow(msgspec.Struct, frozen=True):
     state_hash: bytes
 
 
+class Statement(msgspec.Struct, frozen=True):
+    """SQL in the engine's dialect, run once for each row of its positional arguments.
+
+    With `expect`, a single run must change that many rows, or all of the transaction is undone.
+    """
+
+    sql: str
+    rows: Sequence[tuple[Any, ...]] = ((),)
+    expect: int | None = None
+
+
+class Move(msgspec.Struct, frozen=True):
+    """A checkpoint that shall go from one position to another. It does only while it stands at
+    `before`, and fencing token and holder are still the row's."""
+
+    row: CheckpointRow
+    before: int
+
+
 class Engine(Protocol):
     """One open log."""
 
     url: str
+    dialect: str
+    """What its views are written in: sqlite or postgresql."""
+    schema: str | None
+    """The schema that its tables stand in; None where there are no schemas."""
 
     def commit(self, call: Call) -> Awaitable[Outcome]:
         """Writes the call, or says why not. Raises `Busy`, `StorageFailed`, `StoreClosed`,
@@ -135,6 +158,21 @@ class Engine(Protocol):
         self, name: str, generation: int, limit: int
     ) -> list[tuple[str, int, int]]:
         """(tenant, head, checkpoint) of tenants whose head is beyond the reader's checkpoint."""
+
+    async def place_tenant(self, tenant: str) -> int:
+        """The tenant's number in the tables of views; made where the tenant is new."""
+
+    async def change_views(
+        self, tenant: str, statements: Sequence[Statement], moves: Sequence[Move]
+    ) -> bool:
+        """All statements and moves in one transaction, in order, the moves first. False, and
+        nothing changed, where a move may not be made or a statement misses what it expects.
+        Raises `RowRefused` for what the database refuses."""
+
+    async def query_views(
+        self, tenant: str, sql: str, args: Sequence[Any]
+    ) -> list[tuple[Any, ...]]:
+        """The rows of one question to the tables of views."""
 
     async def save_snapshot(
         self, tenant: str, stream: str, reducer: str, fingerprint: str, row: SnapshotRow

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import sqlalchemy
 
-NEWEST = "0001"
+NEWEST = "0002"
 """The revision that this code reads and writes."""
 
 TABLES = (
     "checkpoints",
+    "dead_letters",
+    "embeddings",
     "event_causes",
     "event_tags",
     "event_types",
@@ -28,6 +30,9 @@ TABLES = (
     "streams",
     "tags",
     "tenants",
+    "view_folds",
+    "view_progress",
+    "views",
 )
 """Tables and views of the schema: a database that has one of them but no revision of ours is
 another program's."""

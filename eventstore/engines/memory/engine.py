@@ -15,8 +15,9 @@ from ...events import RecordedEvent
 from ...judge import StoredKey, judge
 from ...limits import SNAPSHOTS_KEPT
 from ...query import Query
-from ..port import CheckpointRow, Head, LogPage, SnapshotRow, StreamRow
+from ..port import CheckpointRow, Head, LogPage, Move, SnapshotRow, Statement, StreamRow
 from .ledger import MemoryLedger
+from .views import MemoryViews
 
 _CheckpointKey = tuple[str, str, int, int]
 
@@ -25,12 +26,15 @@ class MemoryEngine:
     """A log in this process's memory, judged by the same judge as every embedded engine."""
 
     url = "memory://"
+    dialect = "sqlite"
+    schema: str | None = None
 
     def __init__(self, clock: Callable[[], int]) -> None:
         self._ledger = MemoryLedger(clock)
         self._waiters: set[asyncio.Future[None]] = set()
         self._checkpoints: dict[_CheckpointKey, CheckpointRow] = {}
         self._snapshots: dict[tuple[str, str], list[tuple[str, str, SnapshotRow]]] = {}
+        self._views = MemoryViews()
         self._closed = False
 
     async def commit(self, call: Call) -> Outcome:
@@ -203,6 +207,35 @@ class MemoryEngine:
                 found.append((tenant, head, place))
         return found[:limit]
 
+    async def place_tenant(self, tenant: str) -> int:
+        """See `Engine`."""
+        return self._views.place_tenant(tenant)
+
+    async def change_views(
+        self, tenant: str, statements: Sequence[Statement], moves: Sequence[Move]
+    ) -> bool:
+        """See `Engine`. There is no await inside, so nothing can be cancelled half-way."""
+        made = {}
+        for move in moves:
+            row = move.row
+            key = (tenant, row.name, row.generation, row.partition)
+            stands = self._checkpoints.get(key)
+            if stands is None or stands.position != move.before or stands.holder != row.holder:
+                return False
+            if stands.fencing_token != row.fencing_token:
+                return False
+            made[key] = msgspec.structs.replace(stands, position=row.position, hash=row.hash)
+        if statements and not self._views.change(statements):
+            return False
+        self._checkpoints.update(made)
+        return True
+
+    async def query_views(
+        self, tenant: str, sql: str, args: Sequence[Any]
+    ) -> list[tuple[Any, ...]]:
+        """See `Engine`."""
+        return self._views.query(sql, args)
+
     async def save_snapshot(
         self, tenant: str, stream: str, reducer: str, fingerprint: str, row: SnapshotRow
     ) -> bool:
@@ -261,6 +294,7 @@ class MemoryEngine:
     async def close(self) -> None:
         """See `Engine`."""
         self._closed = True
+        self._views.close()
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)

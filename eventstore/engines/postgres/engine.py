@@ -29,6 +29,8 @@ _decode = msgspec.json.Decoder(tuple[int, list[str], list[tuple[int, int, int]]]
 class PostgresEngine(Keeping):
     """One open database schema. See `Engine` for what each method promises."""
 
+    dialect = "postgresql"
+
     def __init__(
         self,
         writing: Connections,
@@ -40,6 +42,7 @@ class PostgresEngine(Keeping):
     ) -> None:
         address = reading.address
         self.url = address.shown
+        self.schema: str | None = address.schema
         self._writing, self._reading = writing, reading
         statements = Statements(address.schema)
         super().__init__(Reader(reading, statements))

@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
+from ...errors import Busy
 from ...limits import SNAPSHOTS_KEPT
-from ..port import CheckpointRow, SnapshotRow
+from ..port import CheckpointRow, Move, SnapshotRow, Statement
+from ..rows import Row
+from . import views
 from .connections import Connection
 from .reader import Reader
+
+_MOVES_MAX = 20
+"""Tries of one save. Each means that another save or a renewal of the same owner came between; an
+owner has one or two tasks that do so."""
+
+
+class _Standing(msgspec.Struct, frozen=True):
+    """A checkpoint's row as it was seen; `row_version` changes with each write of it."""
+
+    position: int
+    fencing_token: int
+    holder: str | None
+    row_version: str
+
+    def belongs_to(self, row: CheckpointRow) -> bool:
+        """Whether `row` comes from who may move it: its holder, or anybody if never leased."""
+        if self.fencing_token != row.fencing_token:
+            return False
+        return not row.fencing_token or self.holder == row.holder
 
 
 class Keeping:
@@ -28,10 +53,37 @@ class Keeping:
         return CheckpointRow(name, generation, partition, *rows[0]) if rows else None
 
     async def save_checkpoint(self, tenant: str, row: CheckpointRow) -> bool:
-        """See `Engine`."""
+        """See `Engine`. Each sending names the row that it was judged by, so that one that comes
+        late (its connection was lost, its caller gone) finds another one and moves nothing."""
         place = await self._place(tenant, row)
-        args = (row.position, row.hash, row.fencing_token, row.holder)
-        return bool(await self._reader.fetch(tenant, self._sql.save_checkpoint, *place, *args))
+        first = stands = await self._standing(tenant, place)
+        is_forward = first is None or row.position >= first.position
+        for _ in range(_MOVES_MAX):
+            if stands is None:
+                if row.fencing_token:
+                    return False
+                args: tuple[Any, ...] = (row.position, row.hash)
+                moved = await self._reader.fetch(tenant, self._sql.make_checkpoint, *place, *args)
+            elif not stands.belongs_to(row):
+                return False
+            else:
+                args = (row.position, row.hash, stands.row_version)
+                moved = await self._reader.fetch(
+                    tenant, self._sql.replace_checkpoint, *place, *args
+                )
+            if moved:
+                return True
+            # Ours, whose answer was lost, or another one's: of the same owner, or a new lease.
+            before, stands = stands, await self._standing(tenant, place)
+            if stands is None or not stands.belongs_to(row):
+                return False
+            if stands.position == row.position or (is_forward and stands.position > row.position):
+                return True  # it is there, or the same owner has gone on since
+            if before is not None and stands.position < before.position:
+                break
+            if not is_forward and before is not None and stands.position != before.position:
+                break
+        raise Busy(f"checkpoint {row.name!r}: others of its owner move it; load it, and try again")
 
     async def take_lease(
         self, tenant: str, row: CheckpointRow, now_us: int
@@ -39,7 +91,20 @@ class Keeping:
         """See `Engine`."""
         place = await self._place(tenant, row)
         args = (row.hash, row.holder, row.lease_until_us, now_us, row.fencing_token)
-        rows = await self._reader.fetch(tenant, self._sql.take_lease, *place, *args)
+        sendings = 0
+
+        async def take(connection: Connection) -> list[Row]:
+            nonlocal sendings
+            sendings += 1
+            rows: list[Row] = await connection.fetch(self._sql.take_lease, *place, *args)
+            if rows or sendings == 1:
+                return rows
+            # The answer of a sending before may have been lost: held by this holder, until the
+            # very microsecond that was asked for, it is what that sending took.
+            rows = await connection.fetch(self._sql.load_checkpoint, *place)
+            return [found for found in rows if (found[2], found[4]) == args[1:3]]
+
+        rows = await self._reader.run(tenant, take)
         return CheckpointRow(row.name, row.generation, row.partition, *rows[0]) if rows else None
 
     async def end_lease(self, tenant: str, row: CheckpointRow) -> None:
@@ -53,6 +118,39 @@ class Keeping:
         """See `Engine`."""
         rows = await self._reader.fetch("", self._sql.tenants_beyond, name, generation, limit)
         return [(row[0], row[1], row[2]) for row in rows]
+
+    async def place_tenant(self, tenant: str) -> int:
+        """See `Engine`."""
+        tenant_id = await self._reader.find_tenant(tenant)
+        if tenant_id is None:
+            rows = await self._reader.fetch(tenant, self._sql.name_tenant, tenant)
+            tenant_id = int(rows[0][0])
+        return tenant_id
+
+    async def change_views(
+        self, tenant: str, statements: Sequence[Statement], moves: Sequence[Move]
+    ) -> bool:
+        """See `Engine`. Sent again after a lost connection, it finds its moves made, and is
+        False: whoever moves a checkpoint loads it then."""
+        tenant_id = await self.place_tenant(tenant)
+
+        async def change(connection: Connection) -> bool:
+            try:
+                async with connection.transaction():
+                    await views.change(
+                        connection, self._sql.move_checkpoint, tenant_id, statements, moves
+                    )
+            except views.Missed:
+                return False
+            return True
+
+        return await self._reader.run(tenant, change)
+
+    async def query_views(
+        self, tenant: str, sql: str, args: Sequence[Any]
+    ) -> list[tuple[Any, ...]]:
+        """See `Engine`."""
+        return [tuple(row) for row in await self._reader.fetch(tenant, sql, *args)]
 
     async def save_snapshot(
         self, tenant: str, stream: str, reducer: str, fingerprint: str, row: SnapshotRow
@@ -103,10 +201,10 @@ class Keeping:
         rows = await self._reader.fetch(tenant, self._sql.drop_snapshots, tenant_id, stream)
         return int(rows[0][0])
 
+    async def _standing(self, tenant: str, place: tuple[Any, ...]) -> _Standing | None:
+        rows = await self._reader.fetch(tenant, self._sql.find_checkpoint, *place)
+        return _Standing(*rows[0]) if rows else None
+
     async def _place(self, tenant: str, row: CheckpointRow) -> tuple[Any, ...]:
         """Tenant, name, generation and partition; the tenant is made where it is new."""
-        tenant_id = await self._reader.find_tenant(tenant)
-        if tenant_id is None:
-            rows = await self._reader.fetch(tenant, self._sql.name_tenant, tenant)
-            tenant_id = rows[0][0]
-        return tenant_id, row.name, row.generation, row.partition
+        return await self.place_tenant(tenant), row.name, row.generation, row.partition

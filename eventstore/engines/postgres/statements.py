@@ -187,15 +187,18 @@ class Statements:
             "SELECT position, hash, holder, fencing_token, lease_until"
             f" FROM {s}.checkpoints WHERE {place}"
         )
-        self.save_checkpoint = (
-            f"INSERT INTO {s}.checkpoints AS c"
+        self.find_checkpoint = (
+            f"SELECT position, fencing_token, holder, xmin::text FROM {s}.checkpoints WHERE {place}"
+        )
+        self.make_checkpoint = (
+            f"INSERT INTO {s}.checkpoints"
             " (tenant_id, name, generation, partition, position, hash)"
-            " SELECT $1::bigint, $2::text, $3::bigint, $4::bigint, $5::bigint, $6::bytea"
-            f" WHERE $7::bigint = 0 OR EXISTS (SELECT 1 FROM {s}.checkpoints WHERE {place})"
-            " ON CONFLICT (tenant_id, name, generation, partition) DO UPDATE"
-            " SET position = excluded.position, hash = excluded.hash"
-            " WHERE c.fencing_token = $7 AND ($7 = 0 OR c.holder IS NOT DISTINCT FROM $8::text)"
-            " RETURNING true"
+            " VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING RETURNING true"
+        )
+        # xmin names the transaction that wrote the row as it was seen: none of ours comes late.
+        self.replace_checkpoint = (
+            f"UPDATE {s}.checkpoints SET position = $5, hash = $6 WHERE {place}"
+            " AND xmin = $7::text::xid RETURNING true"
         )
         own = "c.fencing_token = $9 AND c.holder = $6"
         self.take_lease = (
@@ -211,6 +214,11 @@ class Statements:
         self.end_lease = (
             f"UPDATE {s}.checkpoints SET holder = NULL, lease_until = 0 WHERE {place}"
             " AND fencing_token = $5 AND holder IS NOT DISTINCT FROM $6"
+        )
+        self.move_checkpoint = (
+            f"UPDATE {s}.checkpoints SET position = $1, hash = $2 WHERE tenant_id = $3"
+            " AND name = $4 AND generation = $5 AND partition = $6 AND fencing_token = $7"
+            " AND holder IS NOT DISTINCT FROM $8::text AND position = $9 RETURNING true"
         )
         self.tenants_beyond = (
             f"SELECT t.name, h.position, coalesce(min(c.position), 0) FROM {s}.heads h"

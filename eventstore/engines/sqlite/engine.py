@@ -15,9 +15,10 @@ from ...events import RecordedEvent
 from ...judge import StoredKey
 from ...limits import POLL_SECONDS, SNAPSHOTS_KEPT
 from ...query import Query
-from ..port import CheckpointRow, Head, LogPage, SnapshotRow, StreamRow
+from ..port import CheckpointRow, Head, LogPage, Move, SnapshotRow, Statement, StreamRow
 from ..rows import prefix_end, stored_key
 from . import statements as sql
+from . import views
 from .reader import Reader
 from .siblings import join
 from .turns import Turns
@@ -28,6 +29,9 @@ _log = logging.getLogger("eventstore")
 
 class SqliteEngine:
     """One open file. See `Engine` for what each method promises."""
+
+    dialect = "sqlite"
+    schema: str | None = None
 
     def __init__(
         self,
@@ -205,6 +209,30 @@ class SqliteEngine:
         rows = await self._reader.fetch(sql.TENANTS_BEYOND, (name, generation, limit))
         return [(row[0], row[1], row[2]) for row in rows]
 
+    async def place_tenant(self, tenant: str) -> int:
+        """See `Engine`."""
+        found = await self._reader.find_tenant(tenant)
+        if found is not None:
+            return found
+        return int(await self._writer.run(lambda connection: _place_tenant(connection, tenant)))
+
+    async def change_views(
+        self, tenant: str, statements: Sequence[Statement], moves: Sequence[Move]
+    ) -> bool:
+        """See `Engine`."""
+        tenant_id = await self.place_tenant(tenant)
+        try:
+            await self._writer.run(views.change(tenant_id, statements, moves))
+        except views.Missed:
+            return False
+        return True
+
+    async def query_views(
+        self, tenant: str, sql: str, args: Sequence[Any]
+    ) -> list[tuple[Any, ...]]:
+        """See `Engine`."""
+        return [tuple(row) for row in await self._reader.fetch(sql, tuple(args))]
+
     async def save_snapshot(
         self, tenant: str, stream: str, reducer: str, fingerprint: str, row: SnapshotRow
     ) -> bool:
@@ -341,14 +369,16 @@ class SqliteEngine:
 
 def _place(connection: sqlite3.Connection, tenant: str, row: CheckpointRow) -> dict[str, Any]:
     """Tenant, name, generation and partition; the tenant is made where it is new."""
-    found = connection.execute(sql.FIND_TENANT, (tenant,)).fetchone()
-    if found is None:
-        tenant_id = connection.execute(sql.INSERT_TENANT, (tenant,)).lastrowid
-    else:
-        (tenant_id,) = found
     return {
-        "tenant": tenant_id,
+        "tenant": _place_tenant(connection, tenant),
         "name": row.name,
         "generation": row.generation,
         "partition": row.partition,
     }
+
+
+def _place_tenant(connection: sqlite3.Connection, tenant: str) -> int:
+    found = connection.execute(sql.FIND_TENANT, (tenant,)).fetchone()
+    if found is None:
+        found = (connection.execute(sql.INSERT_TENANT, (tenant,)).lastrowid,)
+    return int(found[0])

@@ -192,6 +192,10 @@ TENANTS_BEYOND = (
     " GROUP BY t.name, h.position HAVING h.position > coalesce(min(c.position), 0)"
     " ORDER BY t.name LIMIT ?"
 )
+MOVE_CHECKPOINT = (
+    "UPDATE checkpoints SET position = ?, hash = ? WHERE tenant_id = ? AND name = ?"
+    " AND generation = ? AND partition = ? AND fencing_token = ? AND holder IS ? AND position = ?"
+)
 SAVE_SNAPSHOT = (
     "INSERT INTO snapshots (stream_id, reducer, fingerprint, version, position, state, state_hash)"
     " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET position = excluded.position,"

@@ -7,6 +7,7 @@ that runs with its owner's rights must not find another one's tables first.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -112,6 +113,16 @@ def complete(connection: sqlalchemy.Connection) -> None:
     _create_view(connection)
 
 
+def isolate(connection: sqlalchemy.Connection, tables: Sequence[str]) -> None:
+    """Gives tables with a tenant_id the policy that the log's tables have, in the current schema.
+    It rests until row-level security is switched on for the tables."""
+    run = connection.exec_driver_sql
+    schema = str(run("SELECT current_schema()").scalar_one())
+    rule = _TENANT.format(schema=schema, tenant=_SETTING)
+    for table in tables:
+        run(f"CREATE POLICY own_tenant ON {table} USING ({rule}) WITH CHECK ({rule})")
+
+
 def function_text(name: str, schema: str) -> str:
     """The CREATE FUNCTION statement of one of `FUNCTIONS`, for a schema."""
     text = _read(name)
@@ -130,19 +141,30 @@ def _read(name: str) -> str:
 
 def _create_view(connection: sqlalchemy.Connection) -> None:
     """`events_json` says the payload as text, because `jsonb` cannot hold a NUL character, and
-    `json` fails as soon as it is looked into; `data_jsonb` is there for all others. With the
-    rights of whoever asks, where PostgreSQL can."""
+    `json` fails as soon as it is looked into; `data_jsonb` is there for all others. A NUL is an
+    escape, and a backslash in the text is two: without those pairs what is left of it is one.
+
+    It has the rights of whoever asks, where PostgreSQL can. Before 15 it cannot, and tables let
+    the owner's view pass their policies by: so the view asks itself whether they are in force for
+    whoever looks, and heeds the same setting."""
     run = connection.exec_driver_sql
     version = int(str(run("SELECT current_setting('server_version_num')").scalar_one()))
-    rights = " WITH (security_invoker = true)" if version >= 150_000 else ""
+    rights = "security_barrier = true"
+    if version >= 150_000:
+        rights += ", security_invoker = true"
+    in_force = " OR ".join(
+        f"row_security_active('{table}'::regclass)" for table in ("events", "streams", "tenants")
+    )
+    payload = "convert_from(e.payload, 'UTF8')"
     run(
-        f"CREATE VIEW events_json{rights} AS SELECT t.name AS tenant, e.position,"
+        f"CREATE VIEW events_json WITH ({rights}) AS SELECT t.name AS tenant, e.position,"
         " s.name AS stream, e.version, e.event_id AS id, y.name AS type, e.schema_version,"
-        " CASE WHEN e.payload_format = 0 THEN convert_from(e.payload, 'UTF8') END AS data,"
+        f" CASE WHEN e.payload_format = 0 THEN {payload} END AS data,"
         " e.actor, e.causation_id, e.derived_from, e.correlation_id, e.tags, e.context,"
         " e.occurred_at, e.recorded_at, CASE WHEN e.payload_format = 0"
-        r" AND position('\u0000' IN convert_from(e.payload, 'UTF8')) = 0"
-        " THEN convert_from(e.payload, 'UTF8')::jsonb END AS data_jsonb"
+        rf" AND position('\u0000' IN replace({payload}, '\\', '')) = 0"
+        f" THEN {payload}::jsonb END AS data_jsonb"
         " FROM events e JOIN tenants t USING (tenant_id) JOIN streams s USING (stream_id)"
         " JOIN event_types y USING (type_id)"
+        f" WHERE t.name = {_SETTING} OR (SELECT NOT ({in_force}))"
     )

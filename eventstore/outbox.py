@@ -1,0 +1,123 @@
+"""The log as an outbox: what a relay needs to feed views, beside what every reader has.
+
+A relay reads pages, and writes rows, its own bookkeeping and the checkpoint in one transaction of
+the store's database, guarded by its lease's fencing token. This is for those who write relays and
+views; `projections` is built on it. SQL is in the dialect that `dialect` names, with positional
+arguments (``?`` for sqlite, ``$1`` for postgresql).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .answers import answer
+from .calls import prepare_own
+from .checkpoints import Lease
+from .engines.port import CheckpointRow, Engine, Head, LogPage, Move, Statement
+from .envelope import GENESIS
+from .errors import LogDiverged
+from .limits import PAGE_ROWS_MAX
+from .query import Query
+
+__all__ = ["Head", "LogPage", "Outbox", "Statement"]
+
+
+class Outbox:
+    """One tenant's log and views; `store.outbox` is this."""
+
+    def __init__(
+        self,
+        engine: Callable[[], Engine],
+        tenant: str,
+        clock: Callable[[], int],
+        ids: Callable[[], str],
+    ) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._ids = ids
+        self.tenant = tenant
+
+    @property
+    def dialect(self) -> str:
+        """sqlite or postgresql: what statements are written in."""
+        return self._engine().dialect
+
+    @property
+    def schema(self) -> str | None:
+        """The database schema that tables stand in; None for sqlite, which has none."""
+        return self._engine().schema
+
+    def now(self) -> int:
+        """The store's time, in microseconds since 1970, UTC."""
+        return self._clock()
+
+    async def tenant_id(self) -> int:
+        """The tenant's number in the tables of views. If cancelled, nothing is left open."""
+        return await self._engine().place_tenant(self.tenant)
+
+    async def head(self) -> Head:
+        """The log's end: position, hash, and when it was recorded in microseconds.
+        If cancelled, nothing is left open."""
+        return await self._engine().head(self.tenant)
+
+    async def page(
+        self, after: int, until: int, queries: Sequence[Query] = (), limit: int = PAGE_ROWS_MAX
+    ) -> LogPage:
+        """Events after position `after` up to `until` that match, and how far it looked; at most
+        `limit` positions, and fewer where payloads are large. Raises `Corrupt` for damage.
+        If cancelled, nothing is left open."""
+        return await self._engine().log_page(self.tenant, after, until, queries, limit)
+
+    async def wait(self, after: int) -> None:
+        """Returns when the head may be beyond `after`; it may wake without cause. Raises
+        `StoreClosed` once the store is closed. If cancelled, nothing is left open."""
+        await self._engine().wait(self.tenant, after)
+
+    async def change(
+        self,
+        statements: Sequence[Statement],
+        *,
+        lease: Lease | None = None,
+        before: int = 0,
+        position: int | None = None,
+    ) -> bool:
+        """Runs all statements in one transaction, durably.
+
+        With `lease` its checkpoint goes from `before` to `position` (None: it stays) in the same
+        transaction. False, and nothing is changed, where the fencing token is not the newest, the
+        checkpoint does not stand at `before`, or a statement changes another number of rows than
+        it expects. Raises `RowRefused` for what the database refuses, `LogDiverged` for a position
+        beyond the log, `Busy` and `StorageFailed`. If cancelled, it may be written all the same.
+        """
+        moves = []
+        if lease is not None:
+            to = before if position is None else position
+            moves.append(Move(await self._row(lease, to), before))
+        return await self._engine().change_views(self.tenant, statements, moves)
+
+    async def query(self, sql: str, args: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """The rows of one question. If cancelled, nothing is left open."""
+        return await self._engine().query_views(self.tenant, sql, args)
+
+    async def tell(self, stream: str, type: str, data: dict[str, Any]) -> int:
+        """Appends an event of the store's own (names with a leading ``$``) and gives its position.
+        Raises as `EventStore.append`; if cancelled, it may be written all the same."""
+        engine = self._engine()
+        call = prepare_own(self.tenant, stream, type, data, self._ids)
+        return (await answer(engine, call, await engine.commit(call)))[0].position
+
+    async def _row(self, lease: Lease, position: int) -> CheckpointRow:
+        digest = await self._engine().hash_at(self.tenant, position) if position else GENESIS
+        if digest is None:
+            raise LogDiverged(f"checkpoint {lease.name!r}: no event at position {position}")
+        return CheckpointRow(
+            lease.name,
+            lease.generation,
+            lease.partition,
+            position,
+            digest,
+            lease.holder,
+            lease.fencing_token,
+            0,
+        )
