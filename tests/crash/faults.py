@@ -64,3 +64,5 @@ class Fault:
     """For each engine on which the fault is tried, the defects that must turn it red."""
     prove_scale: float = 0.1
     """The share of trials with which a defect must be found."""
+    alone: bool = False
+    """On PostgreSQL it needs a server of its own, because it kills it."""

@@ -32,7 +32,11 @@ CREATE TRIGGER crash_gate_2 AFTER INSERT ON eventstore.events
 CREATE CONSTRAINT TRIGGER crash_gate_3 AFTER INSERT ON eventstore.events
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION eventstore.crash_gate(3);
 """
-_WAITERS = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND classid = $1 AND NOT granted"
+_WAITERS = """
+SELECT pid FROM pg_locks
+ WHERE locktype = 'advisory' AND classid = $1 AND NOT granted
+   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
 _LOOK_SECONDS = 0.01
 
 

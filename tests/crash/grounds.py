@@ -150,7 +150,10 @@ class PostgresForeign:
 
     def someone_waits(self) -> bool:
         """Whether another session waits for a lock that somebody holds."""
-        count = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        count = (
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        )
         return bool(self._run(self._connection.fetchval(count)))
 
     def _run(self, work: Any) -> Any:

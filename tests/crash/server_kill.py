@@ -93,4 +93,5 @@ FAULT = Fault(
     "the server killed under 4 writing processes: nothing acknowledged is lost, all go on",
     kill_servers,
     {"postgres": (ASYNCHRONOUS,)},
+    alone=True,
 )
