@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.servers.installations import installations
 from tests.servers.postgres import PostgresServer
+from tests.servers.redis import RedisServer
 
 settings.register_profile(
     "house",
@@ -49,3 +50,16 @@ def postgres_url(postgres: PostgresServer) -> Iterator[str]:
     url = postgres.new_url()
     yield url
     postgres.drop(url)
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """A Redis that tests share. A test that stops, kills or flushes one starts its own."""
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def redis_url(redis_server: RedisServer) -> str:
+    """The URL of an empty database of one test."""
+    return redis_server.new_url()

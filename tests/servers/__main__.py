@@ -1,6 +1,7 @@
-"""`python -m tests.servers`: a PostgreSQL server to try things on; prints a URL, ends on Ctrl-C.
+"""`python -m tests.servers [redis]`: a server to try things on; prints a URL, ends on Ctrl-C.
 
-`--major N` asks for one version; without it the test dependencies' own is taken.
+Without a name it is a PostgreSQL: `--major N` asks for one version, else the test dependencies'
+own is taken.
 """
 
 from __future__ import annotations
@@ -9,14 +10,19 @@ import argparse
 
 from .installations import installations
 from .postgres import PostgresServer, wait_for_end
+from .redis import RedisServer
 
 
 def main() -> None:
     """Starts a server, tells its URL, and waits to be ended."""
-    known = {installation.major: installation for installation in installations()}
     parser = argparse.ArgumentParser(prog="python -m tests.servers", description=__doc__)
+    parser.add_argument("server", nargs="?", choices=["postgres", "redis"], default="postgres")
+    known = {installation.major: installation for installation in installations()}
     parser.add_argument("--major", type=int, choices=sorted(known), default=next(iter(known)))
-    with PostgresServer(known[parser.parse_args().major]) as server:
+    asked = parser.parse_args()
+    server: PostgresServer | RedisServer
+    server = RedisServer() if asked.server == "redis" else PostgresServer(known[asked.major])
+    with server:
         print(server.new_url(), flush=True)
         wait_for_end()
 
