@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -12,28 +10,9 @@ import pytest
 from eventstore import EventStore, NewEvent, StorageFailed
 from eventstore.snapshots import Snapshot
 
-PAGE = Path(__file__).resolve().parents[3] / "docs" / "how-to" / "run-on-postgresql.md"
+from .rights import documented, drop_role, role_with_rights
+
 APPEND_ONLY = ("events", "event_tags", "event_causes", "idempotency_keys")
-
-
-def _said(heading: str) -> str:
-    """The SQL below a heading of the page."""
-    part = PAGE.read_text(encoding="utf-8").split(f"## {heading}", 1)[1]
-    found = re.search(r"```sql\n(.*?)```", part, re.DOTALL)
-    assert found is not None
-    return found[1]
-
-
-async def _role(raw: Any, url: str, name: str) -> str:
-    """A role with the documented grants; the URL with which it logs in."""
-    await raw.execute(f"DROP ROLE IF EXISTS {name}")
-    await raw.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'canary-password'")
-    await raw.execute(_said("A role that can append and read").replace("TO app", f"TO {name}"))
-    return re.sub(r"//.*@", f"//{name}:canary-password@", url)
-
-
-async def _drop(raw: Any, name: str) -> None:
-    await raw.execute(f"DROP OWNED BY {name}; DROP ROLE {name}")
 
 
 @pytest.mark.parametrize("table", APPEND_ONLY)
@@ -76,7 +55,7 @@ async def test_a_role_has_the_documented_rights_then_it_appends_and_reads_and_ch
 ) -> None:
     """The whole store works for it, checkpoints and snapshots too; no table of the log does."""
     await store.append("s", NewEvent("n", 0))
-    granted = await _role(raw, url, "least")
+    granted = await role_with_rights(raw, url, "least")
     async with EventStore.open(granted) as app:
         await app.append("s", NewEvent("n", 1, tags=["t"]), idempotency_key="k", expected=1)
         acme = app.tenant("acme")
@@ -100,15 +79,15 @@ async def test_a_role_has_the_documented_rights_then_it_appends_and_reads_and_ch
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 await role.execute(statement)
     await role.close()
-    await _drop(raw, "least")
+    await drop_role(raw, "least")
 
 
 async def test_a_role_has_no_rights_then_opening_says_so_and_no_password(
     store: EventStore, raw: Any, url: str
 ) -> None:
     """`StorageFailed`, not written; what is wrong, but no secret."""
-    granted = await _role(raw, url, "powerless")
-    await _drop(raw, "powerless")
+    granted = await role_with_rights(raw, url, "powerless")
+    await drop_role(raw, "powerless")
     with pytest.raises(StorageFailed) as refused:
         await EventStore.open(granted)
     assert "canary-password" not in f"{refused.value!r} {refused.value.__cause__!r}"
@@ -120,10 +99,10 @@ async def test_tenants_are_isolated_then_a_pooled_connection_sees_only_its_trans
     """The store works as before; SQL that names no tenant sees nothing, in the same sessions."""
     await store.append("s", NewEvent("n", "default's", tags=["t"]))
     await store.tenant("acme").append("s", NewEvent("n", "acme's", tags=["t"]))
-    granted = await _role(raw, url, "isolated")
+    granted = await role_with_rights(raw, url, "isolated")
     with pytest.raises(StorageFailed, match="row-level security"):
         await EventStore.open(f"{granted}?tenant_isolation=on")
-    await raw.execute(_said("Row-level security by tenant"))
+    await raw.execute(documented("Row-level security by tenant"))
     with pytest.raises(StorageFailed, match="its owner and a superuser"):
         await EventStore.open(f"{url}?tenant_isolation=on")
     async with EventStore.open(f"{granted}?tenant_isolation=on&pooler=on") as app:
@@ -145,7 +124,7 @@ async def test_tenants_are_isolated_then_a_pooled_connection_sees_only_its_trans
         assert [row[0] for row in found] == ["acme"]
     assert await role.fetchval("SELECT count(*) FROM eventstore.events_json") == 0
     await role.close()
-    await _drop(raw, "isolated")
+    await drop_role(raw, "isolated")
 
 
 async def test_the_pages_other_statements_are_run_then_they_do_what_it_says(
@@ -153,12 +132,12 @@ async def test_the_pages_other_statements_are_run_then_they_do_what_it_says(
 ) -> None:
     """The settings of a pooled role, and the view."""
     await store.append("s", NewEvent("n", {"text": "hello"}))
-    (event,) = await raw.fetch(_said("The events in SQL"))
+    (event,) = await raw.fetch(documented("The events in SQL"))
     assert tuple(event) == (1, "s", 1, "n", "hello")
-    granted = await _role(raw, url, "pooled")
-    await raw.execute(_said("Behind a transaction pooler").replace("ROLE app", "ROLE pooled"))
+    granted = await role_with_rights(raw, url, "pooled")
+    await raw.execute(documented("Behind a transaction pooler").replace("ROLE app", "ROLE pooled"))
     async with EventStore.open(f"{granted}?pooler=on") as app:
         assert app.describe()["lock_timeout"] == "30s"
         assert app.describe()["notify"] is False
         assert (await app.append("s", NewEvent("n", 1))).position == 2
-    await _drop(raw, "pooled")
+    await drop_role(raw, "pooled")
