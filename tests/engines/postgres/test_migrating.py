@@ -19,8 +19,8 @@ _SECOND = '''
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "0003"
+down_revision = "0002"
 
 
 def upgrade():
@@ -41,15 +41,15 @@ def become_newer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Become:
     def become(second: str) -> None:
         folder = tmp_path / "schema"
         shutil.copytree(migrate._HERE, folder, ignore=shutil.ignore_patterns("__pycache__"))
-        (folder / "versions" / "0002_later.py").write_text(second)
+        (folder / "versions" / "0003_later.py").write_text(second)
         monkeypatch.setattr(migrate, "_HERE", folder)
         for place in (
             "eventstore.schema.migrate",
             "eventstore.engines.postgres.migrating",
             "cli.commands.doctor",
         ):
-            monkeypatch.setattr(f"{place}.NEWEST", "0002")
-        assert known_revisions() == ["0001", "0002"]
+            monkeypatch.setattr(f"{place}.NEWEST", "0003")
+        assert known_revisions() == ["0001", "0002", "0003"]
 
     return become
 
@@ -61,7 +61,7 @@ async def test_an_older_schema_is_opened_then_it_is_left_alone_until_doctor_migr
     async with EventStore.open(url) as store:
         await store.append("s", NewEvent("n", 1))
     become_newer(_SECOND)
-    with pytest.raises(StorageFailed, match=r"'0001'.*'0002'.*doctor --migrate") as refused:
+    with pytest.raises(StorageFailed, match=r"'0002'.*'0003'.*doctor --migrate") as refused:
         await EventStore.open(url)
     assert refused.value.written == "no"
 
@@ -76,10 +76,10 @@ async def test_an_older_schema_is_opened_then_it_is_left_alone_until_doctor_migr
     assert "later" not in [row[0] for row in await raw.fetch(_COLUMNS)]
     code, out, err = await asyncio.to_thread(doctor, "--migrate")
     assert (code, err) == (0, "")
-    assert out.splitlines()[-1].startswith("the schema was at 0001, and is at 0002 now")
+    assert out.splitlines()[-1].startswith("the schema was at 0002, and is at 0003 now")
     assert "later" in [row[0] for row in await raw.fetch(_COLUMNS)]
     code, out, err = await asyncio.to_thread(doctor, "--migrate")
-    assert "at 0002 already" in out
+    assert "at 0003 already" in out
     async with EventStore.open(url) as store:
         assert (await store.append("s", NewEvent("n", 2))).position == 2
         assert (await store.verify()).damages == ()
