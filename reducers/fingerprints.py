@@ -14,7 +14,7 @@ import functools
 import inspect
 import linecache
 from collections import ChainMap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from hashlib import sha256
 from types import CodeType, FunctionType, ModuleType
@@ -27,7 +27,7 @@ from .json_form import bounded_hash
 from .schemas import constant_text, field_types, schema_text
 
 if TYPE_CHECKING:
-    from .reducer import Reducer
+    from .reducer import Handler, Reducer
 
 
 class _NoSource(Exception):
@@ -37,10 +37,30 @@ class _NoSource(Exception):
 def fingerprint(reducer: Reducer[Any]) -> str:
     """32 hex digits for the reducer as it is now. Where the source of a handler cannot be had
     (an interactive session, a frozen program), the version alone stands for the code."""
-    digest = sha256(f"version {reducer.version}\n".encode())
     lines = [*_initial(reducer)]
     with suppress(_NoSource):
-        lines += [*_code(reducer), *_upcasts(reducer)]
+        lines += [*_code(reducer), *_upcasts(reducer.handlers)]
+    return _digest(reducer.version, lines)
+
+
+def functions_fingerprint(
+    version: int, functions: Mapping[str, Any], handlers: Mapping[str, Handler]
+) -> str:
+    """The same for code that is not a reducer's: functions by the name of what they are for, and
+    handlers by event type."""
+    lines: list[str] = []
+    reader = _Reader()
+    with suppress(_NoSource):
+        for name, function in sorted(functions.items()):
+            lines += [f"function {name}", *reader.read(function)]
+        for name, handler in sorted(handlers.items()):
+            lines += [f"handler {name}", *reader.read(handler.function)]
+        lines += _upcasts(handlers)
+    return _digest(version, lines)
+
+
+def _digest(version: int, lines: Iterable[str]) -> str:
+    digest = sha256(f"version {version}\n".encode())
     for line in lines:
         digest.update(line.encode())
         digest.update(b"\n")
@@ -64,9 +84,9 @@ def _code(reducer: Reducer[Any]) -> Iterator[str]:
     yield from reader.read_type(reducer.state_type)
 
 
-def _upcasts(reducer: Reducer[Any]) -> Iterator[str]:
+def _upcasts(handlers: Mapping[str, Handler]) -> Iterator[str]:
     reader = _Reader()
-    for name, handler in sorted(reducer.handlers.items()):
+    for name, handler in sorted(handlers.items()):
         yield f"event {name} version {registry.current_version(name)}"
         if handler.cls is not None:
             yield schema_text(handler.cls)

@@ -41,7 +41,7 @@ one costs a commit (0.3 ms) and encoding the state, spread over 500 events."""
 class Handler(msgspec.Struct, frozen=True):
     """A registered function; `cls` is the typed event's class, None for `on("name")`."""
 
-    function: Apply
+    function: Callable[..., Any]
     cls: type | None
 
 

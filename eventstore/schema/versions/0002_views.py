@@ -107,6 +107,8 @@ def _create_rows() -> None:
         sa.Column("error", text),
         # Why somebody dropped it: the row stays, so that a rebuild drops it too.
         sa.Column("dropped_reason", text),
+        # When somebody asked that the key be tried again; null where nobody did.
+        sa.Column("retry_asked", big),
         sa.PrimaryKeyConstraint(
             "tenant_id", "name", "generation", "key", "position", name="dead_letters_by_key"
         ),

@@ -1,0 +1,189 @@
+"""The bookkeeping of views, in the store's own database: generations, progress, folds and dead
+letters, as statements that go into the relay's transactions, and as questions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from eventstore.outbox import Outbox, Statement
+
+from .dialects import Compiled, compile
+from .sinks import Build
+
+BUILDING, SERVING, RETIRED = "building", "serving", "retired"
+RUNNING, WAITING, STOPPED = "running", "waiting", "stopped"
+
+_KEYS_ASKED_MAX = 500
+"""Keys in one question: SQLite takes 32,766 values, and a text of 500 is still planned fast."""
+
+
+class Tables:
+    """The tables of the bookkeeping, in a schema or in none."""
+
+    def __init__(self, schema: str | None) -> None:
+        meta = sa.MetaData(schema=schema)
+        big, text, blob = sa.BigInteger, sa.Text, sa.LargeBinary
+
+        def table(name: str, **columns: Any) -> sa.Table:
+            return sa.Table(name, meta, *[sa.Column(c, kind) for c, kind in columns.items()])
+
+        place = {"tenant_id": big, "name": text, "generation": big}
+        self.views = table(
+            "views",
+            **place,
+            state=text,
+            version=big,
+            fingerprint=text,
+            partitions=big,
+            incarnation=text,
+            created_at=big,
+            switched_at=big,
+        )
+        self.progress = table(
+            "view_progress",
+            **place,
+            partition=big,
+            recorded_at=big,
+            updated_at=big,
+            state=text,
+            last_error=text,
+            events=big,
+            changes=big,
+            writes=big,
+            bytes=big,
+            embedded=big,
+            embeddings_saved=big,
+        )
+        self.folds = table("view_folds", **place, key=text, position=big, state=blob)
+        self.letters = table(
+            "dead_letters",
+            **place,
+            key=text,
+            position=big,
+            partition=big,
+            parked_at=big,
+            attempts=big,
+            error=text,
+            dropped_reason=text,
+            retry_asked=big,
+        )
+        self.checkpoints = table(
+            "checkpoints",
+            **place,
+            partition=big,
+            position=big,
+            holder=text,
+            lease_until=big,
+        )
+        self.embeddings = table(
+            "embeddings", tenant_id=big, embedder=text, content_hash=blob, vector=blob
+        )
+
+
+@cache
+def tables(schema: str | None) -> Tables:
+    """The tables of a schema."""
+    return Tables(schema)
+
+
+class Generation(msgspec.Struct, frozen=True):
+    """A row of `views`: one build of a view."""
+
+    generation: int
+    state: str
+    version: int
+    fingerprint: str
+    partitions: int
+    incarnation: str
+    created_us: int
+    switched_us: int | None
+
+    def build(self, outbox: Outbox, view: str, tenant_id: int) -> Build:
+        """Where its rows are."""
+        return Build(outbox, view, tenant_id, self.generation, self.incarnation)
+
+
+async def ask(outbox: Outbox, question: Any) -> list[tuple[Any, ...]]:
+    """The rows of a SELECT."""
+    made = compile(question, outbox.dialect)
+    return await outbox.query(made.sql, made.args({}))
+
+
+def statement(outbox: Outbox, change: Any, *, expect: int | None = None) -> Statement:
+    """An INSERT, UPDATE or DELETE that says its values itself."""
+    made = compile(change, outbox.dialect)
+    return Statement(made.sql, (made.args({}),), expect)
+
+
+def bulk(made: Compiled, rows: Sequence[dict[str, Any]]) -> Statement:
+    """The same statement for many rows of named values."""
+    return Statement(made.sql, [made.args(row) for row in rows])
+
+
+def insert_or_replace(table: sa.Table, keys: Sequence[str], dialect: str) -> Any:
+    """INSERT, or UPDATE of all other columns where a row with these keys stands."""
+    from sqlalchemy.dialects import postgresql, sqlite
+
+    insert: Any = (sqlite if dialect == "sqlite" else postgresql).insert(table)
+    others = {c.name: insert.excluded[c.name] for c in table.columns if c.name not in keys}
+    return insert.on_conflict_do_update(index_elements=list(keys), set_=others)
+
+
+async def generations(outbox: Outbox, tenant_id: int, view: str) -> list[Generation]:
+    """All generations of a tenant's view, oldest first."""
+    v = tables(outbox.schema).views
+    rows = await ask(
+        outbox,
+        sa.select(*list(v.columns)[2:])
+        .where(v.c.tenant_id == tenant_id, v.c.name == view)
+        .order_by(v.c.generation),
+    )
+    return [Generation(*row) for row in rows]
+
+
+def own(table: sa.Table, build: Build) -> sa.ColumnElement[bool]:
+    """The rows of one generation in a table of the bookkeeping."""
+    return sa.and_(
+        table.c.tenant_id == build.tenant_id,
+        table.c.name == build.view,
+        table.c.generation == build.generation,
+    )
+
+
+async def find_folds(build: Build, keys: Sequence[str]) -> dict[str, tuple[int, bytes]]:
+    """(position, state) of the folds of these keys that are kept."""
+    f = tables(build.outbox.schema).folds
+    found: dict[str, tuple[int, bytes]] = {}
+    for start in range(0, len(keys), _KEYS_ASKED_MAX):
+        part = list(keys[start : start + _KEYS_ASKED_MAX])
+        question = sa.select(f.c.key, f.c.position, f.c.state).where(
+            own(f, build), f.c.key.in_(part)
+        )
+        for key, position, state in await ask(build.outbox, question):
+            found[key] = (position, bytes(state))
+    return found
+
+
+def keep_folds(build: Build, folds: Sequence[tuple[str, int, bytes]]) -> Statement:
+    """Keeps the states of keys, each with the position of its last event."""
+    made = _keep_folds(build.outbox.schema, build.outbox.dialect)
+    place = {
+        "tenant_id": build.tenant_id,
+        "name": build.view,
+        "generation": build.generation,
+    }
+    return bulk(
+        made,
+        [{**place, "key": key, "position": at, "state": state} for key, at, state in folds],
+    )
+
+
+@cache
+def _keep_folds(schema: str | None, dialect: str) -> Compiled:
+    keys = ("tenant_id", "name", "generation", "key")
+    return compile(insert_or_replace(tables(schema).folds, keys, dialect), dialect)
