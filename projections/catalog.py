@@ -29,8 +29,8 @@ class Tables:
         meta = sa.MetaData(schema=schema)
         big, text, blob = sa.BigInteger, sa.Text, sa.LargeBinary
 
-        def table(name: str, **columns: Any) -> sa.Table:
-            return sa.Table(name, meta, *[sa.Column(c, kind) for c, kind in columns.items()])
+        def table(named: str, /, **columns: Any) -> sa.Table:
+            return sa.Table(named, meta, *[sa.Column(c, kind) for c, kind in columns.items()])
 
         place = {"tenant_id": big, "name": text, "generation": big}
         self.views = table(

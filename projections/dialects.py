@@ -45,7 +45,7 @@ def compile(statement: Any, dialect: str) -> Compiled:
 def create_table(table: sa.Table, dialect: str) -> list[str]:
     """CREATE TABLE and CREATE INDEX, where they are not there yet."""
     spoken = _DIALECTS[dialect]
-    made = [sa.schema.CreateTable(table, if_not_exists=True)]
+    made: list[Any] = [sa.schema.CreateTable(table, if_not_exists=True)]
     made += [sa.schema.CreateIndex(index, if_not_exists=True) for index in _indexes(table)]
     return [str(each.compile(dialect=spoken)) for each in made]
 
