@@ -1,0 +1,130 @@
+"""A view: a projection, the sink that its rows are in, and how fresh an answer has to be."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from eventstore import EventStore
+
+from .errors import ProjectionError
+from .projection import Key, Projection
+from .sinks import Sink
+
+Late = Literal["warn", "raise", "fold"]
+OnError = Literal["park", "stop"]
+
+PARTITIONS_MAX = 256
+"""Partitions of one view: each reads the whole log once, and has a lease of its own."""
+
+V = TypeVar("V", bound="View")
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A row's value (None: there is no row), and what it is good for: everything up to `position`
+    is in it, which was recorded at `recorded_at` (None for an empty log). `stale` says that the
+    view was further behind than its freshness budget when it was asked."""
+
+    value: Any
+    position: int
+    recorded_at: datetime | None
+    stale: bool
+
+
+class View:
+    """What relational, cache and vector views have in common. Made without a store, so that it
+    can be declared once; `bind` gives the same view on a store, to be asked.
+
+    `fresh_seconds` is the freshness budget of reads (None: none), and `when_late` what a read
+    beyond it does: "warn" logs, "raise" raises `ViewStale`, "fold" folds the log from where the
+    view is. `on_error` says what becomes of an event that cannot be applied: "park" its key, or
+    "stop" the view. `attempts` is how often it is tried. `partitions` of the keys may be fed by as
+    many workers. Raises `ProjectionError` for a bad declaration.
+    """
+
+    def __init__(
+        self,
+        projection: Projection,
+        sink: Sink,
+        *,
+        fresh_seconds: float | None = None,
+        when_late: Late = "warn",
+        on_error: OnError = "park",
+        attempts: int = 5,
+        partitions: int = 1,
+    ) -> None:
+        if not isinstance(projection, Projection):
+            raise ProjectionError(f"view: a Projection, not {type(projection).__name__}")
+        name = projection.name
+        if when_late not in ("warn", "raise", "fold"):
+            raise ProjectionError(f"view {name!r}: when_late is warn, raise or fold")
+        if on_error not in ("park", "stop"):
+            raise ProjectionError(f"view {name!r}: on_error is park or stop")
+        if not 1 <= partitions <= PARTITIONS_MAX:
+            raise ProjectionError(f"view {name!r}: 1 to {PARTITIONS_MAX} partitions")
+        if attempts < 1:
+            raise ProjectionError(f"view {name!r}: attempts from 1 on")
+        if fresh_seconds is not None and not fresh_seconds > 0:
+            raise ProjectionError(f"view {name!r}: fresh_seconds are more than 0, or None")
+        self.name = name
+        self.projection = projection
+        self.sink = sink
+        self.fresh_seconds = fresh_seconds
+        self.when_late: Late = when_late
+        self.on_error: OnError = on_error
+        self.attempts = attempts
+        self.partitions = partitions
+        self._store: EventStore | None = None
+
+    def bind(self: V, store: EventStore) -> V:
+        """The same view on this store (and its tenant), to be asked. It shares the sink."""
+        bound = copy.copy(self)
+        bound._store = store
+        return bound
+
+    @property
+    def store(self) -> EventStore:
+        """The store it is bound to. Raises `ProjectionError` for one that is not."""
+        if self._store is None:
+            raise ProjectionError(f"view {self.name!r}: bind(store) it before it is asked")
+        return self._store
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether it is on a store already."""
+        return self._store is not None
+
+    async def get(
+        self,
+        key: Key,
+        *,
+        at_least: int | None = None,
+        timeout_seconds: float = 5.0,
+        late: Late | None = None,
+    ) -> Answer:
+        """The row of `key`, or None as its value.
+
+        `at_least` is a position, such as `AppendResult.position`: the answer waits until the view
+        has it, so that one reads one's own writes. `late` overrides `when_late`. Raises
+        `ViewStale` when the view is not there within `timeout_seconds` or is beyond its budget,
+        `KeyParked` when what is waited for stands in the dead letters, `ViewNotBuilt` when no
+        generation serves, `SinkUnavailable`. If cancelled, nothing is left open.
+        """
+        from .asking import get
+
+        return await get(self, key, at_least, timeout_seconds, late or self.when_late)
+
+    async def rows(self, keys: Sequence[Key]) -> dict[Key, Any]:
+        """The values of those keys that have a row, as they stand. Raises as `get`.
+        If cancelled, nothing is left open."""
+        from .asking import rows
+
+        return await rows(self, keys)
+
+    async def close(self) -> None:
+        """Frees what the sink holds (connections of its own). If cancelled, call it again."""
+        await self.sink.close()
