@@ -88,11 +88,13 @@ class Checkpoints:
         partition: int = 0,
         lease: Lease | None = None,
     ) -> Checkpoint:
-        """Moves the checkpoint to `position`, durably.
+        """Moves the checkpoint to `position`, durably; back as well, for a reader that wants to
+        read again. A save that comes late, because its connection was lost and it was sent again,
+        undoes none that came after it.
 
         Raises `LeaseLost` when `lease` is no longer the newest, or when none is given and one was
-        taken before; `LogDiverged` for a position beyond the log. If cancelled, it may or may not
-        have moved; load it to know.
+        taken before; `LogDiverged` for a position beyond the log; `Busy` when others without a
+        lease move it all the time. If cancelled, it may or may not have moved; load it to know.
         """
         check_name("checkpoint", name)
         _check_place(name, generation, partition)
@@ -125,7 +127,9 @@ class Checkpoints:
         partition: int = 0,
     ) -> Lease | None:
         """Takes the lease for `holder`, or None while another one holds it. Every success has a
-        higher fencing token than all before. If cancelled, it may be held until it runs out."""
+        higher fencing token than all before. `holder` names one process or task: where the answer
+        is lost on its way, the lease that it took is told by that name. If cancelled, it may be
+        held until it runs out."""
         return await self._take(name, generation, partition, holder, seconds, token=-1)
 
     async def renew(self, lease: Lease, *, seconds: float = 30.0) -> Lease:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -16,8 +18,7 @@ from .connections import Connection
 from .reader import Reader
 
 _MOVES_MAX = 20
-"""Tries of one save. Each means that another save or a renewal of the same owner came between; an
-owner has one or two tasks that do so."""
+"""Tries of one save. Each means that the lease was renewed or another process saved in between."""
 
 
 class _Standing(msgspec.Struct, frozen=True):
@@ -41,6 +42,7 @@ class Keeping:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self._sql = reader.sql
+        self._saving: WeakValueDictionary[tuple[Any, ...], asyncio.Lock] = WeakValueDictionary()
 
     async def load_checkpoint(
         self, tenant: str, name: str, generation: int, partition: int
@@ -56,34 +58,25 @@ class Keeping:
         """See `Engine`. Each sending names the row that it was judged by, so that one that comes
         late (its connection was lost, its caller gone) finds another one and moves nothing."""
         place = await self._place(tenant, row)
-        first = stands = await self._standing(tenant, place)
-        is_forward = first is None or row.position >= first.position
+        async with self._saving.setdefault(place, asyncio.Lock()):
+            return await self._save(tenant, place, row)
+
+    async def _save(self, tenant: str, place: tuple[Any, ...], row: CheckpointRow) -> bool:
         for _ in range(_MOVES_MAX):
+            stands = await self._standing(tenant, place)
             if stands is None:
                 if row.fencing_token:
                     return False
-                args: tuple[Any, ...] = (row.position, row.hash)
-                moved = await self._reader.fetch(tenant, self._sql.make_checkpoint, *place, *args)
+                statement, seen = self._sql.make_checkpoint, []
             elif not stands.belongs_to(row):
                 return False
             else:
-                args = (row.position, row.hash, stands.row_version)
-                moved = await self._reader.fetch(
-                    tenant, self._sql.replace_checkpoint, *place, *args
-                )
-            if moved:
+                statement, seen = self._sql.replace_checkpoint, [stands.row_version]
+            args = (*place, row.position, row.hash, *seen)
+            if await self._reader.fetch(tenant, statement, *args):
                 return True
-            # Ours, whose answer was lost, or another one's: of the same owner, or a new lease.
-            before, stands = stands, await self._standing(tenant, place)
-            if stands is None or not stands.belongs_to(row):
-                return False
-            if stands.position == row.position or (is_forward and stands.position > row.position):
-                return True  # it is there, or the same owner has gone on since
-            if before is not None and stands.position < before.position:
-                break
-            if not is_forward and before is not None and stands.position != before.position:
-                break
-        raise Busy(f"checkpoint {row.name!r}: others of its owner move it; load it, and try again")
+            # Somebody changed the row; or we did, and the answer was lost.
+        raise Busy(f"checkpoint {row.name!r}: others move it all the time; try again")
 
     async def take_lease(
         self, tenant: str, row: CheckpointRow, now_us: int

@@ -29,6 +29,34 @@ class CheckpointContract(Harness):
         assert moved.hash != saved.hash
         assert await store.checkpoints.load("reader") == moved
 
+    async def test_a_checkpoint_is_moved_back_then_it_is_there(self, store: EventStore) -> None:
+        """Its owner may read again, with a lease and without."""
+        await store.append("s", notes(4))
+        lease = await store.checkpoints.acquire("leased", "ann", seconds=60)
+        for name, own in (("reader", None), ("leased", lease)):
+            for position in (3, 1, 4, 2):
+                await store.checkpoints.save(name, position, lease=own)
+                loaded = await store.checkpoints.load(name)
+                assert loaded is not None
+                assert loaded.position == position
+
+    async def test_an_owner_saves_many_at_once_then_one_of_them_stands(
+        self, store: EventStore
+    ) -> None:
+        """They are in nobody's way, nor is renewing the lease in between."""
+        await store.append("s", notes(6))
+        lease = await store.checkpoints.acquire("reader", "ann", seconds=60)
+        assert lease is not None
+        saved = await asyncio.gather(
+            *(store.checkpoints.save("reader", n % 6 + 1, lease=lease) for n in range(30))
+        )
+        renewed = await asyncio.gather(
+            *(store.checkpoints.save("reader", n, lease=lease) for n in range(1, 7)),
+            *(store.checkpoints.renew(lease, seconds=60) for _ in range(3)),
+        )
+        assert len(renewed) == 9
+        assert await store.checkpoints.load("reader") in saved
+
     async def test_generations_and_partitions_then_each_has_a_place_of_its_own(
         self, store: EventStore
     ) -> None:

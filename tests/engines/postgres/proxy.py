@@ -14,7 +14,8 @@ class Proxy:
     """``async with Proxy(url) as proxy:``, and a store opened on `proxy.url`.
 
     `lose` says what becomes of the next message of a client that holds these bytes: "request" is
-    lost before the server has it, "answer" when the server answers. `is_down` refuses newcomers.
+    lost before the server has it, "answer" when the server answers, "late" is held back: the client
+    sees its connection lost, the server gets the message at `deliver`. `is_down` refuses newcomers.
     """
 
     def __init__(self, url: str) -> None:
@@ -23,6 +24,8 @@ class Proxy:
         self._writers: set[asyncio.StreamWriter] = set()
         self._silent: set[asyncio.StreamWriter] = set()
         self.lose: tuple[str, bytes] | None = None
+        self._late: tuple[asyncio.StreamWriter, bytes] | None = None
+        self._late_answered = asyncio.Event()
         self.is_down = False
         self.lost = asyncio.Event()
         self.url = ""
@@ -50,6 +53,13 @@ class Proxy:
         """Ends all connections."""
         for writer in self._writers:
             writer.transport.abort()
+
+    async def deliver(self) -> None:
+        """Hands the server what is "late", and returns when it has answered."""
+        assert self._late is not None
+        writer, data = self._late
+        writer.write(data)
+        await self._late_answered.wait()
 
     def silence(self) -> None:
         """What is sent on the connections of now reaches nobody, and nobody is told."""
@@ -87,8 +97,16 @@ class Proxy:
                     what, self.lose = self.lose[0], None
                     if what == "request":
                         break
+                    if what == "late":
+                        self._late = (writer, data)
+                        pair[0].transport.abort()
+                        self.lost.set()
+                        return
                     mutes.set()
                 elif not from_client and mutes.is_set():
+                    break
+                elif not from_client and self._late is not None and self._late[0] is pair[1]:
+                    self._late_answered.set()
                     break
                 if writer in self._silent:
                     continue
