@@ -9,7 +9,7 @@ import msgspec
 
 from eventstore import EventStore
 
-from . import adk, openai, tau2_bench
+from . import adk, memorybank, openai, tau2_bench
 from .mapping import object_of
 from .moving import HEAD, TAIL, At
 from .splitting import Member, joined, members
@@ -55,9 +55,10 @@ async def export_document(store: EventStore, stream: str) -> bytes:
             beside[record.at] = _bytes_of(record)
     if not records and not beside:
         raise NoSource(f"stream {stream!r} holds nothing that was imported")
-    common = b"{}"
+    common = _EMPTY
     if isinstance(shared, str):
-        common = await _first_record(store, shared)
+        # A bank's later profile of a user takes the place of the earlier one.
+        common = await _shared_record(store, shared, last=kind == memorybank.KIND)
     return _document(kind, records, beside, common)
 
 
@@ -73,6 +74,8 @@ def _document(kind: Any, records: list[bytes], beside: dict[At, bytes], common: 
         simulation = _object(parts.get("simulation", _EMPTY), tail, messages=array)
         tasks = b"[" + parts.get("task", b"") + b"]"
         return _object(common, tasks=tasks, simulations=b"[" + simulation + b"]") + b"\n"
+    if kind == memorybank.KIND:
+        return _bank(head, array, common)
     if kind == openai.KIND:
         return (_object(head, messages=array) if HEAD in beside else array) + b"\n"
     return b"".join(record + b"\n" for record in records)
@@ -85,11 +88,24 @@ def _object(*objects: bytes, **more: bytes) -> bytes:
     return joined(pairs)
 
 
-async def _first_record(store: EventStore, stream: str) -> bytes:
+def _bank(head: bytes, turns: bytes, common: bytes) -> bytes:
+    """A bank of one user with one day; their names are written as they were."""
+    names = {pair.key: pair.raw for pair in members(head)}
+    shared = {pair.key: pair.raw for pair in members(common)}
+    history = joined([Member("", names.get("day", b'""'), turns)])
+    user = _object(shared.get("profile", _EMPTY), history=history)
+    return joined([Member("", names.get("user", b'""'), user)]) + b"\n"
+
+
+async def _shared_record(store: EventStore, stream: str, *, last: bool) -> bytes:
+    """The first record of a stream that several sessions share, or its last."""
+    found = _EMPTY
     async for _, record in RecordReader(store, stream).records():
         if record is not None:
-            return _bytes_of(record)
-    return _EMPTY
+            found = _bytes_of(record)
+            if not last:
+                break
+    return found
 
 
 def _bytes_of(record: StoredRecord) -> bytes:

@@ -28,7 +28,7 @@ from .pacing import at_import_pace
 from .parsing import Json
 from .recognising import BOM, NotRecognised, Recognised, recognise
 from .report import ImportReport, Problem, SessionReport, Skipped
-from .sources import Session, Shared, derived_id, sessions_of, stream_of
+from .sources import Rejected, Session, Shared, derived_id, sessions_of, stream_of
 from .splitting import Unreadable, line_of
 from .subagents import files_of_subagents, find_start, link_subagents
 from .writing import Importer, OpenSession
@@ -311,7 +311,11 @@ class DocumentFeed:
         for line, document in documents_in(content, self._kind):
             try:
                 for source in sessions_of(self._kind.kind, document):
-                    await self._take(source)
+                    if isinstance(source, Rejected):
+                        where = line if self._kind.lines else line_of(content, source.offset)
+                        self._run.problem(self.path, f"not imported: {source.reason}", where)
+                    else:
+                        await self._take(source)
             except Unreadable as exc:
                 self.unfinished = not complete
                 if complete:

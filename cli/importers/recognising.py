@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from . import adk, claude_code, openai, tau2_bench
+from . import adk, claude_code, memorybank, openai, tau2_bench
 from .parsing import Broken, Json, Parsed, Refused, parse_record
 from .splitting import Unreadable, first_byte, first_element, line_of, members
 
@@ -138,6 +138,8 @@ def _by_value(value: Json, *, lines: bool) -> Recognised | None:
         return _claude([value])
     if not lines and openai.is_message(value):
         return Recognised(openai.KIND, lines=True, documents=False)
+    if memorybank.is_bank(value):
+        return Recognised(memorybank.KIND, lines, True)
     return None
 
 
@@ -161,10 +163,11 @@ def _sketch(content: bytes, depth: int = 0) -> Json:
         return [] if first is None else [_sketch(first, depth + 1)]
     if start == b"{":
         fields = members(content)[:_MEMBERS] if depth < _LEVELS else []
-        # Of an object in an object nothing is asked but that it is there.
+        # Of an object in an object nothing is asked but that it is there, unless it comes first in
+        # the document: there a memory bank has its first user.
         return {
-            key: {} if first_byte(raw) == b"{" else _sketch(raw, depth + 1)
-            for key, _, raw in fields
+            key: {} if first_byte(raw) == b"{" and (depth or index) else _sketch(raw, depth + 1)
+            for index, (key, _, raw) in enumerate(fields)
         }
     parsed = parse_record(content) if len(content) < _TEXT_BYTES else None
     if isinstance(parsed, Parsed):

@@ -16,7 +16,7 @@ from eventstore import InvalidEvent
 from eventstore.names import check_name
 from reducers.agent.vocabulary import session_stream
 
-from . import adk, openai, tau2_bench
+from . import adk, memorybank, openai, tau2_bench
 from .mapping import Mapper, object_of, text_of
 from .parsing import Json, Parsed, encode_sorted, parse_record
 from .splitting import Member, elements, first_byte, joined, members
@@ -53,8 +53,15 @@ class Shared(msgspec.Struct):
     records: list[bytes]
 
 
-def sessions_of(kind: str, document: bytes) -> Iterator[Session | Shared]:
-    """The sessions of a document of a known kind, in its order; first what they share.
+class Rejected(msgspec.Struct):
+    """A part of a document, at `offset`, that is no session and no part of one."""
+
+    reason: str
+    offset: int
+
+
+def sessions_of(kind: str, document: bytes) -> Iterator[Session | Shared | Rejected]:
+    """The sessions of a document of a known kind, in its order; before them what they share.
 
     Raises `Unreadable` where its structure is broken, after the sessions before that place.
     """
@@ -66,6 +73,8 @@ def sessions_of(kind: str, document: bytes) -> Iterator[Session | Shared]:
             yield _tau(element)
     elif kind == adk.KIND:
         yield _adk(document)
+    elif kind == memorybank.KIND:
+        yield from _bank(document)
     else:
         yield _openai(document)
 
@@ -149,6 +158,44 @@ def _adk(document: bytes) -> Session:
     stream = stream_of(session_id)
     mapper = adk.Adk(adk.logged_answers(_value(_find(fields, "event_logs"))))
     return Session(adk.KIND, stream, mapper, records, head, tail, tail_may_change=True)
+
+
+def _bank(document: bytes) -> Iterator[Session | Shared | Rejected]:
+    at = 0
+    for user in members(document):
+        # Members come in the document's order, so each is the first of its bytes behind the last.
+        at = document.index(user.raw, document.index(user.key_raw, at) + len(user.key_raw))
+        fields = members(user.raw) if first_byte(user.raw) == b"{" else []
+        history = _find(fields, "history")
+        if history is None or first_byte(history) != b"{":
+            yield Rejected("a user without a history by days", at)
+        else:
+            profile = joined([pair for pair in fields if pair.key != "history"])
+            record = b'{"user": ' + user.key_raw + b', "profile": ' + profile + b"}"
+            stream = SHARED_PREFIX + _digest(memorybank.KIND.encode() + b"\n" + user.key_raw)
+            yield Shared(f"{memorybank.KIND}/user", stream, [record])
+            yield from _days(user, history, document.index(history, at), stream)
+        at += len(user.raw)
+
+
+def _days(
+    user: Member, history: bytes, offset: int, shared: str
+) -> Iterator[Session | Shared | Rejected]:
+    at = 0
+    for day in members(history):
+        at = history.index(day.raw, history.index(day.key_raw, at) + len(day.key_raw))
+        if first_byte(day.raw) == b"[":
+            head = b'{"user": ' + user.key_raw + b', "day": ' + day.key_raw + b"}"
+            yield Session(
+                memorybank.KIND,
+                stream_of(f"{memorybank.name_of(user.key)}/{day.key}"),
+                memorybank.MemoryBank(user.key, day.key, shared),
+                elements(day.raw),
+                head,
+            )
+        else:
+            yield Rejected("a day without a list of turns", offset + at)
+        at += len(day.raw)
 
 
 def _openai(document: bytes) -> Session:

@@ -25,10 +25,15 @@ WAIT_SECONDS = 60
 STATED = {
     "adk": {"sessions": 5, "records": 140},
     "claude-code": {"sessions": 5, "records": 1863 + 10 + 4 + 15 + 39},
+    "memorybank": {"sessions": 150, "turns": 566, "records": 566},
     "tau-bench": {"sessions": 200, "messages": 5308, "tool_calls": 1164, "reward": 84},
     "tau2-bench": {"sessions": 80, "messages": 3343, "tool_calls": 988, "errors": 12},
 }
 """What the README beside the recorded sessions says of each folder."""
+
+STORED_MAX = {"memorybank": 6.5}
+"""Bytes in the store for each byte of the source, where it is not 2.5 at most: a turn of a bank is
+short (370 bytes), and becomes three events."""
 
 
 def lines_of(text: str) -> list[Any]:
@@ -39,14 +44,14 @@ def lines_of(text: str) -> list[Any]:
 def test_recorded_folder_then_stated_counts_small_file_and_nothing_new_again(
     folder: str, command: Command, tmp_path: Path
 ) -> None:
-    """The counts are those of the README, the file is at most 2.5 times the source, and the
-    second import appends nothing."""
+    """The counts are those of the README, the file is at most 2.5 times the source (for short
+    records more), and the second import appends nothing."""
     ran = command("import", str(RECORDED / folder), "--json")
     assert (ran.returncode, ran.stderr) == (0, "")
     total = lines_of(ran.stdout)[-1]
     assert {key: total[key] for key in STATED[folder]} == STATED[folder]
     stored = sum(path.stat().st_size for path in tmp_path.glob("eventstore.db*"))
-    assert stored <= 2.5 * total["source_bytes"]
+    assert stored <= STORED_MAX.get(folder, 2.5) * total["source_bytes"]
     head = command("streams", "--json").stdout
     again = command("import", str(RECORDED / folder), "--json")
     assert again.returncode == 0

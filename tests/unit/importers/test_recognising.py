@@ -26,6 +26,7 @@ CLAUDE = "claude/3f0c2a4e-0000-4000-8000-000000000001"
         ("adk_actions.json", "adk", False, True),
         ("adk_context.json", "adk", False, True),
         ("adk_camel.json", "adk", False, True),
+        ("memory_bank.json", "memorybank", False, True),
         (f"{CLAUDE}.jsonl", "claude-code", True, False),
         (f"{CLAUDE}/subagents/agent-a1.jsonl", "claude-code", True, False),
     ],
@@ -57,6 +58,8 @@ def test_subagents_file_then_its_session_and_agent(fixtures: Path) -> None:
         (b"\x00\x01binary", None),
         (b'{"users": {"ann": 1}}', None),
         (b"[1, 2]", None),
+        (b'{"ann": ["When was I in the park?"]}', None),
+        (b'{"ann": {"history": {"2026-01-02": "in the park"}}}', None),
         (b"[]", None),
         (b'{"question": 1}\n{"question": 2}\n', None),
         (b'[\n  {"role": "user",\n   "content": }\n]', 3),
@@ -86,7 +89,7 @@ def test_recorded_files_then_each_its_kind(recorded: Path) -> None:
             continue
         found = recognise(path)
         folder = path.relative_to(recorded).parts[0]
-        if "LICENSE" in path.name or "domain" in path.name or folder == "memorybank":
+        if any(part in path.name for part in ("LICENSE", "domain", "probing_questions")):
             assert isinstance(found, NotRecognised), path
         else:
             assert isinstance(found, Recognised), path

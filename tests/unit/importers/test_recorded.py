@@ -78,9 +78,11 @@ def source_records(path: Path) -> Iterator[list[Any]]:
         yield from (one["messages"] for one in document["simulations"])
     elif "events" in document:
         yield document["events"]
+    else:
+        yield from (turns for user in document.values() for turns in user["history"].values())
 
 
-@pytest.mark.parametrize("folder", ["adk", "claude-code", "tau-bench", "tau2-bench"])
+@pytest.mark.parametrize("folder", ["adk", "claude-code", "memorybank", "tau-bench", "tau2-bench"])
 async def test_export_as_source_then_every_record_equal_and_in_order(
     folder: str, store: EventStore, recorded: Path
 ) -> None:
@@ -133,7 +135,7 @@ async def test_export_as_document_then_all_fields_of_the_session(
             assert [exactly(one) for one in again] == [exactly(document)]
 
 
-@pytest.mark.parametrize("folder", ["adk", "claude-code", "tau-bench", "tau2-bench"])
+@pytest.mark.parametrize("folder", ["adk", "claude-code", "memorybank", "tau-bench", "tau2-bench"])
 async def test_imported_twice_then_nothing_new_and_the_same_counts(
     folder: str, store: EventStore, recorded: Path
 ) -> None:

@@ -11,7 +11,7 @@ from eventstore import EventStore
 from reducers.agent import agent
 
 
-@pytest.mark.parametrize("folder", ["adk", "claude-code", "tau-bench", "tau2-bench"])
+@pytest.mark.parametrize("folder", ["adk", "claude-code", "memorybank", "tau-bench", "tau2-bench"])
 async def test_recorded_sessions_then_state_and_report_agree(
     folder: str, store: EventStore, recorded: Path
 ) -> None:
