@@ -15,6 +15,7 @@ import secrets
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -37,6 +38,9 @@ from .installations import (
 USER = "eventstore"
 ATTEMPTS_MAX = 5
 """How often a start is tried: another program may take the port between our look and our use."""
+
+KILLED_SECONDS_MAX = 30.0
+"""How long a process may take to be gone after SIGKILL: in the middle of a sync it waits for it."""
 
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -112,7 +116,14 @@ class PostgresServer:
         for process in everyone:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-        psutil.wait_procs(everyone, timeout=30)
+        # A dead process holds nothing any more, though its entry stays until somebody reaps it,
+        # which in a container may take a second, and would be taken for a server that runs.
+        deadline = time.monotonic() + KILLED_SECONDS_MAX
+        while not all(map(_is_dead, everyone)):
+            if time.monotonic() > deadline:
+                raise TimeoutError("the server's processes do not end")
+            time.sleep(0.002)
+        (self.data / "postmaster.pid").unlink()
 
     def stop(self) -> None:
         """Stops the server and removes its folder. Nothing is left, whatever state it was in."""
@@ -198,6 +209,13 @@ class PostgresServer:
                 start_new_session=True,
                 **as_user(self._user),  # type: ignore[call-overload]
             )
+
+
+def _is_dead(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
 
 
 def _free_port() -> int:
