@@ -1,0 +1,79 @@
+"""The graph for many rows: usearch's HNSW over the first slots of an index.
+
+A `Graph` is never changed once it is published. More rows make another one, from a copy, so that
+searches in other threads go on undisturbed. It knows slots, not labels, and nothing of death: who
+asks it leaves out what is dead. The algorithm: Malkov and Yashunin, "Efficient and robust
+approximate nearest neighbor search using Hierarchical Navigable Small World graphs", 2016.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from .limits import GRAPH_CONNECTIVITY, GRAPH_EXPANSION_ADD, GRAPH_EXPANSION_SEARCH
+from .rows import Seen
+
+if TYPE_CHECKING:
+    from .rows import Slots, Vector
+
+PARAMETERS = (
+    f"usearch-2 ip f16 connectivity={GRAPH_CONNECTIVITY} expansion_add={GRAPH_EXPANSION_ADD}"
+)
+"""What a kept graph was built with; one that was built otherwise is not read."""
+
+
+class Graph:
+    """Finds near slots among the first `count`. Made by `build`, `extended` and `view`."""
+
+    def __init__(self, index: Any, count: int) -> None:
+        self.count = count
+        self._index = index
+
+    @classmethod
+    def build(cls, seen: Seen) -> Self:
+        """A graph over all slots that are alive. Takes all cores; releases the interpreter."""
+        return cls(_empty(seen.matrix.shape[1]), 0).extended(seen, copy=False)
+
+    @classmethod
+    def view(cls, path: Path, dimensions: int, count: int) -> Self:
+        """A graph in a file, which is read as it is needed and must not change meanwhile."""
+        index = _empty(dimensions)
+        index.view(str(path))
+        return cls(index, count)
+
+    def extended(self, seen: Seen, *, copy: bool = True) -> Self:
+        """Another graph that has the slots after this one's as well, as far as they are alive."""
+        index = self._index.copy() if copy else self._index
+        slots = np.flatnonzero(seen.alive[self.count : seen.count]) + self.count
+        if len(slots):
+            index.add(slots.astype(np.uint64), seen.matrix[slots])
+        return type(self)(index, seen.count)
+
+    def near(self, vector: Vector, count: int) -> Slots:
+        """About the `count` nearest slots, dead ones among them, in no order to rely on."""
+        # One thread: several searches at a time are several callers' business.
+        keys = self._index.search(vector, count, threads=1).keys
+        slots: Slots = np.asarray(keys).astype(np.int64)
+        return slots
+
+    def save(self, path: Path) -> None:
+        """Writes the graph to a new file."""
+        self._index.save(str(path))
+
+
+def _empty(dimensions: int) -> Any:
+    # Here and not above: an index below the size never needs the library.
+    from ..embedding.extras import load
+
+    usearch = load("usearch.index", extra="vector")
+    return usearch.Index(
+        ndim=dimensions,
+        metric="ip",  # on vectors of length one this is the cosine, without its division
+        dtype="f16",
+        connectivity=GRAPH_CONNECTIVITY,
+        expansion_add=GRAPH_EXPANSION_ADD,
+        expansion_search=GRAPH_EXPANSION_SEARCH,
+    )

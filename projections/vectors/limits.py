@@ -1,0 +1,36 @@
+"""The bounds of the vector index, each with its reason."""
+
+from __future__ import annotations
+
+DIMENSIONS_MAX = 4_096
+"""The longest vectors of today's models."""
+
+EXACT_ROWS_MAX = 10_000
+"""Up to here every row is compared: exact, and nothing to build. Measured with 256 dimensions."""
+
+TAIL_ROWS_MAX = 8_192
+"""Rows that came after the graph was built are compared one by one; from here on, folding them
+into the graph is due. Comparing them costs under a millisecond, about what the graph costs."""
+
+TAIL_ROWS_HARD_MAX = 32_768
+"""Where writing itself folds, because nobody else did: a search stays within some milliseconds."""
+
+DEAD_SHARE_MAX = 0.5
+"""Replaced and removed rows stay in the graph until they are half of it: then a search has to fetch
+twice as many, and building anew costs one insertion for each row that went."""
+
+GRAPH_CONNECTIVITY = 16
+GRAPH_EXPANSION_ADD = 128
+GRAPH_EXPANSION_SEARCH = 128
+"""usearch's graph, measured."""
+
+FETCH_MIN = 64
+"""Candidates that the graph gives at least. It keeps half-precision numbers; the candidates are
+ranked again with the full ones, and a rank near the tenth may have been lost by rounding."""
+
+FETCH_MAX = 4_096
+"""Where a search that found too few allowed rows through the graph compares all allowed ones: about
+as many comparisons as the graph would make by then."""
+
+RESULTS_MAX = 1_000
+"""How many results a search may ask for."""
