@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from .stating import Called, Course, Said, Spent, Stated, exact
+from .stating import Called, Course, Remembered, Said, Spent, Stated, exact
 
 
 class Building:
@@ -72,6 +72,10 @@ class Building:
         """The session's shared state: each key gets its value, whole."""
         self.shared = {**self.shared, **delta}
         self._now = self._now._replace(shared=exact(self.shared))
+
+    def remembers(self, memory: Remembered) -> None:
+        """Something is remembered beyond the session."""
+        self._now = self._now._replace(memories=(*self._now.memories, memory))
 
     def record(self) -> None:
         """A record of the source ends here."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .stating import Called, Said, Spent, Stated, exact
+from .stating import Called, Remembered, Said, Spent, Stated, exact
 
 
 class Seeing:
@@ -39,6 +39,7 @@ class Seeing:
                 usage.cache_creation_input_tokens,
                 usage.cost,
             ),
+            memories=_memories(state.memory.entries),
             shared=exact(plain(state.session.shared)),
             raised=tuple(f"{one.type}: {one.message}" for one in state.errors.errors),
             ended=state.session.ended,
@@ -91,6 +92,14 @@ class Seeing:
             )
             self._calls[id(call)] = known
         return known[1]
+
+
+def _memories(entries: Mapping[str, Any]) -> tuple[Remembered, ...]:
+    """The live memories, by the number at the end of their ids."""
+    ordered = sorted(entries, key=lambda id: int(id.rpartition("/")[2]))
+    return tuple(
+        Remembered(id, entries[id].content, entries[id].attributes.get("user")) for id in ordered
+    )
 
 
 def _translated(message: Any) -> tuple[Said, list[str], list[str]]:

@@ -6,18 +6,21 @@ import os
 from functools import cache
 from pathlib import Path
 
-from . import adk, claude_code, tau2_bench, tau_bench
+from . import adk, claude_code, memorybank, tau2_bench, tau_bench
 from .stating import Course
 
 RECORDED = Path(os.environ.get("EVENTSTORE_DATA", Path(__file__).parents[4] / "shared" / "data"))
 
-KINDS = (
+WITH_CALLS = (
     "tau2-bench-retail",
     "tau2-bench-telecom",
     "tau-bench",
     "claude-code",
     "adk",
 )
+"""Kinds whose agents call tools."""
+
+KINDS = (*WITH_CALLS, "memorybank")
 
 
 @cache
@@ -31,6 +34,8 @@ def courses(kind: str) -> tuple[Course, ...]:
     if kind == "claude-code":
         paths = sorted((RECORDED / "claude-code").rglob("*.jsonl"))
         return tuple(claude_code.course(path) for path in paths)
+    if kind == "memorybank":
+        return tuple(memorybank.courses(RECORDED / "memorybank" / "memory_bank_en.json"))
     return tuple(adk.course(path) for path in sorted((RECORDED / "adk").glob("*.json")))
 
 

@@ -37,6 +37,14 @@ class Called(NamedTuple):
     """What a failed call says went wrong: a text."""
 
 
+class Remembered(NamedTuple):
+    """A memory: its words, and the user whom it is of."""
+
+    id: str
+    words: str
+    user: str | None
+
+
 class Spent(NamedTuple):
     """Tokens and US dollars, over all answers of models so far."""
 
@@ -54,6 +62,7 @@ class Stated(NamedTuple):
     messages: tuple[Said, ...] = ()
     calls: tuple[Called, ...] = ()
     spent: Spent = Spent()
+    memories: tuple[Remembered, ...] = ()
     shared: str = "{}"
     raised: tuple[str, ...] = ()
     ended: bool = False

@@ -14,7 +14,7 @@ from reducers.agent import agent
 from .conftest import Imported
 from .product import faults, opened, replayed, streams_by_key, ten
 from .seeing import Seeing
-from .sources import KINDS, courses
+from .sources import KINDS, WITH_CALLS, courses
 from .stating import differences
 from .walking import inside, marks_of, points
 
@@ -73,7 +73,7 @@ async def test_ten_sessions_are_loaded_at_a_version_then_what_the_source_says_th
             assert differences(course.tail, Seeing().stated(newest.state)) == []
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", WITH_CALLS)
 def test_ten_sessions_of_the_oracle_then_they_hold_what_can_go_wrong(kind: str) -> None:
     """Ten sessions are ten, or all there are; among those of a kind are calls that fail, ids that
     repeat or are missing, users' own calls, several that wait at once, tokens and costs: wherever

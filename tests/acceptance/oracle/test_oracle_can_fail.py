@@ -18,7 +18,7 @@ from eventstore import EventStore, NewEvent, RecordedEvent
 
 from .conftest import Imported
 from .product import faults, folded, opened, streams_by_key
-from .sources import KINDS, courses
+from .sources import WITH_CALLS, courses
 from .stating import Course, Stated
 from .walking import marks_of, points
 
@@ -67,7 +67,7 @@ class Seeded:
         return faults(self.course, await self._store.read(stream).list())
 
 
-@pytest.fixture(scope="session", params=KINDS)
+@pytest.fixture(scope="session", params=WITH_CALLS)
 def picked(request: pytest.FixtureRequest, imported: Imported) -> Picked:
     """The session of each kind with the most failed calls, repeated ids, answers of models and
     calls, of the short ones in which a call succeeds."""
@@ -290,6 +290,39 @@ async def test_state_of_one_version_is_wrong_then_red(defect: str, seeded: Seede
             assert found, f"version {n}"
             assert f"version {n}:" in found[0]
     assert tried > 5
+
+
+MEMORIES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "another user's": lambda data: {**data, "attributes": {**data["attributes"], "user": "Eve"}},
+    "nobody's": lambda data: {**data, "attributes": {}},
+    "other words": lambda data: {**data, "content": data["content"].upper()},
+    "another turn's": lambda data: {**data, "memory_id": data["memory_id"] + "1"},
+}
+"""What could be wrong with a memory."""
+
+
+@pytest.fixture
+async def bank(imported: Imported) -> AsyncIterator[Seeded]:
+    """A day of a memory bank to be changed: one with several turns."""
+    async with opened(imported, "memorybank") as store:
+        streams = await streams_by_key(store)
+        course = max(courses("memorybank"), key=lambda one: len(one.records))
+        picked = Picked(course, await store.read(streams[course.key]).list())
+    async with EventStore.open("memory://") as store:
+        yield Seeded(store, picked)
+
+
+@pytest.mark.parametrize("defect", MEMORIES)
+async def test_memory_is_wrong_or_left_out_then_red(defect: str, bank: Seeded) -> None:
+    """Each memory of a day counts, with its words and its user."""
+    events = bank.events
+    assert await bank.faults(events) == []
+    places = [n for n, (kind, _) in enumerate(events) if kind == "memory.remembered"]
+    assert len(places) > 5
+    for n in places:
+        kind, data = events[n]
+        assert await bank.faults([*events[:n], (kind, MEMORIES[defect](data)), *events[n + 1 :]])
+        assert await bank.faults([*events[:n], *events[n + 1 :]])
 
 
 async def test_versions_lag_by_one_then_red(seeded: Seeded) -> None:

@@ -31,7 +31,7 @@ def imports(path: Path) -> set[str]:
 def test_modules_of_the_oracle_then_they_import_the_standard_library_and_each_other() -> None:
     """No module of the oracle names a room of the product, nor anything that could lead there."""
     assert {"sources", "stating", "building", "walking", "seeing"} < ORACLE
-    assert {"tau2_bench", "tau_bench", "claude_code", "adk"} < ORACLE
+    assert {"tau2_bench", "tau_bench", "claude_code", "adk", "memorybank"} < ORACLE
     for name in sorted(ORACLE):
         found = imports(HERE / f"{name}.py")
         siblings = {one for one in found if one.startswith(".")}
