@@ -6,20 +6,10 @@ from collections.abc import Callable
 
 import msgspec
 
-from .engines.port import Engine, Head
+from .engines.port import Damage, Engine, Head
 from .envelope import GENESIS
 from .errors import Corrupt
 from .limits import PAGE_ROWS_MAX
-
-
-class Damage(msgspec.Struct, frozen=True):
-    """One thing that is not as it was written. `stream` and `version` where they are known."""
-
-    kind: str
-    message: str
-    position: int | None = None
-    stream: str | None = None
-    version: int | None = None
 
 
 class KnownHead(msgspec.Struct, frozen=True):
@@ -53,7 +43,7 @@ async def verify_log(
     because nothing behind a broken hash can be trusted. If cancelled, nothing is left open.
     """
     head = await engine.head(tenant)
-    damages = [Damage("index", line) for line in await engine.check_integrity(tenant)]
+    damages = await engine.check_integrity(tenant)
     versions: dict[str, int] = {}
     at, rows = 0, PAGE_ROWS_MAX
     try:
@@ -82,8 +72,79 @@ async def verify_log(
         await _check_end(engine, tenant, head, known)
         await _check_streams(engine, tenant, dict(versions))
     except Corrupt as exc:
-        damages.append(Damage(exc.kind, str(exc), exc.position, exc.stream, exc.version))
+        damages.append(await _damage(engine, tenant, exc, at + 1, versions))
     return VerifyReport(at, len(versions), KnownHead(head.position, head.hash), tuple(damages))
+
+
+async def _damage(
+    engine: Engine, tenant: str, exc: Corrupt, position: int, versions: dict[str, int]
+) -> Damage:
+    """The damage with its stream and version, where the row at `position` is missing or no longer
+    says them.
+
+    All before it is as it was written. So it was the next event of some stream, and that stream
+    lacks it now; where one stream alone lacks its next event, it is this one.
+    """
+    stream, version = exc.stream, exc.version
+    if exc.position != position or exc.kind not in ("hash", "gap"):
+        return Damage(exc.kind, str(exc), exc.position, stream, version)
+    try:
+        if not await _is_due(engine, tenant, stream, version, versions):
+            lacking = await _lacking(engine, tenant, exc, versions)
+            stream, version = lacking[0] if len(lacking) == 1 else (None, None)
+    except Corrupt:
+        stream = version = None
+    if (stream, version) == (exc.stream, exc.version):
+        return Damage(exc.kind, str(exc), position, stream, version)
+    found = "" if stream is None else f"; stream {stream!r} lacks version {version}: it is that one"
+    return Damage(exc.kind, f"{exc}{found}", position, stream, version)
+
+
+async def _is_due(
+    engine: Engine,
+    tenant: str,
+    stream: str | None,
+    version: int | None,
+    versions: dict[str, int],
+) -> bool:
+    """Whether a row may be what it says: the next event of a stream that has come so far. Of one
+    that has no head the name is damaged, and nothing better is known."""
+    if stream is None or version is None or version != versions.get(stream, 0) + 1:
+        return False
+    head = await engine.stream_version(tenant, stream)
+    return head == 0 or version <= head
+
+
+async def _lacking(
+    engine: Engine, tenant: str, damage: Corrupt, versions: dict[str, int]
+) -> list[tuple[str, int]]:
+    """Streams, with their next version, that lack it or have it at another position than they
+    must; two at most, because no more are of use."""
+    assert damage.position is not None
+    # The row of a damaged event claims a place that is not its own, and the event behind it has no
+    # hash to follow: what is wrong with those is not what their streams lack.
+    not_it = {damage.position + 1}
+    if damage.kind == "hash":
+        not_it.add(damage.position)
+    lacking: list[tuple[str, int]] = []
+    after = ""
+    while len(lacking) < 2 and (
+        rows := await engine.streams_page(tenant, "", after, PAGE_ROWS_MAX)
+    ):
+        after = rows[-1].name
+        for row in rows:
+            seen = versions.get(row.name, 0)
+            if row.version <= seen:
+                continue
+            try:
+                (event,) = await engine.stream_page(tenant, row.name, seen, 1, False)
+                is_it = event.position == damage.position
+            except Corrupt as exc:
+                is_next = (exc.stream, exc.version) == (row.name, seen + 1)
+                is_it = is_next and exc.position not in not_it
+            if is_it:
+                lacking.append((row.name, seen + 1))
+    return lacking[:2]
 
 
 async def _check_end(engine: Engine, tenant: str, head: Head, known: KnownHead | None) -> None:

@@ -26,6 +26,16 @@ class Head(msgspec.Struct, frozen=True):
     recorded_us: int
 
 
+class Damage(msgspec.Struct, frozen=True):
+    """One thing that is not as it was written. `stream` and `version` where they are known."""
+
+    kind: str
+    message: str
+    position: int | None = None
+    stream: str | None = None
+    version: int | None = None
+
+
 class StreamRow(msgspec.Struct, frozen=True):
     """A stream as listings need it; times in microseconds."""
 
@@ -194,8 +204,8 @@ class Engine(Protocol):
     async def tenants(self) -> list[str]:
         """The names of all tenants, ordered by bytes."""
 
-    async def check_integrity(self, tenant: str) -> list[str]:
-        """What the engine's own checker and its indexes say: one line for each damage."""
+    async def check_integrity(self, tenant: str) -> list[Damage]:
+        """What the engine's own checker and its indexes say; nothing where all is well."""
 
     def describe(self) -> dict[str, Any]:
         """Engine, versions and settings for `doctor`, without a password."""

@@ -15,7 +15,7 @@ from ...events import RecordedEvent
 from ...judge import StoredKey, judge
 from ...limits import SNAPSHOTS_KEPT
 from ...query import Query
-from ..port import CheckpointRow, Head, LogPage, Move, SnapshotRow, Statement, StreamRow
+from ..port import CheckpointRow, Damage, Head, LogPage, Move, SnapshotRow, Statement, StreamRow
 from .ledger import MemoryLedger
 from .views import MemoryViews
 
@@ -283,7 +283,7 @@ class MemoryEngine:
         """See `Engine`."""
         return sorted(self._ledger.tenants, key=str.encode)
 
-    async def check_integrity(self, tenant: str) -> list[str]:
+    async def check_integrity(self, tenant: str) -> list[Damage]:
         """See `Engine`. Memory has no pages and no indexes that could be damaged."""
         return []
 

@@ -5,21 +5,20 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-import asyncpg  # type: ignore[import-untyped]  # ships no types
 import msgspec
 
 from ...calls import Call, Outcome, Written
 from ...envelope import GENESIS
-from ...errors import Corrupt
 from ...events import RecordedEvent
 from ...judge import StoredKey
 from ...query import Query
-from ..port import Head, LogPage, StreamRow
+from ..port import Damage, Head, LogPage, StreamRow
 from ..rows import prefix_end
-from .connections import Connection, Connections
+from .connections import Connections
 from .keeping import Keeping
 from .reader import Reader
 from .statements import Statements
+from .verifying import check_integrity
 from .watch import Watch
 from .writer import Writer
 
@@ -132,45 +131,9 @@ class PostgresEngine(Keeping):
         """See `Engine`."""
         return [row[0] for row in await self._reader.fetch("", self._sql.list_tenants)]
 
-    async def check_integrity(self, tenant: str) -> list[str]:
-        """See `Engine`. Pages are the server's to check: it says so by an error when it reads."""
-        tenant_id = await self._reader.find_tenant(tenant)
-        sql = self._sql
-
-        async def count(connection: Connection) -> list[str]:
-            damages = []
-            try:
-                row = await connection.fetchrow(sql.count_indexes, tenant_id)
-                assert row is not None
-                said, indexed = row
-                lost = await connection.fetchval(sql.count_not_indexed, tenant_id)
-            except asyncpg.DataError:
-                # The events' hashes say which one it is.
-                damages.append("an event's list of tags or causes is not JSON")
-            else:
-                if said != indexed:
-                    damages.append(f"events bear {said} tags, the index has {indexed}")
-                if lost:
-                    damages.append(f"{lost} tags or causes of events are not in their index")
-            beyond = await connection.fetchval(sql.count_beyond_head, tenant_id)
-            if beyond > 0:
-                damages.append(f"the log goes on for {beyond} positions beyond its head")
-            return damages
-
-        async def count_keys(connection: Connection) -> list[str]:
-            try:
-                keys = await connection.fetchval(sql.count_lost_keys, tenant_id)
-            except asyncpg.DataError:
-                return ["an idempotency key's list of streams is not JSON"]
-            if keys:
-                return [f"{keys} idempotency keys stand for events that are not in the log"]
-            return []
-
-        try:
-            damages = await self._reader.run(tenant, count)
-            return damages + await self._reader.run(tenant, count_keys)
-        except Corrupt as exc:  # so damaged that the server gives up
-            return [str(exc)]
+    async def check_integrity(self, tenant: str) -> list[Damage]:
+        """See `Engine`."""
+        return await check_integrity(self._reader, self._reading.address.schema, tenant)
 
     def describe(self) -> dict[str, Any]:
         """See `Engine`."""

@@ -24,6 +24,7 @@ SETTINGS = (
     " current_setting('fsync') AS fsync,"
     " current_setting('full_page_writes') AS full_page_writes,"
     " current_setting('synchronous_commit') AS synchronous_commit,"
+    " current_setting('default_transaction_isolation') AS default_transaction_isolation,"
     " current_setting('statement_timeout') AS statement_timeout,"
     " current_setting('lock_timeout') AS lock_timeout,"
     " current_setting('idle_in_transaction_session_timeout')"
@@ -129,7 +130,6 @@ class Statements:
         self.judge_key = f"SELECT detail FROM {s}.judge_key($1, $2, $3, $4, '')"
         self._schema = schema
         self._set_keeping(s)
-        self._set_verifying(s)
 
     def _stream_page(self, s: str, where: str, order: str) -> str:
         """Rows of a stream, and its version as the same snapshot has it; one row without an event
@@ -252,49 +252,6 @@ class Statements:
             f"WITH gone AS (DELETE FROM {s}.snapshots WHERE stream_id IN (SELECT stream_id"
             f" FROM {s}.streams WHERE tenant_id = $1 AND ($2::text IS NULL OR name = $2))"
             " RETURNING 1) SELECT count(*) FROM gone"
-        )
-
-    def _set_verifying(self, s: str) -> None:
-        """What a log's indexes say of its events; each counts what should not be."""
-        tags = "jsonb_array_elements_text(e.tags::jsonb) said(name)"
-        causes = "jsonb_array_elements_text(e.derived_from::jsonb) said(name)"
-        caused = (
-            f"NOT EXISTS (SELECT 1 FROM {s}.event_causes c WHERE c.tenant_id = $1"
-            " AND c.cause_id = {} AND c.position = e.position)"
-        )
-        self.count_indexes = (
-            f"SELECT (SELECT count(*) FROM {s}.events e, {tags} WHERE e.tenant_id = $1),"
-            f" (SELECT count(*) FROM {s}.event_tags JOIN {s}.tags USING (tag_id)"
-            "  WHERE tenant_id = $1)"
-        )
-        self.count_not_indexed = (
-            f"SELECT (SELECT count(*) FROM {s}.events e, {tags} WHERE e.tenant_id = $1"
-            f"  AND NOT EXISTS (SELECT 1 FROM {s}.tags t JOIN {s}.event_tags x"
-            "   ON x.tag_id = t.tag_id AND x.position = e.position"
-            "   WHERE t.tenant_id = $1 AND t.name = said.name))"
-            f" + (SELECT count(*) FROM {s}.events e WHERE e.tenant_id = $1"
-            f"  AND e.causation_id IS NOT NULL AND {caused.format('e.causation_id')})"
-            f" + (SELECT count(*) FROM {s}.events e, {causes} WHERE e.tenant_id = $1"
-            f"  AND {caused.format('said.name')})"
-        )
-        self.count_beyond_head = (
-            f"SELECT coalesce((SELECT max(position) FROM {s}.events WHERE tenant_id = $1), 0)"
-            f" - coalesce((SELECT position FROM {s}.heads WHERE tenant_id = $1), 0)"
-        )
-        ends = (
-            f"SELECT 1 FROM {s}.events f JOIN {s}.events l ON l.stream_id = f.stream_id"
-            " WHERE f.tenant_id = $1"
-        )
-        self.count_lost_keys = (
-            f"SELECT (SELECT count(*) FROM {s}.idempotency_keys k WHERE k.tenant_id = $1"
-            f"  AND k.stream_id <> 0 AND NOT EXISTS ({ends} AND f.position = k.first_position"
-            "   AND f.stream_id = k.stream_id AND l.version = f.version + k.event_count - 1))"
-            f" + (SELECT count(*) FROM {s}.idempotency_keys k, LATERAL"
-            "   jsonb_array_elements(coalesce(k.call, '[[],[]]')::jsonb -> 1) part"
-            "  WHERE k.tenant_id = $1 AND k.stream_id = 0 AND (part ->> 2)::bigint > 0"
-            f"  AND NOT EXISTS ({ends} AND f.position = (part ->> 1)::bigint"
-            "   AND f.version = (part ->> 0)::bigint"
-            "   AND l.version = f.version + (part ->> 2)::bigint - 1))"
         )
 
 

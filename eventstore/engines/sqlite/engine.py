@@ -15,7 +15,8 @@ from ...events import RecordedEvent
 from ...judge import StoredKey
 from ...limits import POLL_SECONDS, SNAPSHOTS_KEPT
 from ...query import Query
-from ..port import CheckpointRow, Head, LogPage, Move, SnapshotRow, Statement, StreamRow
+from ..indexes import TOLD_MAX, missing_rows, surplus_rows
+from ..port import CheckpointRow, Damage, Head, LogPage, Move, SnapshotRow, Statement, StreamRow
 from ..rows import prefix_end, stored_key
 from . import statements as sql
 from . import views
@@ -297,30 +298,30 @@ class SqliteEngine:
         """See `Engine`."""
         return [row[0] for row in await self._reader.fetch(sql.LIST_TENANTS)]
 
-    async def check_integrity(self, tenant: str) -> list[str]:
+    async def check_integrity(self, tenant: str) -> list[Damage]:
         """See `Engine`."""
+        damages: list[Damage] = []
         try:
             tenant_id = await self._reader.find_tenant(tenant)
             lines = [str(row[0]) for row in await self._reader.fetch(sql.CHECK_PAGES)]
             if lines != ["ok"]:
-                return lines
-            args = {"tenant": tenant_id}
-            ((said, indexed),) = await self._reader.fetch(sql.COUNT_INDEXES, args)
-            ((lost,),) = await self._reader.fetch(sql.COUNT_NOT_INDEXED, args)
+                return [Damage("index", line) for line in lines]
+            args = {"tenant": tenant_id, "limit": TOLD_MAX + 1}
+            for index, missing, surplus in (
+                ("tags", sql.MISSING_TAGS, sql.SURPLUS_TAGS),
+                ("causes", sql.MISSING_CAUSES, sql.SURPLUS_CAUSES),
+            ):
+                damages += missing_rows(index, await self._reader.fetch(missing, args))
+                damages += surplus_rows(index, await self._reader.fetch(surplus, args))
             ((beyond,),) = await self._reader.fetch(sql.COUNT_BEYOND_HEAD, args)
             ((keys,),) = await self._reader.fetch(sql.COUNT_LOST_KEYS, args)
         except Corrupt as exc:  # so damaged that SQLite gives up
-            return [str(exc)]
-        damages = []
-        if said != indexed:
-            damages.append(f"events bear {said} tags, the index has {indexed}")
-        if lost:
-            damages.append(f"{lost} tags or causes of events are not in their index")
-        if beyond > 0:
-            damages.append(f"the log goes on for {beyond} positions beyond its head")
-        if keys:
-            damages.append(f"{keys} idempotency keys stand for events that are not in the log")
-        return damages
+            return [*damages, Damage("index", str(exc))]
+        counted = (
+            (beyond, f"the log goes on for {beyond} positions beyond its head"),
+            (keys, f"{keys} idempotency keys stand for events that are not in the log"),
+        )
+        return damages + [Damage("index", line) for count, line in counted if count > 0]
 
     def describe(self) -> dict[str, Any]:
         """See `Engine`."""
