@@ -207,6 +207,16 @@ def _forgets_that_it_has_sent_a_batch() -> None:
     writing._take_as_given = lambda batch: None
 
 
+@defect("postgres", "does not strike out what it has sent before")
+def _does_not_strike_out_what_it_has_sent() -> None:
+    arguments_of = writing.arguments_of
+
+    def silent(calls: Any, attempt: str, lost: Any, now_us: int, check: bool) -> list[Any]:
+        return arguments_of(calls, attempt, (), now_us, check)
+
+    writing.arguments_of = silent
+
+
 @defect("postgres", "says written when the disk is full")
 def _says_written_when_the_disk_is_full() -> None:
     def careless(self: Writer, batch: Sequence[Any], error: Exception, lost: Any) -> None:
