@@ -48,6 +48,8 @@ class Tables:
             "view_progress",
             **place,
             partition=big,
+            position=big,
+            incarnation=text,
             recorded_at=big,
             updated_at=big,
             state=text,
@@ -71,14 +73,6 @@ class Tables:
             error=text,
             dropped_reason=text,
             retry_asked=big,
-        )
-        self.checkpoints = table(
-            "checkpoints",
-            **place,
-            partition=big,
-            position=big,
-            holder=text,
-            lease_until=big,
         )
         self.embeddings = table(
             "embeddings", tenant_id=big, embedder=text, content_hash=blob, vector=blob

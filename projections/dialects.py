@@ -50,14 +50,14 @@ def create_table(table: sa.Table, dialect: str) -> list[str]:
     return [str(each.compile(dialect=spoken)) for each in made]
 
 
-def to_driver(column: sa.Column[Any], dialect: str) -> Callable[[Any], Any] | None:
+def to_driver(column: sa.ColumnElement[Any], dialect: str) -> Callable[[Any], Any] | None:
     """What makes a value of this column's type one that the driver takes; None: nothing."""
     spoken = _DIALECTS[dialect]
     found: Callable[[Any], Any] | None = column.type.dialect_impl(spoken).bind_processor(spoken)
     return found
 
 
-def from_driver(column: sa.Column[Any], dialect: str) -> Callable[[Any], Any] | None:
+def from_driver(column: sa.ColumnElement[Any], dialect: str) -> Callable[[Any], Any] | None:
     """The way back."""
     spoken = _DIALECTS[dialect]
     found: Callable[[Any], Any] | None = column.type.dialect_impl(spoken).result_processor(

@@ -63,6 +63,10 @@ def _create_progress() -> None:
         _column("name", text),
         _column("generation", big),
         _column("partition", big),
+        # As the checkpoint, moved with it: to be asked together with what follows.
+        _column("position", big, server_default="0"),
+        # That of the sink as it was when it was written to.
+        sa.Column("incarnation", text),
         # The time that the rows are good for: of the last event that was looked at.
         _column("recorded_at", big, server_default="0"),
         _column("updated_at", big, server_default="0"),

@@ -1,0 +1,76 @@
+"""Folds by key: the states that a relay keeps at hand while it feeds a fold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from eventstore.events import RecordedEvent
+from reducers import fold
+
+from .projection import Projection
+
+STATES_MAX = 50_000
+"""States at hand: beyond it the oldest half is let go, and read again when needed."""
+
+
+class Folder:
+    """The states of keys, each with the position of its last event."""
+
+    def __init__(self, projection: Projection) -> None:
+        reducer = projection.reducer
+        if reducer is None:
+            raise AssertionError("a map has no states")
+        self._projection = projection
+        self._reducer = reducer
+        self._codec = reducer.codec()
+        self._states: dict[str, tuple[int, Any]] = {}
+
+    def missing(self, keys: Iterable[str]) -> list[str]:
+        """Those whose state is not at hand."""
+        return [key for key in dict.fromkeys(keys) if key not in self._states]
+
+    def take(self, kept: Mapping[str, tuple[int, bytes]], absent: Iterable[str] = ()) -> None:
+        """Puts stored states at hand, and the first state of keys that have none."""
+        for key in absent:
+            if key not in kept:
+                self._states[key] = 0, self._reducer.initial
+        for key, (position, encoded) in kept.items():
+            self._states[key] = position, self._codec.decode(encoded)
+
+    def apply(self, key: str, event: RecordedEvent) -> Any:
+        """The key's value after the event, None where there is no row. Raises what the reducer
+        raises; the state is then what it was."""
+        position, state = self._states.get(key) or (0, self._reducer.initial)
+        if event.position <= position:
+            return self._projection.row(key, state)
+        state = fold((event,), self._reducer, state)
+        value = self._projection.row(key, state)
+        self._states[key] = event.position, state
+        return value
+
+    def encoded(self, keys: Iterable[str]) -> list[tuple[str, int, bytes]]:
+        """(key, position, bytes) of states, as they are kept."""
+        found = []
+        for key in keys:
+            position, state = self._states[key]
+            found.append((key, position, self._codec.encode(state)))
+        return found
+
+    def restore(self, states: Mapping[str, tuple[int, Any] | None]) -> None:
+        """Goes back to what `peek` gave: a page that was not written did not happen."""
+        for key, state in states.items():
+            if state is None:
+                self._states.pop(key, None)
+            else:
+                self._states[key] = state
+
+    def peek(self, key: str) -> tuple[int, Any] | None:
+        """The key's state as it stands, to go back to."""
+        return self._states.get(key)
+
+    def let_go(self) -> None:
+        """Bounds what is at hand, between two pages."""
+        if len(self._states) > STATES_MAX:
+            for key in list(self._states)[: len(self._states) // 2]:
+                del self._states[key]

@@ -1,0 +1,237 @@
+"""Rows in the store's own database, as statements that run with the checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from eventstore.outbox import Statement
+
+from ..catalog import ask, insert_or_replace
+from ..dialects import Compiled, compile, create_table, from_driver, to_driver
+from ..errors import ProjectionError
+from ..projection import Key, key_text
+from ..sinks import Build, Change, Row, Written
+from .tables import PARTITION, POSITION, TENANT, show, stored_tables, table_name, table_of
+
+_SCANNED_ROWS = 1_000
+"""Rows of a page when a view is compared: about 3 ms."""
+
+_ASKED_ROWS = 200
+"""Rows in one question by key: SQLite's depth of an expression is 1,000."""
+
+
+class _Form(msgspec.Struct, frozen=True):
+    """How rows of one generation are written in one dialect."""
+
+    table: sa.Table
+    upsert: str
+    delete: str
+    bind: tuple[Callable[[Any], Any] | None, ...]
+
+
+class TableSink:
+    """The sink of a `RelationalView`."""
+
+    def __init__(self, view: str, table: sa.Table, partitions: int) -> None:
+        self.view = view
+        self.declared = table
+        self.keys = tuple(column.name for column in table.primary_key.columns)
+        self.columns = tuple(column.name for column in table.columns)
+        self._values = tuple(name for name in self.columns if name not in self.keys)
+        self._known = frozenset(self.columns)
+        self._partitions = partitions
+        self._forms: dict[tuple[str | None, str, int], _Form] = {}
+
+    def table(self, build: Build) -> sa.Table:
+        """The generation's own table."""
+        return self._form(build).table
+
+    async def create(self, build: Build) -> Sequence[Statement]:
+        """See `Sink`."""
+        outbox = build.outbox
+        stored = await stored_tables(outbox, self.view)
+        made = create_table(self.table(build), outbox.dialect)
+        stored[build.generation] = [*self.columns]
+        made += show(self.view, self.declared, stored, outbox.dialect, outbox.schema)
+        return [Statement(sql) for sql in made]
+
+    async def write(self, build: Build, changes: Sequence[Change]) -> Written:
+        """See `Sink`: nothing is written yet, the statements do it."""
+        form = self._form(build)
+        if self._partitions > 1:
+            await self._check_owners(build, changes)
+        tenant = build.tenant_id
+        rows, gone, size = [], [], 0
+        for change in changes:
+            key = self.key_columns(change.key)
+            if change.value is None:
+                gone.append((tenant, *key))
+                continue
+            values = self._row(change, key)
+            for place, process in enumerate(form.bind):
+                if process is not None:
+                    values[place] = process(values[place])
+            size += sum([len(each) if isinstance(each, (str, bytes)) else 8 for each in values])
+            rows.append((tenant, *values, change.position, change.partition))
+        statements = []
+        if gone:
+            statements.append(Statement(form.delete, gone))
+        if rows:
+            statements.append(Statement(form.upsert, rows))
+        return Written(statements, len(rows) + len(gone), size)
+
+    async def find(self, build: Build, keys: Sequence[Key]) -> list[Row]:
+        """See `Sink`."""
+        table = self.table(build)
+        found = []
+        for start in range(0, len(keys), _ASKED_ROWS):
+            part = [self.key_columns(key) for key in keys[start : start + _ASKED_ROWS]]
+            columns = [table.c[name] for name in self.keys]
+            if len(columns) == 1:
+                which: Any = columns[0].in_([key[0] for key in part])
+            else:
+                which = sa.or_(
+                    *[
+                        sa.and_(*[c == value for c, value in zip(columns, key, strict=True)])
+                        for key in part
+                    ]
+                )
+            found += await self._select(build, which, None)
+        return found
+
+    async def scan(self, build: Build) -> AsyncIterator[list[Row]]:
+        """See `Sink`; ordered by the primary key."""
+        table = self.table(build)
+        columns = [table.c[name] for name in self.keys]
+        after: tuple[Any, ...] | None = None
+        while True:
+            which = sa.true() if after is None else sa.tuple_(*columns) > sa.tuple_(*after)
+            page = await self._select(build, which, _SCANNED_ROWS)
+            if page:
+                yield page
+            if len(page) < _SCANNED_ROWS:
+                return
+            after = self.key_columns(page[-1].key)
+
+    async def drop(self, build: Build) -> Sequence[Statement]:
+        """See `Sink`. The table goes with its last tenant."""
+        outbox, table = build.outbox, self.table(build)
+        stored = await stored_tables(outbox, self.view)
+        if build.generation not in stored:
+            return []
+        others = (
+            sa.select(sa.literal(1)).select_from(table).where(table.c[TENANT] != build.tenant_id)
+        )
+        if await ask(outbox, others.limit(1)):
+            made = compile(
+                sa.delete(table).where(table.c[TENANT] == build.tenant_id), outbox.dialect
+            )
+            return [Statement(made.sql, (made.args({}),))]
+        del stored[build.generation]
+        prefix = f"{outbox.schema}." if outbox.schema else ""
+        gone = f"DROP TABLE {prefix}{table_name(self.view, build.generation)}"
+        shown = show(self.view, self.declared, stored, outbox.dialect, outbox.schema)
+        return [Statement(sql) for sql in (*shown, gone)]
+
+    async def close(self) -> None:
+        """See `Sink`: it has no connections of its own."""
+
+    def key_columns(self, key: Key) -> tuple[Any, ...]:
+        """The values of the primary key's columns. Raises `ProjectionError` for another shape."""
+        values = key if isinstance(key, tuple) else (key,)
+        if len(values) != len(self.keys):
+            raise ProjectionError(
+                f"view {self.view!r}: a key has {len(self.keys)} parts ({', '.join(self.keys)}),"
+                f" not {len(values)}"
+            )
+        return values
+
+    def _row(self, change: Change, key: tuple[Any, ...]) -> list[Any]:
+        """The values in the order of the table's columns."""
+        value = change.value
+        if not isinstance(value, dict):
+            raise ProjectionError(
+                f"view {self.view!r}, key {key_text(change.key)!r}: a row is a dict of columns,"
+                f" not {type(value).__name__}"
+            )
+        if not value.keys() <= self._known:
+            odd = sorted(str(name) for name in value.keys() - self._known)[0]
+            raise ProjectionError(f"view {self.view!r}: the table has no column {odd!r}")
+        named = dict(zip(self.keys, key, strict=True))
+        for name in self.keys:
+            if value.get(name, named[name]) != named[name]:
+                raise ProjectionError(f"view {self.view!r}: column {name!r} is the row's key")
+        find, at = value.get, named.get
+        return [at(name) if name in named else find(name) for name in self.columns]
+
+    def _form(self, build: Build) -> _Form:
+        outbox = build.outbox
+        place = (outbox.schema, outbox.dialect, build.generation)
+        form = self._forms.get(place)
+        if form is None:
+            form = self._forms[place] = self._make_form(*place)
+        return form
+
+    def _make_form(self, schema: str | None, dialect: str, generation: int) -> _Form:
+        table = table_of(self.view, self.declared, generation, schema)
+        upsert = compile(insert_or_replace(table, (TENANT, *self.keys), dialect), dialect)
+        _check_order(upsert, (TENANT, *self.columns, POSITION, PARTITION))
+        own = [table.c[name] == sa.bindparam(name) for name in (TENANT, *self.keys)]
+        delete = compile(sa.delete(table).where(*own), dialect)
+        _check_order(delete, (TENANT, *self.keys))
+        bind = tuple(to_driver(table.c[name], dialect) for name in self.columns)
+        return _Form(table, upsert.sql, delete.sql, bind)
+
+    async def _select(self, build: Build, which: Any, limit: int | None) -> list[Row]:
+        table, dialect = self.table(build), build.outbox.dialect
+        names = (*self.keys, *self._values)
+        question = (
+            sa.select(*[table.c[name] for name in names], table.c[POSITION])
+            .where(table.c[TENANT] == build.tenant_id, which)
+            .order_by(*[table.c[name] for name in self.keys])
+            .limit(limit)
+        )
+        back = [from_driver(table.c[name], dialect) for name in names]
+        rows = []
+        for found in await ask(build.outbox, question):
+            values = [
+                value if process is None else process(value)
+                for value, process in zip(found, back, strict=False)
+            ]
+            key = tuple(values[: len(self.keys)])
+            row = dict(zip(names, values, strict=False))
+            rows.append(Row(key[0] if len(key) == 1 else key, row, found[-1]))
+        return rows
+
+    async def _check_owners(self, build: Build, changes: Sequence[Change]) -> None:
+        """Raises `ProjectionError` for a row that a key of another partition has written: two
+        workers would overwrite each other."""
+        table = self.table(build)
+        for start in range(0, len(changes), _ASKED_ROWS):
+            part = changes[start : start + _ASKED_ROWS]
+            keys = [self.key_columns(change.key) for change in part]
+            which = sa.or_(
+                *[
+                    sa.and_(*[table.c[n] == v for n, v in zip(self.keys, key, strict=True)])
+                    for key in keys
+                ]
+            )
+            question = sa.select(sa.literal(1)).where(
+                table.c[TENANT] == build.tenant_id,
+                table.c[PARTITION] != part[0].partition,
+                which,
+            )
+            if await ask(build.outbox, question.limit(1)):
+                raise ProjectionError(
+                    f"view {self.view!r}: a row is written by events of two keys in two"
+                    " partitions; let key() give one key for all events of a row"
+                )
+
+
+def _check_order(made: Compiled, wanted: tuple[str, ...]) -> None:
+    if made.names != wanted:
+        raise AssertionError(f"a statement takes {made.names}, not {wanted}")
