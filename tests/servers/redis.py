@@ -23,6 +23,8 @@ from pathlib import Path
 from types import TracebackType
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 ATTEMPTS_MAX = 5
 """How often a start is tried: another program may take the port between our look and our use."""
@@ -186,8 +188,9 @@ class RedisServer:
 
     def _answers(self, port: int) -> bool:
         try:
+            retry = Retry(NoBackoff(), 0)
             with redis.Redis(
-                port=port, password=self.password, retry=None, socket_timeout=1
+                port=port, password=self.password, retry=retry, socket_timeout=1
             ) as client:
                 return bool(client.ping())
         except redis.RedisError:

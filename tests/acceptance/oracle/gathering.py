@@ -11,7 +11,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import fsum
 from typing import Any, NamedTuple
 
-from .viewing import Event, Row, Rows, at, audit, compact, data_of, identifier, messages, moment
+from .viewing import (
+    Event,
+    Row,
+    Rows,
+    at,
+    audit,
+    compact,
+    data_of,
+    identifier,
+    messages,
+    moment,
+    object_of,
+)
 from .viewing import text as text_of
 
 TOKENS = (
@@ -171,7 +183,7 @@ def _memory(key: tuple[str, str], told: Sequence[Event]) -> Row | None:
         return None
     statements = [n for n, event in enumerate(life) if event["type"] == "memory.remembered"]
     stated = data_of(life[statements[-1]]) if statements else {}
-    attributes = stated.get("attributes") if isinstance(stated.get("attributes"), dict) else {}
+    attributes = object_of(stated.get("attributes"))
     users = [user for n in (0, *statements) if (user := _user(life[n])) is not None]
     last, data = life[-1], data_of(life[-1])
     content = data.get("content")
@@ -196,8 +208,7 @@ def _memory(key: tuple[str, str], told: Sequence[Event]) -> Row | None:
 def _user(event: Event) -> str | None:
     """Whose memory an event makes: by its attributes, or else by its tag."""
     data = data_of(event)
-    attributes = data.get("attributes")
-    named = attributes.get("user") if isinstance(attributes, dict) else None
+    named = object_of(data.get("attributes")).get("user")
     if event["type"] == "memory.remembered" and isinstance(named, str) and named:
         return named
     tagged = (tag.removeprefix("user:") for tag in event["tags"] if tag.startswith("user:"))
@@ -230,7 +241,7 @@ def usage(events: Sequence[Event]) -> Rows:
 
 def _figures(data: Mapping[str, Any]) -> Row:
     """What an event states of its response."""
-    tokens = data.get("usage") if isinstance(data.get("usage"), dict) else {}
+    tokens = object_of(data.get("usage"))
     found: Row = {}
     for name in TOKENS:
         figure = tokens.get(name)
@@ -239,7 +250,7 @@ def _figures(data: Mapping[str, Any]) -> Row:
         if type(figure) is int and 0 <= figure <= COUNT_MAX:
             found[name] = figure
     cost = data.get("cost")
-    if type(cost) in (int, float) and -DOLLARS_MAX <= cost <= DOLLARS_MAX:
+    if isinstance(cost, int | float) and not isinstance(cost, bool) and abs(cost) <= DOLLARS_MAX:
         found["cost"] = float(cost)
     model = text_of(data.get("response_model")) or text_of(data.get("request_model"))
     return {**found, "model": model} if model else found

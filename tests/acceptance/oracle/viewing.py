@@ -20,15 +20,24 @@ Rows = dict[tuple[Any, ...], Row]
 JSON_COLUMNS = frozenset({"arguments", "result", "content", "attributes", "by_model"})
 """Columns that hold any JSON value."""
 
+_ENVELOPE = (
+    "position",
+    "stream",
+    "version",
+    "id",
+    "type",
+    "actor",
+    "causation_id",
+    "correlation_id",
+)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def plain(event: Any) -> Event:
     """A recorded event of the store, as export prints it: by its attributes, its data from the
     stored bytes."""
-    names = ("position", "stream", "version", "id", "type", "actor", "causation_id")
-    names += ("correlation_id", "occurred_at", "recorded_at")
-    kept = {name: getattr(event, name) for name in names}
+    times = ("occurred_at", "recorded_at")
+    kept = {name: getattr(event, name) for name in (*_ENVELOPE, *times)}
     return {**kept, "tags": list(event.tags), "data": json.loads(event.payload)}
 
 
@@ -57,11 +66,9 @@ def messages(events: Iterable[Event]) -> Rows:
 
 def audit(events: Iterable[Event]) -> Rows:
     """A row for each event, whatever it is, by its position."""
-    taken = ("position", "id", "stream", "version", "type", "actor")
-    taken += ("correlation_id", "causation_id")
     return {
         (event["position"],): {
-            **{name: event[name] for name in taken},
+            **{name: event[name] for name in _ENVELOPE},
             "occurred_at": moment(event["occurred_at"]),
             "recorded_at": moment(event["recorded_at"]),
         }
@@ -88,7 +95,12 @@ def _strings(data: Mapping[str, Any], kind: str) -> Iterator[str]:
 
 def data_of(event: Event) -> Mapping[str, Any]:
     """An event's data; empty where it is no object."""
-    return event["data"] if isinstance(event["data"], dict) else {}
+    return object_of(event["data"])
+
+
+def object_of(value: Any) -> Mapping[str, Any]:
+    """A JSON object; an empty one where there is none."""
+    return value if isinstance(value, dict) else {}
 
 
 def text(value: Any) -> str | None:

@@ -159,3 +159,24 @@ async def test_document_written_anew_then_what_is_new(
     report = await running.stop()
     assert report.problems == []
     assert len(report.sessions) == 2
+
+
+async def test_bank_grows_then_its_new_day_is_imported(
+    follow: Callable[..., Following], fixtures: Path, tmp_path: Path
+) -> None:
+    """A memory bank is written anew with each day; a half-written one is waited for, no user of it
+    is taken for odd."""
+    bank = json.loads((fixtures / "memory_bank.json").read_text())
+    path = tmp_path / "bank.json"
+    path.write_text(json.dumps(bank))
+    running = follow(path)
+    await running.until_records("session/Ann/2026-01-02", 2)
+    bank[" Ann "]["history"]["2026-01-04"] = [{"query": "Toffee sleeps.", "response": "Good."}]
+    whole = json.dumps(bank)
+    path.write_text(whole[:-40])
+    path.write_text(whole)
+    records = await running.until_records("session/Ann/2026-01-04", 1)
+    assert records == bank[" Ann "]["history"]["2026-01-04"]
+    report = await running.stop()
+    assert report.problems == []
+    assert len(report.sessions) == 5

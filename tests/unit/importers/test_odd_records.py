@@ -74,7 +74,7 @@ def read_document(name: str, *path: Any) -> list[Any]:
     return value
 
 
-@pytest.mark.parametrize("kind", ["claude", "openai", "adk", "tau2"])
+@pytest.mark.parametrize("kind", ["claude", "openai", "adk", "tau2", "memorybank"])
 @settings(
     max_examples=60,
     deadline=None,
@@ -99,6 +99,11 @@ async def test_odd_records_then_all_back_again_and_nothing_new_twice(
     elif kind == "adk":
         records = mutated(read_document("adk_actions.json", "events"), data)
         path.write_text(json.dumps({"id": "s", "events": records, "state": data.draw(ODD)}))
+    elif kind == "memorybank":
+        turns = read_document("memory_bank.json", " Ann ", "history", "2026-01-02")
+        records = mutated(turns, data)
+        profile = {"name": data.draw(ODD), "history": {"2026-01-02": records}}
+        path.write_text(json.dumps({"Ann": profile}))
     else:
         records = mutated(read_document("tau2_bench.json", "simulations", 0, "messages"), data)
         head = {"id": "s", "task_id": data.draw(ODD), "trial": 0, "reward_info": data.draw(ODD)}
