@@ -130,6 +130,8 @@ def session_settings(address: Address, busy_timeout_seconds: float) -> dict[str,
         "lock_timeout": str(lock_ms),
         "statement_timeout": str(lock_ms + STATEMENT_MS),
         "idle_in_transaction_session_timeout": str(lock_ms + STATEMENT_MS),
+        # A batch judges by what stands behind the lock that it waited for: nothing else lets it.
+        "default_transaction_isolation": ISOLATION,
         # The statements are short and many; compiling them would cost more than it gives.
         "jit": "off",
     }
@@ -137,6 +139,10 @@ def session_settings(address: Address, busy_timeout_seconds: float) -> dict[str,
         settings["synchronous_commit"] = "off"
     return settings
 
+
+ISOLATION = "read committed"
+"""In which each statement sees what was committed before it; a role or a database may have another
+default, which would let a batch judge by what stood before its wait."""
 
 STATEMENT_MS = 60_000
 """Beyond the wait for a lock: the largest append (64 MiB) takes about 3 s on a slow disk, and a

@@ -12,7 +12,7 @@ import asyncpg  # type: ignore[import-untyped]  # ships no types
 
 from ...errors import Busy, EventStoreError, StorageFailed, StoreClosed
 from . import statements as sql
-from .address import STATEMENT_MS, Address, session_settings
+from .address import ISOLATION, STATEMENT_MS, Address, session_settings
 from .errors import is_lost, translate
 
 Connection: TypeAlias = Any  # asyncpg ships no types
@@ -26,6 +26,9 @@ CONNECT_SECONDS = 10.0
 
 GRACE_SECONDS = 10.0
 """Beyond the server's own bound for a statement, before a connection counts as lost."""
+
+ANSWER_SECONDS = 5.0
+"""For what takes the server a millisecond: later, its connection counts as lost."""
 
 _BACK_OFF_SECONDS = 0.05
 _BACK_OFF_SECONDS_MAX = 1.0
@@ -146,6 +149,12 @@ class Connections:
             raise
         return connection
 
+    async def abort(self) -> None:
+        """Ends those who use a connection at once, whatever they wait for, then frees all."""
+        for task in self._running:
+            task.cancel()
+        await self.close()
+
     async def close(self) -> None:
         """Waits for those who use a connection, though not for a server that is silent, then
         frees all."""
@@ -166,6 +175,28 @@ class Connections:
             task.exception()  # its caller may have gone: then nobody else asks
 
 
+@asynccontextmanager
+async def transaction(connection: Connection) -> AsyncIterator[None]:
+    """A transaction, or a savepoint in one. Whoever is cancelled, or lost the connection, does not
+    wait for an answer to ROLLBACK: such a connection is ended by who borrowed it."""
+    opened = connection.transaction()
+    async with asyncio.timeout(ANSWER_SECONDS):
+        await opened.start()
+    try:
+        yield
+    except Exception as exc:
+        if not is_lost(exc):
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await opened.rollback()
+        raise
+    await opened.commit()
+
+
+async def set_tenant(connection: Connection, tenant: str) -> None:
+    """For row-level security, in the transaction that is open."""
+    await connection.fetchval(sql.SET_TENANT, tenant, timeout=ANSWER_SECONDS)
+
+
 def check_settings(address: Address, found: dict[str, Any]) -> dict[str, Any]:
     """The settings that were read back. Raises `StorageFailed` where one is too weak."""
     where = address.shown
@@ -178,6 +209,12 @@ def check_settings(address: Address, found: dict[str, Any]) -> dict[str, Any]:
     allowed = set(address.allowed)
     if address.synchronous == "NORMAL":
         allowed.add("synchronous_commit")
+    isolation = found["default_transaction_isolation"]
+    if isolation != ISOLATION:  # behind a pooler, where we cannot ask for it
+        raise StorageFailed(
+            f"{where}: sessions begin with default_transaction_isolation={isolation}; the store"
+            f" needs {ISOLATION}: ALTER ROLE ... SET default_transaction_isolation = '{ISOLATION}'"
+        )
     for name, weak in _WEAKNESSES.items():
         if found[name] == weak and name not in allowed:
             raise StorageFailed(

@@ -14,7 +14,7 @@ from ...limits import SNAPSHOTS_KEPT
 from ..port import CheckpointRow, Move, SnapshotRow, Statement
 from ..rows import Row
 from . import views
-from .connections import Connection
+from .connections import Connection, transaction
 from .reader import Reader
 
 _MOVES_MAX = 20
@@ -129,7 +129,7 @@ class Keeping:
 
         async def change(connection: Connection) -> bool:
             try:
-                async with connection.transaction():
+                async with transaction(connection):
                     await views.change(
                         connection, self._sql.move_checkpoint, tenant_id, statements, moves
                     )
@@ -155,7 +155,7 @@ class Keeping:
         kind = (found[0], reducer, fingerprint)
 
         async def save(connection: Connection) -> None:
-            async with connection.transaction():
+            async with transaction(connection):
                 await connection.execute(
                     self._sql.save_snapshot,
                     *kind,

@@ -53,7 +53,7 @@ async def open_postgres(options: PostgresOptions, clock: Callable[[], int]) -> P
                     " on every table for this role (its owner and a superuser pass it by)"
                 )
     except BaseException:
-        await reading.close()
+        await reading.abort()  # it may wait for another process that makes the schema
         raise
     return PostgresEngine(
         Connections(address, WRITING_MAX, patience),

@@ -10,19 +10,23 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from ...envelope import GENESIS
-from ...errors import Corrupt
+from ...errors import Corrupt, EventStoreError
 from ...events import RecordedEvent
 from ...query import Query
 from ..port import LogPage
 from ..rows import Row, check_consecutive, check_stream_rows, hashes_wanted, to_events
-from .connections import Connection, Connections
-from .statements import JOINED_MAX, SET_TENANT, Statements
+from .connections import Connection, Connections, set_tenant, transaction
+from .statements import JOINED_MAX, Statements
 
 _SCAN_POSITIONS = 20_000
 """Positions that one filtered page looks through at most (about 2 ms in the index)."""
 
 _TURNS_TO_SEND = 4
 """Turns of the loop until a query that was begun is on its way: two tasks, a connection, a send."""
+
+_AHEAD_SECONDS = 5.0
+"""How long a page that was asked for ahead is kept. Who takes longer over the page before it does
+not notice that it is asked for again."""
 
 _NAMES_MAX = 100_000
 """Names remembered by id; beyond it all are forgotten at once."""
@@ -49,8 +53,8 @@ class Reader:
             return await self._connections.run(work)
 
         async def isolated(connection: Connection) -> T:
-            async with connection.transaction():
-                await connection.fetchval(SET_TENANT, tenant)
+            async with transaction(connection):
+                await set_tenant(connection, tenant)
                 return await work(connection)
 
         return await self._connections.run(isolated)
@@ -112,23 +116,37 @@ class Reader:
             )
 
         place = (tenant_id, after, until, limit)
-        ahead, self._ahead = self._ahead, None
-        if ahead is not None and ahead[0] == place:
-            rows = await asyncio.shield(ahead[1])
-        else:
+        rows = await self._rows_ahead(place)
+        if rows is None:
             rows = await self._log_rows(tenant, place)
         # A page ends early when it is full; what it holds must be without holes all the same.
         last = rows[-1][0] if rows else min(until, after + limit)
         check_consecutive(rows, after, last)
         if self._hash_at[:2] == (tenant_id, after) and after < last < until:
             # Somebody goes through the log: the server works on the next page while this one is
-            # made into events. Whoever gives up leaves a page that nobody fetches, no more.
+            # made into events. Whoever gives up leaves a page that nobody fetches, for a while.
             place = (tenant_id, last, until, limit)
             self._ahead = place, asyncio.ensure_future(self._log_rows(tenant, place))
             self._ahead[1].add_done_callback(_look_at)
+            loop = asyncio.get_running_loop()
+            loop.call_later(_AHEAD_SECONDS, self._forget_ahead, self._ahead)
             for _ in range(_TURNS_TO_SEND):
                 await asyncio.sleep(0)
         return LogPage(await self._events_of(tenant, tenant_id, rows), last)
+
+    async def _rows_ahead(self, place: tuple[int, int, int, int]) -> list[Row] | None:
+        """The rows that were asked for ahead, where they are those of `place`."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is None or ahead[0] != place:
+            return None
+        try:
+            return await asyncio.shield(ahead[1])
+        except EventStoreError:
+            return None  # it may be an old one: whoever comes now is told what is wrong now
+
+    def _forget_ahead(self, ahead: object) -> None:
+        if self._ahead is ahead:
+            self._ahead = None
 
     async def _log_rows(self, tenant: str, place: tuple[int, int, int, int]) -> list[Row]:
         return await self.fetch(tenant, self.sql.read_log, *place)

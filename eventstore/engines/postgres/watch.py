@@ -16,7 +16,7 @@ from typing import Any
 
 from ...errors import EventStoreError, StoreClosed
 from ...limits import POLL_SECONDS
-from .connections import Connection, Connections
+from .connections import ANSWER_SECONDS, Connection, Connections
 from .reader import Reader
 from .statements import NOTIFY
 
@@ -27,9 +27,6 @@ _NOTIFY_SECONDS = 0.02
 
 _POLL_LISTENING_SECONDS = 0.5
 """While hints come. A look costs about 1 ms of a core here: 20 a second would be 2% of it."""
-
-_ANSWER_SECONDS = 5.0
-"""For what takes the server a millisecond: later, its connection counts as lost."""
 
 _PROBE_SECONDS = 15.0
 """Between two looks whether the connection that listens, on which nothing is sent, still lives."""
@@ -140,15 +137,16 @@ class Watch:
     async def _heads(self, tenant: str, ids: list[Any]) -> list[Any]:
         heads_of = self._reader.sql.heads_of
         return await self._reader.run(
-            tenant, lambda connection: connection.fetch(heads_of, ids, timeout=_ANSWER_SECONDS)
+            tenant, lambda connection: connection.fetch(heads_of, ids, timeout=ANSWER_SECONDS)
         )
 
     async def _listen(self) -> None:
-        """Keeps a connection that listens, while someone waits."""
+        """Listens, from the first wait on until the store closes, also while nobody waits. A
+        connection that is lost is replaced while someone waits; else the next wait begins anew."""
         while self._waiters:
             lost = asyncio.Event()
             try:
-                connection = self._listener = await self._connections.connect(_ANSWER_SECONDS)
+                connection = self._listener = await self._connections.connect(ANSWER_SECONDS)
                 connection.add_termination_listener(lambda *_, lost=lost: lost.set())
                 await connection.add_listener(self._channel, self._heard)
             except Exception as exc:

@@ -28,6 +28,7 @@ class Proxy:
         self._late_answered = asyncio.Event()
         self.is_down = False
         self.lost = asyncio.Event()
+        self.dropped = 0
         self.url = ""
 
     async def __aenter__(self) -> Proxy:
@@ -62,7 +63,8 @@ class Proxy:
         await self._late_answered.wait()
 
     def silence(self) -> None:
-        """What is sent on the connections of now reaches nobody, and nobody is told."""
+        """What is sent on the connections of now reaches nobody, and nobody is told; `dropped`
+        counts its bytes."""
         self._silent.update(self._writers)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -109,6 +111,7 @@ class Proxy:
                     self._late_answered.set()
                     break
                 if writer in self._silent:
+                    self.dropped += len(data)
                     continue
                 writer.write(data)
                 await writer.drain()

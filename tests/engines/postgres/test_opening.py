@@ -69,6 +69,7 @@ def _found(**changes: Any) -> dict[str, Any]:
         "fsync": "on",
         "full_page_writes": "on",
         "synchronous_commit": "on",
+        "default_transaction_isolation": "read committed",
         **changes,
     }
 
@@ -101,6 +102,27 @@ async def test_a_real_server_is_weak_then_the_store_does_not_open(raw: Any, url:
     for options in ({"url": f"{url}?allow=synchronous_commit"}, {"synchronous": "NORMAL"}):
         async with EventStore.open(**{"url": url, **options}) as store:  # type: ignore[arg-type]
             assert (await store.append("s", NewEvent("n", 1))).position > 0
+
+
+@pytest.mark.parametrize("isolation", ["repeatable read", "serializable"])
+async def test_the_role_or_the_database_has_another_isolation_then_ours_is_in_force(
+    raw: Any, url: str, isolation: str
+) -> None:
+    """A batch that waited for the head must not judge by what stood before the wait."""
+    name = url.rsplit("/", 1)[1]
+    for whose in (f'DATABASE "{name}"', f'ROLE eventstore IN DATABASE "{name}"'):
+        await raw.execute(f"ALTER {whose} SET default_transaction_isolation = '{isolation}'")
+        with pytest.raises(StorageFailed, match=f"default_transaction_isolation={isolation}"):
+            await EventStore.open(f"{url}?pooler=on")
+        async with EventStore.open(url) as one, EventStore.open(url) as other:
+            assert one.describe()["default_transaction_isolation"] == "read committed"
+            before = await one.head()
+            sent = [
+                store.append("s", NewEvent("n", n)) for n in range(20) for store in (one, other)
+            ]
+            positions = sorted(result.position for result in await asyncio.gather(*sent))
+            assert positions == list(range(before + 1, before + 41))
+        await raw.execute(f"ALTER {whose} RESET default_transaction_isolation")
 
 
 async def test_a_server_runs_without_fsync_then_the_store_does_not_open() -> None:

@@ -77,7 +77,7 @@ async def test_connections_fall_silent_then_reads_and_subscribers_go_on(
     """A network that loses everything without a word is found out by the time that passes."""
     monkeypatch.setattr(connections, "STATEMENT_MS", 0)
     monkeypatch.setattr(connections, "GRACE_SECONDS", 0.0)
-    monkeypatch.setattr(watch, "_ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(watch, "ANSWER_SECONDS", 0.2)
     monkeypatch.setattr(watch, "_PROBE_SECONDS", 0.2)
     seen: list[Any] = []
     async with (

@@ -1,0 +1,159 @@
+"""How long the store waits at the most: for a silent server, for a connection, for a lock."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from typing import Any
+
+import pytest
+
+from eventstore import Busy, EventStore, NewEvent, StoreClosed
+from eventstore.engines.postgres import connections, migrating, watch
+from eventstore.engines.postgres.address import parse_address
+from eventstore.engines.postgres.connections import Connections
+from tests.waiting import until
+
+from .proxy import Proxy
+from .rights import documented, drop_role, role_with_rights
+
+OTHERS = (
+    "SELECT count(*) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+)
+WAITING = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+
+
+async def _until_found(raw: Any, question: str, wanted: Any) -> None:
+    async with asyncio.timeout(20):
+        while await raw.fetchval(question) != wanted:  # noqa: ASYNC110 - asked of the server
+            await asyncio.sleep(0)
+
+
+async def test_the_server_is_silent_then_closing_does_not_wait_for_its_answer(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever reads hears that the store is closed; a statement's own bound is 100 s."""
+    monkeypatch.setattr(connections, "CONNECT_SECONDS", 0.3)
+    async with Proxy(url) as proxy:
+        store = await EventStore.open(proxy.url)
+        await store.append("s", NewEvent("n", 1))
+        assert len(await store.read("s").list()) == 1
+        proxy.silence()
+        reader = asyncio.create_task(store.read("s").list())
+        await until(lambda: proxy.dropped)
+        async with asyncio.timeout(20):
+            await store.close()
+        with pytest.raises(StoreClosed):
+            await reader
+
+
+async def test_all_connections_are_in_use_then_who_waits_is_told_in_time(url: str) -> None:
+    """`Busy`, and not a wait without end; when one is free again, it is used."""
+    pool = Connections(parse_address(url, "FULL"), 1, 0.1)
+    deadline = asyncio.get_running_loop().time()
+    async with pool.borrow(deadline):
+        async with asyncio.timeout(20):
+            with pytest.raises(Busy, match="in use"):
+                await pool.run(lambda connection: connection.fetchval("SELECT 1"))
+    assert await pool.run(lambda connection: connection.fetchval("SELECT 1")) == 1
+    await pool.close()
+
+
+async def test_the_listening_connection_is_silent_then_the_probe_replaces_it(
+    url: str, raw: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is ever sent on it, so nobody else would find out; polling is too slow here."""
+    monkeypatch.setattr(watch, "_PROBE_SECONDS", 0.1)
+    monkeypatch.setattr(watch, "ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(watch, "_POLL_LISTENING_SECONDS", 600.0)
+    monkeypatch.setattr(connections, "STATEMENT_MS", 0)  # other connections are silent as well
+    monkeypatch.setattr(connections, "GRACE_SECONDS", 0.0)
+    async with Proxy(url) as proxy, EventStore.open(proxy.url, busy_timeout_seconds=1.0) as store:
+        looks = store._core.engine._watch  # type: ignore[attr-defined]
+        reader = asyncio.create_task(anext(aiter(store.subscribe())))
+        await until(lambda: looks._hears)
+        first = looks._listener
+        proxy.silence()
+        await until(lambda: looks._hears and looks._listener is not first)
+        assert first.is_closed()
+        async with EventStore.open(url) as other:
+            await other.append("s", NewEvent("n", 1))
+        async with asyncio.timeout(20):
+            assert (await reader).data == 1
+
+
+async def test_nobody_waits_any_more_then_the_listening_connection_stays_until_closing(
+    url: str, raw: Any
+) -> None:
+    """Readers come and go; a connection for each of them would cost more than one that stays."""
+    async with EventStore.open(url) as store:
+        looks = store._core.engine._watch  # type: ignore[attr-defined]
+        for n in range(1, 4):
+            reader = asyncio.create_task(anext(aiter(store.subscribe(after=n - 1))))
+            await until(lambda: looks._hears)
+            listener = looks._listener
+            await store.append("s", NewEvent("n", n))
+            assert (await reader).data == n
+        assert looks._listener is listener
+        assert not listener.is_closed()
+    assert listener.is_closed()
+
+
+async def test_an_isolated_store_loses_its_connection_without_a_word_then_it_is_found_out_soon(
+    store: EventStore, raw: Any, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What begins its transactions takes no time, and does not wait as long as a query may."""
+    monkeypatch.setattr(connections, "ANSWER_SECONDS", 0.3)
+    await store.append("s", NewEvent("n", 1))
+    granted = await role_with_rights(raw, url, "cut_off")
+    await raw.execute(documented("Row-level security by tenant"))
+    async with (
+        Proxy(granted) as proxy,
+        EventStore.open(f"{proxy.url}?tenant_isolation=on&notify=off") as app,
+    ):
+        assert len(await app.read("s").list()) == 1
+        proxy.silence()
+        async with asyncio.timeout(20):
+            assert len(await app.read("s").list()) == 1
+    await drop_role(raw, "cut_off")
+
+
+async def test_a_transaction_is_ended_while_the_server_is_silent_then_nobody_waits_for_a_rollback(
+    url: str,
+) -> None:
+    """Such a connection is ended, which undoes the transaction as well."""
+    async with Proxy(url) as proxy:
+        pool = Connections(parse_address(proxy.url, "FULL"), 1, 30.0)
+        begun = asyncio.Event()
+
+        async def work(connection: Any) -> None:
+            async with connections.transaction(connection):
+                proxy.silence()
+                begun.set()
+                await connection.fetchval("SELECT 1")
+
+        task = asyncio.create_task(pool.run(work))
+        await begun.wait()
+        async with asyncio.timeout(5):  # less than the bound of a rollback, if one were sent
+            await pool.abort()
+        with pytest.raises(StoreClosed):
+            await task
+
+
+async def test_opening_is_cancelled_while_another_makes_the_schema_then_it_gives_up_at_once(
+    url: str, raw: Any
+) -> None:
+    """It does not wait for the lock, and leaves no connection behind."""
+    number = zlib.crc32(b"another") - 2**31
+    await raw.execute(f"SELECT pg_advisory_lock({migrating._LOCK_SPACE}, {number})")
+    opening = asyncio.ensure_future(EventStore.open(f"{url}?schema=another"))
+    await _until_found(raw, WAITING, 1)
+    opening.cancel()
+    async with asyncio.timeout(5):  # closing would wait for 10
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+    await _until_found(raw, OTHERS, 0)
+    await raw.execute(f"SELECT pg_advisory_unlock({migrating._LOCK_SPACE}, {number})")
+    async with EventStore.open(f"{url}?schema=another") as store:
+        assert await store.head() == 0
