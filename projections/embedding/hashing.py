@@ -28,9 +28,9 @@ _WORD = re.compile(r"\w+")
 _GRAM_CHARS = 4
 """Pieces of four letters: shorter ones are shared by unrelated words, longer ones miss endings."""
 
-_GRAM_WEIGHT = 0.3
-"""A word of eight letters has seven pieces; together they weigh about twice the word itself, so a
-word with another ending is close but an equal word is closer."""
+_GRAM_WEIGHT = 0.5
+"""A word of eight letters has seven pieces; their squares add up to about twice the word's own, so
+a word with another ending is near and an equal word is nearer."""
 
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)
 """2^64 divided by the golden ratio: multiplying by it spreads a checksum's bits upwards, where the

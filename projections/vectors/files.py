@@ -1,4 +1,4 @@
-"""A vector index in a folder: written beside the old one, switched by one rename, checked on reading.
+"""A vector index in a folder: written beside the old one, switched by a rename, checked when read.
 
 The folder holds a manifest and the files it names. New files get new names; the manifest is renamed
 last, so whoever reads finds the old index or the new one, whole, also after a crash. What the
@@ -59,6 +59,7 @@ class _Manifest(msgspec.Struct):
     dimensions: int
     slots: int
     graph_slots: int
+    graph_expansion: int | None
     graph_parameters: str
     byteorder: str
     files: dict[str, _File]
@@ -110,6 +111,7 @@ def save(index: VectorIndex, folder: Path, *, marker: str, position: int) -> Non
         dimensions=index.dimensions,
         slots=seen.count,
         graph_slots=0 if graph is None else graph.count,
+        graph_expansion=None if graph is None else graph.expansion,
         graph_parameters=PARAMETERS,
         byteorder=sys.byteorder,
         files=files,
@@ -167,7 +169,10 @@ def load(
     graph = None
     if "graph" in manifest.files:
         path = folder / manifest.files["graph"].name
-        graph = Graph.view(path, dimensions, manifest.graph_slots)
+        try:
+            graph = Graph.view(path, dimensions, manifest.graph_slots, manifest.graph_expansion)
+        except RuntimeError as unread:  # the library's only kind of error
+            raise IndexRefused("damaged", f"{path.name} cannot be opened") from unread
     index = VectorIndex.restored(rows, graph, dimensions, exact_rows_max=exact_rows_max)
     return Kept(index, manifest.position)
 

@@ -84,8 +84,12 @@ class VectorIndex:
 
     @property
     def exact(self) -> bool:
-        """Whether every row is compared, so that nothing near can be missed."""
-        return self._graph is None
+        """Whether every row is compared, so that nothing near can be missed.
+
+        So it is with few rows, and with vectors that a graph cannot find its way among.
+        """
+        graph = self._graph
+        return graph is None or graph.expansion is None
 
     @property
     def fold_due(self) -> bool:

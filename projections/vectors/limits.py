@@ -20,9 +20,24 @@ DEAD_SHARE_MAX = 0.5
 twice as many, and building anew costs one insertion for each row that went."""
 
 GRAPH_CONNECTIVITY = 16
+"""Neighbours of a row. Twice as many took a third longer to build and 40% more memory for 0.5%
+more recall on 100,000 vectors of real text."""
+
 GRAPH_EXPANSION_ADD = 128
-GRAPH_EXPANSION_SEARCH = 128
-"""usearch's graph, measured."""
+"""How widely a row's neighbours are looked for when it enters. With 200 (and twice the neighbours)
+recall rose by 0.5%."""
+
+GRAPH_EXPANSIONS_SEARCH = (96, 192, 384)
+"""How widely a search may look, tried from the first on. On 100,000 vectors of real text 64 found
+98.9%, 128 99.4%, 256 99.9%; at 512 a search costs half of comparing every row."""
+
+RECALL_MIN = 0.97
+"""What a graph must find of its own rows' nearest ones to be asked. Strangers find a little less;
+0.95 is what is promised for those."""
+
+TRIED_ROWS = 64
+TRIED_RESULTS = 10
+"""640 results to find: an estimate within about one per cent, in a quarter of a second."""
 
 FETCH_MIN = 64
 """Candidates that the graph gives at least. It keeps half-precision numbers; the candidates are

@@ -31,6 +31,8 @@ def nearest(
     exact_rows_max: int,
 ) -> Found:
     """The k nearest living rows that are allowed: slots and scores, the best first."""
+    if graph is not None and graph.expansion is None:
+        graph = None
     asks = allow if callable(allow) else None
     allowed: Slots | None = None
     if allow is not None and not callable(allow):
