@@ -230,6 +230,68 @@ def _same_memories(rows: Rows, state: Any) -> None:
         )
 
 
+def told(number: int, kind: str, tags: tuple[str, ...] = (), /, **data: Any) -> Event:
+    """An event of one stream, as export prints it; it occurred on that day of a month."""
+    envelope = ("actor", "causation_id", "correlation_id")
+    return {
+        **dict.fromkeys(envelope),
+        **{"stream": "s", "version": number, "position": number + 100, "id": f"e{number}"},
+        **{"type": kind, "data": data, "tags": list(tags)},
+        "occurred_at": f"2026-03-{number:02}T00:00:00Z",
+        "recorded_at": "2026-11-01T00:00:00Z",
+    }
+
+
+def day(number: int) -> datetime:
+    return datetime(2026, 3, number, tzinfo=UTC)
+
+
+def test_memory_is_changed_and_forgotten_then_its_user_and_its_times() -> None:
+    """A correction keeps user and beginning; who is remembered anew after being forgotten begins
+    again; a tag names the user where the data do not."""
+    events = [
+        told(1, "memory.remembered", ("team:a", "user:ann"), memory_id="m", content="x"),
+        told(2, "memory.corrected", ("user:eve",), memory_id="m", content="y", reason="wrong"),
+        told(3, "memory.remembered", memory_id="m", content="z", attributes={"type": "fact"}),
+        told(4, "memory.forgotten", memory_id="m"),
+        told(5, "memory.corrected", memory_id="m", content="too late"),
+        told(6, "memory.remembered", memory_id="m", content=[1], attributes={"user": "ben"}),
+    ]
+    names = ("user", "text", "type", "corrections", "reason", "created_at", "changed_at")
+
+    def after(count: int) -> tuple[Any, ...] | None:
+        row = VIEWS["memories"].rows(events[:count]).get(("s", "m"))
+        return None if row is None else tuple(row[name] for name in names)
+
+    assert after(1) == ("ann", "x", None, 0, None, day(1), day(1))
+    assert after(2) == ("ann", "y", None, 1, "wrong", day(1), day(2))
+    assert after(3) == ("ann", "z", "fact", 1, None, day(1), day(3))
+    assert after(4) is None
+    assert after(5) is None
+    assert after(6) == ("ben", "[1]", None, 0, None, day(6), day(6))
+
+
+def test_call_is_asked_again_then_its_times_and_its_place() -> None:
+    """A call keeps the place where it was first heard of; its times are those of the last request
+    and of the result that stands."""
+    events = [
+        told(1, "tool.requested", tool_call_id="c", tool_name="find"),
+        told(2, "tool.failed", tool_call_id="c", tool_call_result={"b": 1, "a": 2}),
+        told(3, "tool.requested", tool_call_id="c"),
+        told(4, "tool.completed", tool_call_id="c", tool_call_result="found"),
+    ]
+    names = ("position", "status", "result_text", "attempts", "requested_at", "ended_at")
+
+    def after(count: int) -> tuple[Any, ...]:
+        row = VIEWS["tool_calls"].rows(events[:count])[("s", "c")]
+        return tuple(row[name] for name in names)
+
+    assert after(1) == (101, "pending", None, 1, day(1), None)
+    assert after(2) == (101, "failed", '{"a":2,"b":1}', 1, day(1), day(2))
+    assert after(3) == (101, "pending", None, 2, day(3), None)
+    assert after(4) == (101, "completed", "found", 2, day(3), day(4))
+
+
 @pytest.mark.parametrize("name", VIEWS)
 def test_rows_are_wrong_in_any_way_then_each_is_told(name: str, views: Views) -> None:
     """A comparison that agrees with everything proves nothing: a row too few, too many, twice, and
