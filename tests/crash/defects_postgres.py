@@ -161,6 +161,21 @@ def _loses_the_first_of_a_page() -> None:
     PostgresEngine.log_page = shorter  # type: ignore[method-assign]
 
 
+@defect("postgres", "takes a lost page for an empty one")
+def _takes_a_lost_page_for_an_empty_one() -> None:
+    log_page = PostgresEngine.log_page
+
+    async def hasty(self: PostgresEngine, tenant: str, after: int, until: int, *rest: Any) -> Any:
+        task = asyncio.ensure_future(log_page(self, tenant, after, until, *rest))
+        links = [one for one in self._reading._free if not one.is_closed()]
+        await asyncio.wait([task])
+        if any(one.is_closed() for one in links):
+            return LogPage([], until)
+        return await task
+
+    PostgresEngine.log_page = hasty  # type: ignore[method-assign]
+
+
 @defect("postgres", "forgets the tenant")
 def _forgets_the_tenant() -> None:
     async def any_tenant(self: Reader, tenant: str) -> int | None:

@@ -136,12 +136,12 @@ async def new_store(run: Run) -> str:
 
 async def run_inside(run: Run, target: str, url: str, **arguments: Any) -> Outcome:
     """Runs a whole trial, ``module:function``, in a process of its own, where a defect harms
-    nobody else. It answers the number of trials and the violations."""
+    nobody else. It answers the number of trials, the violations and, maybe, a note."""
     async with Worker(run, url) as worker:
-        trials, violations = await worker.ask(
+        answer = await worker.ask(
             "call", TRIAL_SECONDS_MAX, target=f"tests.crash.{target}", seed=run.seed, **arguments
         )
-    return Outcome(trials, violations)
+    return Outcome(*answer)
 
 
 @contextlib.asynccontextmanager
