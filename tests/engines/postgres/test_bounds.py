@@ -83,6 +83,26 @@ async def test_the_listening_connection_is_silent_then_the_probe_replaces_it(
             assert (await reader).data == 1
 
 
+async def test_a_poll_is_not_answered_then_the_next_one_is_soon_on_another_connection(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes a millisecond, and does not wait as long as a query of any size may."""
+    monkeypatch.setattr(watch, "ANSWER_SECONDS", 0.3)
+    async with (
+        Proxy(url) as proxy,
+        EventStore.open(f"{proxy.url}?notify=off") as store,
+        EventStore.open(url) as other,
+    ):
+        await other.append("s", NewEvent("n", 1))
+        assert await store.head() == 1
+        waiting = asyncio.ensure_future(store._core.engine.wait("default", 1))
+        proxy.silence()
+        await until(lambda: proxy.dropped)
+        await other.append("s", NewEvent("n", 2))
+        async with asyncio.timeout(20):
+            await waiting
+
+
 async def test_nobody_waits_any_more_then_the_listening_connection_stays_until_closing(
     url: str, raw: Any
 ) -> None:
