@@ -196,11 +196,9 @@ class VectorIndex:
             return True
 
     def snapshot(self) -> tuple[Seen, Graph | None]:
-        """Rows and graph at one moment, for `files.py`: what is dead now is dead in it."""
+        """Rows and graph at one moment, for `files.py`."""
         with self._changing:
-            seen = self._rows.seen()
-            kept = Seen(seen.matrix, seen.labels, seen.alive[: seen.count].copy(), seen.count)
-            return kept, self._graph
+            return self._rows.seen(), self._graph
 
     def _tail(self) -> int:
         """Rows that searches compare one by one though they are too many for that."""

@@ -27,8 +27,8 @@ _CAPACITY_MIN = 1_024
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The first `count` slots at a moment. `alive` is the living mask: a row that dies meanwhile is
-    dead in it at once."""
+    """The first `count` slots at a moment: nothing of it changes afterwards. What died since is for
+    whoever gives the answer to find out."""
 
     matrix: Vectors
     labels: Labels
@@ -64,7 +64,9 @@ class Rows:
 
     def seen(self) -> Seen:
         """What a search that begins now may look at."""
-        return Seen(self._matrix, self._labels, self._alive, self.count)
+        # A copy of the mask: 5 us for 100,000 rows. In a shared one a row that is replaced during a
+        # search would be dead in its old slot and unseen in its new one.
+        return Seen(self._matrix, self._labels, self._alive[: self.count].copy(), self.count)
 
     def put(self, labels: list[int], vectors: Vectors) -> None:
         """Gives each label a new slot; one that it had is dead. Labels are distinct."""
@@ -94,8 +96,7 @@ class Rows:
         return removed
 
     def _grow(self, needed: int) -> None:
-        """New memory of at least twice the size. Searches go on in the old one, whose mask of the
-        living no longer hears of deaths: the owner's last look at each result makes up for it."""
+        """New memory of at least twice the size; searches that run go on in the old one."""
         capacity = max(_CAPACITY_MIN, needed, 2 * self.count)
         matrix = np.empty((capacity, self._matrix.shape[1]), dtype=np.float32)
         labels = np.empty(capacity, dtype=np.int64)
