@@ -88,13 +88,17 @@ def _rows_sql(name: str, schema: str | None, dialect: str) -> RowsSql:
     )
     live = "(expires_at IS NULL OR expires_at > ?)"
     if dialect == "sqlite":
-        among, free = "key IN (SELECT j.value FROM json_each(?) j)", ""
+        among = "key IN (SELECT j.value FROM json_each(?) j)"
+        chosen = "IN ({})"
         exists = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
     else:
-        # A row that another partition is writing is left to the next sweep: nobody waits.
-        among, free = "key = ANY(?::text[])", " FOR UPDATE SKIP LOCKED"
+        among = "key = ANY(?::text[])"
+        # A row that another partition is writing is left to the next sweep: nobody waits. An array
+        # is made once; IN may ask anew for each row, and go beyond the limit.
+        chosen = "= ANY(ARRAY({} FOR UPDATE SKIP LOCKED))"
         exists = "SELECT 1 FROM pg_tables WHERE tablename = ? AND schemaname = ?"
     own = f"FROM {table} WHERE tenant_id = ?"
+    expired = f"SELECT key {own} AND expires_at <= ? ORDER BY expires_at LIMIT ?"
     row = "SELECT key, value, position"
     sqls = RowsSql(
         table=table,
@@ -106,8 +110,7 @@ def _rows_sql(name: str, schema: str | None, dialect: str) -> RowsSql:
         " WHERE held.position <= excluded.position",
         delete=f"DELETE {own} AND key = ? AND position <= ?",
         # The outer comparison is made again for a row that changed after it was chosen.
-        sweep=f"DELETE {own} AND expires_at <= ? AND key IN (SELECT key {own}"
-        f" AND expires_at <= ? ORDER BY expires_at LIMIT ?{free})",
+        sweep=f"DELETE {own} AND expires_at <= ? AND key {chosen.format(expired)}",
         find=f"{row} {own} AND {among} AND {live}",
         scan=f"{row} {own} AND key > ? AND {live} ORDER BY key LIMIT ?",
         boundary=f"SELECT key {own} ORDER BY key LIMIT 1 OFFSET ?",
