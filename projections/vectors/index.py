@@ -7,7 +7,7 @@ It owns no truth. Rows are kept elsewhere; this index is made from them, kept in
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -23,11 +23,12 @@ from .limits import (
     TAIL_ROWS_MAX,
 )
 from .rows import Rows, Seen
-from .searching import nearest
+from .searching import nearest, slots_of_array, slots_of_list
 
 if TYPE_CHECKING:
-    from .rows import Labels, Vector, Vectors
-    from .searching import Allow
+    from .rows import Labels, Slots, Vector, Vectors
+
+    Allow = Callable[[int], bool] | Collection[int] | Labels
 
 _LABEL_MAX = 2**63 - 1
 """What a signed 64-bit integer, and so a row id of any database, holds."""
@@ -140,22 +141,32 @@ class VectorIndex:
     def search(self, vector: Vector, k: int, allow: Allow | None = None) -> list[Hit]:
         """The k nearest labels, the nearest first; fewer when there are not as many.
 
-        `allow` limits them: a collection or array of labels, or a function that is asked about a
-        label (it runs in this thread, and must not change the index). With it, too, k come back
-        when there are k. Raises ValueError when k is not 1 to 1,000 or the vector has another
-        length.
+        `allow` limits them: an array of labels, a collection (which holds up writers while it is
+        looked through, so give thousands as an array), or a function that is asked about a label
+        (it runs in this thread). With it, too, k come back when there are k. Raises ValueError when
+        k is not 1 to 1,000 or the vector has another length or is not finite.
         """
         if not 1 <= k <= RESULTS_MAX:
             raise ValueError(f"k is {k}; it must be 1 to {RESULTS_MAX}")
         asked = np.asarray(vector, dtype=np.float32)
         if asked.shape != (self.dimensions,) or not np.isfinite(asked).all():
             raise ValueError(f"the vector must be {self.dimensions} finite numbers")
+        asks = allow if callable(allow) else None
+        array = allow if isinstance(allow, np.ndarray) else None
+        few = None if allow is None or callable(allow) or array is not None else list(allow)
         hits: list[Hit] = []
         for _ in range(_LOOKS_MAX):
+            allowed: Slots | None = None
             with self._changing:
                 rows, graph = self._rows, self._graph
                 seen = rows.seen()
-            found, scores = nearest(seen, graph, rows.slot_of, asked, k, allow, self.exact_rows_max)
+                if few is not None:
+                    allowed = slots_of_list(few, rows.slot_of)
+            if array is not None:
+                allowed = slots_of_array(array, seen)
+            found, scores = nearest(
+                seen, graph, asked, k, asks if asks is not None else allowed, self.exact_rows_max
+            )
             pairs = [
                 (slot, Hit(label, score))
                 for slot, label, score in zip(
