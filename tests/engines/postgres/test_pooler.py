@@ -102,6 +102,7 @@ async def test_another_process_appends_then_a_subscriber_sees_it(url: str, kind:
             async for event in store.subscribe():
                 seen.append(event.data)
 
+        assert store.describe()["notify"] is False
         reader = asyncio.create_task(follow())
         for n in range(3):
             await other.append("s", NewEvent("n", n))
