@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from base64 import b32encode
 from collections.abc import AsyncIterator, Iterator, Sequence
+from functools import lru_cache
 from hashlib import sha256
 from operator import methodcaller
 from typing import Any, TypeAlias
@@ -105,7 +106,8 @@ class RedisSink:
         if not changes:
             return Written()
         now = build.outbox.now()
-        rows = [self._row(build, change, now) for change in changes]
+        start = self.row_name(build, "")
+        rows = [self._row(start, change, now) for change in changes]
         partitions = sorted({change.partition for change in changes})
         counts = await self._acknowledged_of(build, partitions)
         for part in _parts(rows):
@@ -176,9 +178,8 @@ class RedisSink:
     def _start(self, build: Build) -> str:
         """What all keys of a build begin with. The incarnation is in it, because two stores may
         share a server; the braces put all of them on one node of a cluster."""
-        tenant = quote(build.outbox.tenant, safe="")
-        digest = b32encode(sha256(build.incarnation.encode()).digest()).decode()[:_DIGEST_LETTERS]
-        return f"{self.prefix}:{{{tenant}:{build.view}:{build.generation}:{digest.lower()}}}:"
+        tenant = build.outbox.tenant
+        return _start(self.prefix, tenant, build.view, build.generation, build.incarnation)
 
     async def _names(self, build: Build) -> AsyncIterator[list[bytes]]:
         """The names of all that a build has, some of them twice."""
@@ -194,17 +195,17 @@ class RedisSink:
 
     # --- rows
 
-    def _row(self, build: Build, change: Change, now: int) -> _Stored:
+    def _row(self, start: str, change: Change, now: int) -> _Stored:
         """The name, the body and how many milliseconds it is kept (0: for ever)."""
-        text = stored_key(self.view, change.key)
+        name = start + stored_key(self.view, change.key)
         position = f"{change.position:0{POSITION_DIGITS}d}"
         until = expires_us(change, self._expire_us) or 0
         if change.value is None or 0 < until <= now:
             body = f"{position}{0:0{POSITION_DIGITS}d}".encode()
-            return self.row_name(build, text), body, TOMBSTONE_SECONDS * 1_000
+            return name, body, TOMBSTONE_SECONDS * 1_000
         body = f"{position}{until:0{POSITION_DIGITS}d}".encode() + encode_value(self.view, change)
         kept = (until - now) // 1_000 + _SLACK_MS if until else 0
-        return self.row_name(build, text), body, kept
+        return name, body, kept
 
     async def _send(
         self, build: Build, partitions: list[int], known: list[int], rows: Sequence[_Stored]
@@ -227,7 +228,8 @@ class RedisSink:
 
     async def _find(self, build: Build, texts: Sequence[str]) -> list[tuple[str, Any, int]]:
         """(key, value, position) of the rows that are served."""
-        names = [self.row_name(build, text) for text in texts]
+        start = self.row_name(build, "")
+        names = [start + text for text in texts]
 
         async def question(client: Any) -> Any:
             async with client.pipeline(transaction=True) as both:
@@ -314,6 +316,12 @@ class RedisSink:
                 f"view {self.view!r}: Redis at {self._server.place} has maxmemory-policy {policy},"
                 " which would take rows away unseen; set it to noeviction"
             )
+
+
+@lru_cache(_REMEMBERED)
+def _start(prefix: str, tenant: str, view: str, generation: int, incarnation: str) -> str:
+    digest = b32encode(sha256(incarnation.encode()).digest()).decode()[:_DIGEST_LETTERS].lower()
+    return f"{prefix}:{{{quote(tenant, safe='')}:{view}:{generation}:{digest}}}:"
 
 
 def _place(build: Build) -> tuple[int, str, int]:
