@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 from weakref import WeakValueDictionary
 
 import msgspec
 
-from ...errors import Busy
+from ...errors import Busy, OutcomeUnknown, StorageFailed
 from ...limits import SNAPSHOTS_KEPT
 from ..port import CheckpointRow, Move, SnapshotRow, Statement
 from ..rows import Row
 from . import views
 from .connections import Connection, transaction
+from .errors import is_lost
 from .reader import Reader
 
 _MOVES_MAX = 20
@@ -34,6 +35,10 @@ class _Standing(msgspec.Struct, frozen=True):
         if self.fencing_token != row.fencing_token:
             return False
         return not row.fencing_token or self.holder == row.holder
+
+
+def _fetching(statement: str, args: Sequence[Any]) -> Callable[[Connection], Awaitable[list[Row]]]:
+    return lambda connection: connection.fetch(statement, *args)
 
 
 class Keeping:
@@ -73,7 +78,7 @@ class Keeping:
             else:
                 statement, seen = self._sql.replace_checkpoint, [stands.row_version]
             args = (*place, row.position, row.hash, *seen)
-            if await self._reader.fetch(tenant, statement, *args):
+            if await self._write(tenant, row, _fetching(statement, args)):
                 return True
             # Somebody changed the row; or we did, and the answer was lost.
         raise Busy(f"checkpoint {row.name!r}: others move it all the time; try again")
@@ -97,13 +102,14 @@ class Keeping:
             rows = await connection.fetch(self._sql.load_checkpoint, *place)
             return [found for found in rows if (found[2], found[4]) == args[1:3]]
 
-        rows = await self._reader.run(tenant, take)
+        rows = await self._write(tenant, row, take)
         return CheckpointRow(row.name, row.generation, row.partition, *rows[0]) if rows else None
 
     async def end_lease(self, tenant: str, row: CheckpointRow) -> None:
         """See `Engine`."""
         place = await self._place(tenant, row)
-        await self._reader.fetch(tenant, self._sql.end_lease, *place, row.fencing_token, row.holder)
+        args = (*place, row.fencing_token, row.holder)
+        await self._write(tenant, row, _fetching(self._sql.end_lease, args))
 
     async def tenants_beyond(
         self, name: str, generation: int, limit: int
@@ -193,6 +199,26 @@ class Keeping:
         tenant_id = await self._reader.find_tenant(tenant)
         rows = await self._reader.fetch(tenant, self._sql.drop_snapshots, tenant_id, stream)
         return int(rows[0][0])
+
+    async def _write(
+        self, tenant: str, row: CheckpointRow, work: Callable[[Connection], Awaitable[list[Row]]]
+    ) -> list[Row]:
+        """The rows that `work`, which writes, gives. Where it was sent and no connection came back
+        to ask what became of it, "nothing was written" would not be true."""
+        is_sent = False
+
+        async def send(connection: Connection) -> list[Row]:
+            nonlocal is_sent
+            is_sent = True
+            return await work(connection)
+
+        try:
+            return await self._reader.run(tenant, send)
+        except StorageFailed as exc:
+            if not is_sent or exc.__cause__ is None or not is_lost(exc.__cause__):
+                raise
+            unknown = f"checkpoint {row.name!r}: the connection was lost after sending; load it"
+            raise OutcomeUnknown(unknown) from exc.__cause__
 
     async def _standing(self, tenant: str, place: tuple[Any, ...]) -> _Standing | None:
         rows = await self._reader.fetch(tenant, self._sql.find_checkpoint, *place)

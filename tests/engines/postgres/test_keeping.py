@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from eventstore import EventStore, LeaseLost, NewEvent
+from eventstore import EventStore, LeaseLost, NewEvent, OutcomeUnknown, StorageFailed
 from eventstore.engines.port import CheckpointRow
 from eventstore.testing import FixedClock
 
@@ -109,6 +109,38 @@ async def test_the_first_save_comes_late_then_it_undoes_no_later_one(url: str) -
         async with asyncio.timeout(20):
             await proxy.deliver()
         assert await _place(store) == 1
+
+
+async def test_the_answer_is_lost_and_no_connection_comes_back_then_the_outcome_is_unknown(
+    url: str,
+) -> None:
+    """It may be saved, taken or freed; "nothing was written" would not be true."""
+    async with (
+        Proxy(url) as proxy,
+        EventStore.open(f"{proxy.url}?notify=off", busy_timeout_seconds=0.2) as store,
+    ):
+        await store.append("s", [NewEvent("n", n) for n in range(3)])
+        lease = await store.checkpoints.acquire("other", HOLDER)
+        assert lease is not None
+        digest = await _hash_at(store, 3)
+        for work, needle in (
+            (lambda: store.checkpoints.save("reader", 3), digest),
+            (lambda: store.checkpoints.acquire("leased", HOLDER), HOLDER.encode()),
+            (lambda: store.checkpoints.release(lease), HOLDER.encode()),
+        ):
+            assert await store.checkpoints.load("nothing") is None
+            proxy.lost.clear()
+            proxy.lose = ("answer", needle)
+            task = asyncio.ensure_future(work())
+            await proxy.lost.wait()
+            proxy.is_down = True
+            proxy.cut()
+            with pytest.raises(OutcomeUnknown):
+                await task
+            with pytest.raises(StorageFailed, match="nothing was written"):
+                await store.checkpoints.save("reader", 1)
+            proxy.is_down = False
+        assert await _place(store) == 3
 
 
 async def test_a_save_is_overtaken_by_a_new_lease_then_its_holder_is_told(
