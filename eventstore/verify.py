@@ -42,8 +42,12 @@ async def verify_log(
     `progress` is told (events done, events in all). It stops at the first event that is damaged,
     because nothing behind a broken hash can be trusted. If cancelled, nothing is left open.
     """
-    head = await engine.head(tenant)
     damages = await engine.check_integrity(tenant)
+    try:
+        head = await engine.head(tenant)
+    except Corrupt as exc:
+        damages.append(Damage(exc.kind, str(exc), exc.position, exc.stream, exc.version))
+        return VerifyReport(0, 0, KnownHead(0, GENESIS), tuple(damages))
     versions: dict[str, int] = {}
     at, rows = 0, PAGE_ROWS_MAX
     try:

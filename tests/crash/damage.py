@@ -10,7 +10,6 @@ from __future__ import annotations
 import random
 import shutil
 import tempfile
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +18,24 @@ import asyncpg
 from eventstore import Corrupt, EventStore, EventStoreError, KnownHead, NewEvent, RecordedEvent
 
 from .faults import Fault, Outcome, Run
+from .filled import EVENTS, answers, fill_store
 from .grounds import PostgresGround
+from .pages import damage_pages
 from .processes import new_store, run_inside
 
 FLIPS, TAILS, ROWS = 400, 200, 60
-STREAMS = 7
-EVENTS = 210
-
-Read = Callable[[EventStore], Awaitable[list[RecordedEvent]]]
 
 
 async def do_damage(run: Run) -> Outcome:
     """Each engine in its own way; in processes of their own, where a defect harms nobody."""
     if isinstance(run.ground, PostgresGround):
         url = await new_store(run)
-        outcome = await run_inside(run, "damage:trial_rows", url, rows=run.times(ROWS))
-        outcome.note = "rows changed behind the store's back"
+        rows = run.times(ROWS)
+        outcome = await run_inside(run, "damage:trial_rows", url, rows=rows)
         run.ground.drop(url)
+        pages = await damage_pages(run)
+        outcome.add(pages.trials, pages.violations)
+        outcome.note = f"{rows} rows changed, {pages.trials} bits of files, half with checksums"
         return outcome
     with tempfile.TemporaryDirectory(prefix="eventstore-damage-") as folder:
         url = f"sqlite:///{folder}/log.db"
@@ -45,41 +45,13 @@ async def do_damage(run: Run) -> Outcome:
     return outcome
 
 
-async def _fill(store: EventStore, chance: random.Random) -> None:
-    for n in range(EVENTS):
-        data = {"n": n, "x": "y" * chance.randrange(200)}
-        event = NewEvent("note.added", data, tags=[f"t:{n % 3}"])
-        await store.append(f"s/{n % STREAMS}", event, actor="ann", idempotency_key=f"k{n}")
-
-
-def _reads() -> dict[str, Read]:
-    reads: dict[str, Read] = {"the log": lambda store: store.read_all().list()}
-    for n in range(STREAMS):
-        reads[f"s/{n}"] = lambda store, n=n: store.read(f"s/{n}").list()  # type: ignore[misc]
-        reads[f"s/{n} backwards"] = (  # type: ignore[assignment]
-            lambda store, n=n: store.read(f"s/{n}", backwards=True).list()
-        )
-    return reads
-
-
-async def _answers(store: EventStore) -> dict[str, Any]:
-    """What each read gives: its events, or the error that it raises."""
-    found: dict[str, Any] = {}
-    for name, read in _reads().items():
-        try:
-            found[name] = await read(store)
-        except Exception as exc:
-            found[name] = exc
-    return found
-
-
 async def trial_file(url: str, seed: int, flips: int, tails: int) -> tuple[int, list[str]]:
     """Flips bits of the file, then damages and cuts the write-ahead log."""
     chance, broken = random.Random(seed), list[str]()
     path = Path(url.removeprefix("sqlite:///"))
     async with EventStore.open(url) as store:
-        await _fill(store, chance)
-        sound = await _answers(store)
+        await fill_store(store, chance)
+        sound = await answers(store)
         known = (await store.verify()).head
     whole = path.read_bytes()
     work = path.with_name("work.db")
@@ -96,8 +68,9 @@ async def trial_file(url: str, seed: int, flips: int, tails: int) -> tuple[int, 
     return flips + tails, broken
 
 
-async def _look(url: str, sound: dict[str, Any]) -> list[str]:
-    """Opens what is damaged: each read gives what was written, or `Corrupt`; verify names it."""
+async def _look(url: str, sound: dict[str, Any], is_one_row: bool = False) -> list[str]:
+    """Opens what is damaged: each read gives what was written, or `Corrupt`; verify names it, and
+    where one row alone is damaged its stream and version, too."""
     try:
         store = await EventStore.open(url)
     except EventStoreError:
@@ -105,7 +78,7 @@ async def _look(url: str, sound: dict[str, Any]) -> list[str]:
     except Exception as exc:
         return [f"opening breaks with {type(exc).__name__}, which is not the store's"]
     try:
-        told = _served(await _answers(store), sound)
+        told = _served(await answers(store), sound)
         is_seen = told is None
         try:
             damages = (await store.verify()).damages
@@ -115,10 +88,13 @@ async def _look(url: str, sound: dict[str, Any]) -> list[str]:
             return ["a read is refused, and verify finds nothing"]
         if any(not damage.kind for damage in damages):
             return ["verify does not say the kind of the damage"]
-        # Where the row's own stream or version is what was changed, only the position is known.
-        unnamed = [one for one in damages if one.kind == "hash" and one.position is None]
-        if unnamed:
-            return [f"verify does not say where: {unnamed[0].message}"]
+        places = {event.position: (event.stream, event.version) for event in sound["the log"]}
+        for one in damages:
+            if one.kind == "hash" and one.position is None:
+                return [f"verify does not say where: {one.message}"]
+            named = (one.stream, one.version)
+            if is_one_row and named != places.get(one.position or 0, named):
+                return [f"verify names {named}: {one.message}"]
         return told or []
     finally:
         await store.close()
@@ -194,6 +170,8 @@ _CHANGES = (
     "UPDATE eventstore.events SET tags = '[\"t:9\"]' WHERE position = {0}",
     "DELETE FROM eventstore.events WHERE position = {0}",
     "UPDATE eventstore.events SET version = version + 100 WHERE position = {0}",
+    "UPDATE eventstore.events SET stream_id = stream_id + 100 WHERE position = {0}",
+    "UPDATE eventstore.events SET position = position + 1000 WHERE position = {0}",
 )
 
 
@@ -201,8 +179,8 @@ async def trial_rows(url: str, seed: int, rows: int) -> tuple[int, list[str]]:
     """Changes a row of PostgreSQL as its owner, who can switch the triggers off."""
     chance, broken = random.Random(seed), list[str]()
     async with EventStore.open(url) as store:
-        await _fill(store, chance)
-        sound = await _answers(store)
+        await fill_store(store, chance)
+        sound = await answers(store)
     connection = await asyncpg.connect(url)
     try:
         await connection.execute("ALTER TABLE eventstore.events DISABLE TRIGGER ALL")
@@ -210,7 +188,7 @@ async def trial_rows(url: str, seed: int, rows: int) -> tuple[int, list[str]]:
         for _ in range(rows):
             change = chance.choice(_CHANGES).format(chance.randrange(1, EVENTS + 1))
             await connection.execute(change)
-            told = await _look(url, sound)
+            told = await _look(url, sound, is_one_row=True)
             if not told and not await _is_refused(url):
                 told = ["the damage is not seen"]
             broken += [f"{change}: {line}" for line in told]

@@ -37,6 +37,11 @@ _BACK_OFF_SECONDS_MAX = 1.0
 _WEAKNESSES = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
 
 
+LOSSES_MAX = 3
+"""How often one question may lose its connection. A row so damaged that the server dies of reading
+it would end every session of that server, for some seconds, each time that we ask again."""
+
+
 class Connections:
     """At most `count_max` connections. Who finds none free waits in order."""
 
@@ -72,9 +77,12 @@ class Connections:
     async def _run(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         loop = asyncio.get_running_loop()
         deadline: float | None = None  # from the first trouble on
+        losses = 0
         while True:
+            is_asked = False
             try:
                 async with self.borrow(deadline or loop.time() + self._patience) as connection:
+                    is_asked = True
                     return await work(connection)
             except EventStoreError:
                 raise
@@ -82,6 +90,10 @@ class Connections:
                 deadline = deadline or loop.time() + self._patience
                 if not is_lost(exc) or self.closing or loop.time() >= deadline:
                     raise translate(exc, self.address.shown) from exc
+                losses += is_asked
+                self._drop_free()  # a server that was started anew has ended them, too
+                if losses >= LOSSES_MAX:
+                    raise _deadly(exc, self.address.shown) from exc
 
     @asynccontextmanager
     async def borrow(self, deadline: float) -> AsyncIterator[Connection]:
@@ -169,10 +181,22 @@ class Connections:
                 await connection.close(timeout=CONNECT_SECONDS)
         self._free.clear()
 
+    def _drop_free(self) -> None:
+        while self._free:
+            self._free.pop().terminate()
+
     def _ended(self, task: asyncio.Future[Any]) -> None:
         self._running.discard(task)
         if not task.cancelled():
             task.exception()  # its caller may have gone: then nobody else asks
+
+
+def _deadly(error: BaseException, where: str) -> StorageFailed:
+    translate(error, where)  # which takes out of it what may hold data
+    return StorageFailed(
+        f"{where}: the connection was lost {LOSSES_MAX} times over the same question; nothing was"
+        " written; the server may die of damaged data: read its log, and run 'eventstore verify'"
+    )
 
 
 @asynccontextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 import asyncpg  # type: ignore[import-untyped]  # ships no types
@@ -9,8 +10,11 @@ import asyncpg  # type: ignore[import-untyped]  # ships no types
 from ...errors import Corrupt
 from ..indexes import TOLD_MAX, missing_rows, surplus_rows
 from ..port import Damage
-from .connections import Connection
+from .connections import Connection, transaction
+from .errors import is_lost
 from .reader import Reader
+
+_Check = Callable[[Connection, int | None], Awaitable[list[Damage]]]
 
 
 async def check_integrity(reader: Reader, schema: str, tenant: str) -> list[Damage]:
@@ -18,12 +22,29 @@ async def check_integrity(reader: Reader, schema: str, tenant: str) -> list[Dama
     tenant_id = await reader.find_tenant(tenant)
     checks = _Checks(schema)
     damages: list[Damage] = []
-    for check in (checks.indexes, checks.beyond_head, checks.keys):
+    for check in (checks.streams, checks.indexes, checks.beyond_head, checks.keys):
         try:
-            damages += await reader.run(tenant, partial(check, tenant_id=tenant_id))
+            damages += await reader.run(tenant, partial(_by_indexes, check, tenant_id))
         except Corrupt as exc:  # so damaged that the server gives up
             return [*damages, Damage(exc.kind, str(exc))]
     return damages
+
+
+async def _by_indexes(check: _Check, tenant_id: int | None, connection: Connection) -> list[Damage]:
+    """What a check finds when the server looks everything up as reads do. What an index without
+    checksums hides is in the table, and a plan that scans the table would find it there."""
+    try:
+        async with transaction(connection):
+            await connection.execute(
+                "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off;"
+                " SET LOCAL enable_indexonlyscan = off;"
+                " SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off"
+            )
+            return await check(connection, tenant_id)
+    except asyncpg.InternalServerError as exc:
+        if is_lost(exc):
+            raise
+        return [Damage("page", f"PostgreSQL gives up over its tables or indexes ({exc.sqlstate})")]
 
 
 class _Checks:
@@ -31,6 +52,19 @@ class _Checks:
 
     def __init__(self, schema: str) -> None:
         self._s = schema
+
+    async def streams(self, connection: Connection, tenant_id: int | None) -> list[Damage]:
+        """Streams of which fewer events are found than their heads say. Appended events move a
+        head in the same transaction, so that one statement sees both or none."""
+        rows = await connection.fetch(self._short_streams(), tenant_id, TOLD_MAX)
+        return [
+            Damage(
+                "index",
+                f"stream {row[0]!r}: its head says version {row[1]}, by its index it has {row[2]}",
+                stream=row[0],
+            )
+            for row in rows
+        ]
 
     async def indexes(self, connection: Connection, tenant_id: int | None) -> list[Damage]:
         """Rows that an index lacks, and rows that it has too many."""
@@ -70,6 +104,17 @@ class _Checks:
             return []
         message = f"{count} idempotency keys stand for events that are not in the log"
         return [Damage("index", message)]
+
+    def _short_streams(self) -> str:
+        """What is counted is what the rows say: a damaged index points to other ones."""
+        s = self._s
+        return (
+            f"SELECT s.name, s.version, found.versions FROM {s}.streams s CROSS JOIN LATERAL"
+            " (SELECT count(DISTINCT e.version) FILTER (WHERE e.stream_id = s.stream_id)"
+            f"  AS versions FROM {s}.events e WHERE e.stream_id = s.stream_id"
+            "  AND e.version BETWEEN 1 AND s.version) found"
+            " WHERE s.tenant_id = $1 AND found.versions <> s.version ORDER BY s.name LIMIT $2"
+        )
 
     def _missing_tags(self) -> str:
         s = self._s
