@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -114,3 +115,37 @@ async def test_redis_is_flushed_under_a_relay_then_the_views_are_filled_again(
                 await holds(is_right)
         for each in made:
             await each.close()
+
+
+async def test_redis_lost_its_last_writes_under_a_relay_then_they_come_back(
+    store: EventStore,
+) -> None:
+    """A server that crashed before its file was on the disk is filled again, not trusted."""
+    with RedisServer() as server:
+        made = CacheView(notes, server.url())
+        async with Relay(store, [made]) as relay:
+            view = relay.view("notes")
+            position = await write_history(store)
+            await view.get(0, at_least=position)
+            [file] = (server.folder / "appendonlydir").glob("*.incr.aof")
+            kept = file.stat().st_size
+            lost = await store.append("user/1", NewEvent("note.kept", {"id": 7, "text": "t7"}))
+            assert (await view.get(7, at_least=lost.position)).value == {"text": "t7"}
+            server.kill()
+            os.truncate(file, kept)
+            server.start()
+            with pytest.raises(SinkEmptied):
+                await view.get(7)
+            await store.append("user/1", NewEvent("note.kept", {"id": 8, "text": "t8"}))
+
+            async def is_right() -> bool:
+                try:
+                    return await view.rows([1, 7, 8]) == {7: {"text": "t7"}, 8: {"text": "t8"}}
+                except SinkEmptied:
+                    return False
+
+            await holds(is_right)
+        await made.close()
+        with server.client() as raw:
+            builds = {name.rpartition(b"}")[0] for name in raw.scan_iter()}
+        assert len(builds) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
@@ -30,7 +31,10 @@ async def stored(cache: Cache) -> list[tuple[Any, ...]]:
     """The rows of the table, served or not."""
     schema = cache.store.outbox.schema
     table = f"{schema}.cache_brief_1" if schema else "cache_brief_1"
-    return await cache.store.outbox.query(f"SELECT key, expires_at FROM {table} ORDER BY key")
+    found: list[tuple[Any, ...]] = await cache.store.outbox.query(
+        f"SELECT key, expires_at FROM {table} ORDER BY key"
+    )
+    return found
 
 
 async def test_rows_are_written_then_they_are_there_with_the_checkpoint_and_not_before(
@@ -81,6 +85,17 @@ async def test_the_last_tenant_drops_a_generation_then_its_table_is_gone(
     await other.drop()
     await other.drop()
     assert not await other.sink._exists(other.build)
+
+
+async def test_many_make_the_same_table_at_once_then_all_succeed(either: EventStore) -> None:
+    """Tenants that begin a generation together do not fail at the database's catalog."""
+    first = await cache_of(either, CacheView(declared()))
+    await first.drop()
+    tenants = [f"tenant/{n}" for n in range(6)]
+    made = await asyncio.gather(*[first.other(tenant) for tenant in tenants])
+    await asyncio.gather(*[each.put("k", each.build.tenant_id, 1) for each in made])
+    for each in made:
+        assert await each.values("k") == {"k": each.build.tenant_id}
 
 
 async def test_a_table_is_made_then_postgresql_guards_it_as_the_logs_own(

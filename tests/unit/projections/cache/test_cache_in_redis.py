@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -415,11 +416,35 @@ def test_one_view_is_used_in_two_event_loops_then_each_has_its_own_connections(
         async with EventStore.open(f"sqlite:///{tmp_path}/{id(use)}.db") as opened:
             cache = await cache_of(opened, view)
             await cache.put("k", 1, 1)
-            found = await cache.values("k")
+            found: dict[Any, Any] = await cache.values("k")
             await view.close()
             return found
 
     assert [asyncio.run(use()), asyncio.run(use())] == [{"k": 1}, {"k": 1}]
+
+
+async def test_the_client_is_not_installed_then_the_extra_is_named(
+    store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A declaration needs no client; using it says what brings one."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "redis"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [_Without("redis"), *sys.meta_path])
+    view = CacheView(declared(), "redis://localhost")
+    with pytest.raises(ImportError, match=r"agent-eventstore\[redis\]"):
+        await cache_of(store, view)
+
+
+class _Without:
+    """An import system in which a package is not installed."""
+
+    def __init__(self, package: str) -> None:
+        self.package = package
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
+        """Refuses the package, and leaves others to the next finder."""
+        if name.partition(".")[0] == self.package:
+            raise ModuleNotFoundError(f"No module named {self.package!r}", name=self.package)
 
 
 async def test_a_sink_was_closed_then_it_opens_again(cache: Cache) -> None:
