@@ -13,14 +13,16 @@ import os
 import sys
 import uuid
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 import numpy as np
 
-from .graph import PARAMETERS, Graph
+from .graph import PARAMETERS, Graph, library
 from .index import VectorIndex
 from .limits import EXACT_ROWS_MAX
 from .rows import Rows
@@ -156,7 +158,13 @@ def load(
         raise IndexRefused("foreign", f"it is of {found}, asked for {expected}")
     if manifest.position > position:
         raise IndexRefused("ahead", f"position {manifest.position}, the view is at {position}")
-    parts = {part: _checked(folder, file) for part, file in manifest.files.items()}
+    # Reading holds up no interpreter, so the cores share it, and the library is imported meanwhile:
+    # a process that was just started is to answer within half a second.
+    with ThreadPoolExecutor(len(manifest.files)) as pool:
+        checking = pool.map(partial(_checked, folder), manifest.files.values())
+        if "graph" in manifest.files:
+            library()
+        parts = dict(zip(manifest.files, checking, strict=True))
     slots = manifest.slots
     sizes = {"vectors": slots * dimensions * 4, "labels": slots * 8, "alive": slots}
     if any(manifest.files[part].size != size for part, size in sizes.items()):

@@ -9,10 +9,12 @@ approximate nearest neighbor search using Hierarchical Navigable Small World gra
 from __future__ import annotations
 
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from ..embedding.extras import load
 from .limits import (
     FETCH_MIN,
     GRAPH_CONNECTIVITY,
@@ -104,12 +106,13 @@ def _expansion(index: Any, seen: Seen) -> int | None:
     return None
 
 
-def _empty(dimensions: int) -> Any:
-    # Here and not above: an index below the size never needs the library.
-    from ..embedding.extras import load
+def library() -> ModuleType:
+    """usearch, imported: an index below the size never needs it. Raises `ExtraMissing`."""
+    return load("usearch.index", extra="vector")
 
-    usearch = load("usearch.index", extra="vector")
-    return usearch.Index(
+
+def _empty(dimensions: int) -> Any:
+    return library().Index(
         ndim=dimensions,
         metric="ip",  # on vectors of length one this is the cosine, without its division
         dtype="f16",

@@ -6,13 +6,15 @@ DIMENSIONS_MAX = 4_096
 """The longest vectors of today's models."""
 
 EXACT_ROWS_MAX = 10_000
-"""Up to here every row is compared: exact, and nothing to build. Measured with 256 dimensions."""
+"""Up to here every row is compared: exact, and nothing to build. With 256 dimensions comparing 5,000
+rows took 0.2 ms and the graph 0.35; 10,000 0.4 and 0.4; 20,000 no longer fit the caches: 6 and
+0.6."""
 
 TAIL_ROWS_MAX = 8_192
 """Rows that came after the graph was built are compared one by one; from here on, folding them
 into the graph is due. Comparing them costs under a millisecond, about what the graph costs."""
 
-TAIL_ROWS_HARD_MAX = 32_768
+TAIL_ROWS_HARD_MAX = 16_384
 """Where writing itself folds, because nobody else did: a search stays within some milliseconds."""
 
 DEAD_SHARE_MAX = 0.5
