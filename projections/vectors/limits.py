@@ -6,9 +6,9 @@ DIMENSIONS_MAX = 4_096
 """The longest vectors of today's models."""
 
 EXACT_ROWS_MAX = 10_000
-"""Up to here every row is compared: exact, and nothing to build. With 256 dimensions comparing 5,000
-rows took 0.2 ms and the graph 0.35; 10,000 0.4 and 0.4; 20,000 no longer fit the caches: 6 and
-0.6."""
+"""Up to here every row is compared: exact, and nothing to build. With 256 dimensions comparing
+5,000 rows took 0.2 ms and the graph 0.35; 10,000 took 0.4 and 0.4; 20,000, which no longer fit the
+caches, 6 and 0.6."""
 
 TAIL_ROWS_MAX = 8_192
 """Rows that came after the graph was built are compared one by one; from here on, folding them
