@@ -8,6 +8,7 @@ engine, this module those of what both stand on.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from hashlib import sha256
 
@@ -73,6 +74,18 @@ def _shows_the_payload() -> None:
             return encode(name, data, index)
         except InvalidEvent as exc:
             raise InvalidEvent(f"{exc}: {data!r}") from exc
+
+    calls._encode_data = talkative  # type: ignore[assignment]
+
+
+@defect("postgres", "shows the payload in a log line")
+@defect("sqlite", "shows the payload in a log line")
+def _logs_the_payload() -> None:
+    encode = calls._encode_data
+
+    def talkative(name: str, data: object, index: int) -> object:
+        logging.getLogger("eventstore").debug("event %d: %r", index, data)
+        return encode(name, data, index)
 
     calls._encode_data = talkative  # type: ignore[assignment]
 

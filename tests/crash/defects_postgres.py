@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ import msgspec
 
 from eventstore.calls import Written
 from eventstore.engines.port import LogPage
+from eventstore.engines.postgres import opening
 from eventstore.engines.postgres import writer as writing
 from eventstore.engines.postgres.connections import Connections
 from eventstore.engines.postgres.engine import PostgresEngine
@@ -240,3 +242,14 @@ def _says_written_when_the_disk_is_full() -> None:
             self._answer(item, Written([(1, 1, item.call.event_count)], 1))
 
     Writer._refuse = careless  # type: ignore[method-assign]
+
+
+@defect("postgres", "shows the password in a log line")
+def _logs_the_password() -> None:
+    parse_address = opening.parse_address
+
+    def talkative(url: str, synchronous: str) -> Any:
+        logging.getLogger("eventstore").debug("opens %s", url)
+        return parse_address(url, synchronous)
+
+    opening.parse_address = talkative

@@ -25,6 +25,7 @@ from eventstore import (
     NewEvent,
     Query,
 )
+from eventstore.limits import APPEND_EVENTS_MAX, PAYLOAD_BYTES_MAX
 from eventstore.snapshots import Snapshot
 
 from . import inputs
@@ -106,7 +107,7 @@ async def trial(url: str, seed: int, count: int) -> tuple[int, list[str]]:
 
 
 async def _try_one(store: EventStore, chance: random.Random, canary: str, number: int) -> list[str]:
-    question = chance.choice(_QUESTIONS)
+    question = _size if number % _SIZES_EVERY == 0 else chance.choice(_QUESTIONS)
     try:
         return await question(store, chance, canary, number)
     except EventStoreError as exc:
@@ -197,6 +198,23 @@ async def _as_sent(store: EventStore, event_id: str, fields: dict[str, Any]) -> 
     return wrong
 
 
+async def _size(store: EventStore, chance: random.Random, canary: str, number: int) -> list[str]:
+    """Payloads and appends as large as they may be, and by one larger: stored whole, or refused."""
+    beyond = chance.randrange(2)
+    if chance.random() < 0.5:
+        rest = len('{"canary":"","x":""}') + len(canary)
+        sent: list[Any] = [{"canary": canary, "x": "x" * (PAYLOAD_BYTES_MAX - rest + beyond)}]
+    else:
+        sent = [{"canary": canary, "n": n} for n in range(APPEND_EVENTS_MAX + beyond)]
+    stream, store = f"large/{number}", store.tenant("large")  # apart, where no other read meets it
+    result = await store.append(stream, [NewEvent("note.added", data) for data in sent])
+    if beyond:
+        return ["_size: what is too large was taken"]
+    stands = await store.read(stream).list()
+    whole = result.version == len(sent) and [json.loads(event.payload) for event in stands] == sent
+    return [] if whole else ["_size: another append came back"]
+
+
 async def _expect(store: EventStore, chance: random.Random, canary: str, number: int) -> list[str]:
     """Expectations and conditions that are none. One that is one may refuse, and then says so."""
     expected = chance.choice((*inputs.COUNTS, canary, object()))
@@ -267,11 +285,18 @@ async def _ask(store: EventStore, chance: random.Random, canary: str, number: in
 
 
 _QUESTIONS = (_append, _append, _append, _append, _expect, _read, _ask)
+_SIZES_EVERY = 500
+"""The large ones take a tenth of a second each."""
 
+_DEFECTS = (
+    "accepts any name",
+    "shows the payload in an error",
+    "shows the payload in a log line",
+)
 FAULT = Fault(
     "malformed",
     "malformed inputs: stored and identical, or a typed error before any SQL; nothing is shown",
     try_inputs,
-    dict.fromkeys(("sqlite", "postgres"), ("accepts any name", "shows the payload in an error")),
+    {"sqlite": _DEFECTS, "postgres": (*_DEFECTS, "shows the password in a log line")},
     prove_scale=0.05,
 )
