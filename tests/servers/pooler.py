@@ -23,12 +23,13 @@ from pathlib import Path
 from types import TracebackType
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
+from tests.waiting import until
+
 from .installations import as_user, open_folder, unprivileged_user
 
 SERVERS_MAX = 2
 """Connections to the server: fewer than clients want, and enough for turns."""
 
-_READY_SECONDS = 20.0
 _SSL, _CANCEL, _GSS, _PROTOCOL = 80877103, 80877102, 80877104, 196608
 _KNOWN = {b"user", b"database", b"client_encoding", b"application_name", b"datestyle", b"timezone",
           b"standard_conforming_strings", b"options"}  # fmt: skip
@@ -261,11 +262,9 @@ class PgBouncer:
         self._process = self._start()
         self.url = _moved(self._target, port)
         try:
-            async with asyncio.timeout(_READY_SECONDS):
-                while not await _listens(port):
-                    if self._process.poll() is not None:
-                        raise RuntimeError("PgBouncer ended at once")
-                    await asyncio.sleep(0.01)
+            await until(lambda: self._process.poll() is not None or _listens(port))
+            if self._process.poll() is not None:
+                raise RuntimeError("PgBouncer ended at once")
         except BaseException:
             self._end()
             raise
@@ -330,10 +329,6 @@ def bouncer() -> Path | None:
     return None if found is None else Path(found)
 
 
-async def _listens(port: int) -> bool:
-    try:
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
-    except ConnectionError:
-        return False
-    writer.close()
-    return True
+def _listens(port: int) -> bool:
+    with socket.socket() as asked:
+        return asked.connect_ex(("127.0.0.1", port)) == 0

@@ -130,6 +130,7 @@ class Statements:
         self.judge_key = f"SELECT detail FROM {s}.judge_key($1, $2, $3, $4, '')"
         self._schema = schema
         self._set_keeping(s)
+        self._set_snapshots(s)
 
     def _stream_page(self, s: str, where: str, order: str) -> str:
         """Rows of a stream, and its version as the same snapshot has it; one row without an event
@@ -181,7 +182,7 @@ class Statements:
         )
 
     def _set_keeping(self, s: str) -> None:
-        """Checkpoints, leases and snapshots."""
+        """Checkpoints and leases."""
         place = "tenant_id = $1 AND name = $2 AND generation = $3 AND partition = $4"
         self.load_checkpoint = (
             "SELECT position, hash, holder, fencing_token, lease_until"
@@ -227,6 +228,8 @@ class Statements:
             " GROUP BY t.name, h.position HAVING h.position > coalesce(min(c.position), 0)"
             " ORDER BY t.name LIMIT $3"
         )
+
+    def _set_snapshots(self, s: str) -> None:
         kind = "stream_id = $1 AND reducer = $2 AND fingerprint = $3"
         self.save_snapshot = (
             f"INSERT INTO {s}.snapshots"
