@@ -95,9 +95,9 @@ class RedisSink:
         sql = writes_sql(build)
         statements = made(sql.create)
         if is_new:
-            # Whatever was counted before, of a generation of the same number, is gone.
+            # What was counted of an incarnation whose marker was not there is gone.
             self._forget(build)
-            statements.append(Statement(sql.forget, (_place(build),)))
+            statements.append(Statement(sql.forget, ((*_place(build), build.incarnation),)))
         return statements
 
     async def write(self, build: Build, changes: Sequence[Change]) -> Written:
@@ -139,7 +139,7 @@ class RedisSink:
         # The order of UTF-8's bytes is that of the code points.
         ordered = [text.decode() for text in sorted(texts)]
         if not ordered:
-            await self._compare(build)  # nothing there, or nothing left
+            await self._compare(build, is_read=True)  # nothing there, or nothing left
         for at in range(0, len(ordered), _ASKED_KEYS):
             page = await self._find(build, ordered[at : at + _ASKED_KEYS])
             if page:
@@ -150,13 +150,13 @@ class RedisSink:
         cancelled, call it again."""
         await self._clear(build)
         sql = writes_sql(build)
-        return [*made(sql.create), Statement(sql.forget, (_place(build),))]
+        return [*made(sql.create), Statement(sql.forget_all, (_place(build),))]
 
     async def check(self, build: Build) -> None:
         """Raises `SinkEmptied` where Redis has lost its marker or writes that it acknowledged, and
         `SinkUnavailable`. If cancelled, call it again."""
         try:
-            await self._compare(build)
+            await self._compare(build, is_read=False)
         except SinkEmptied:
             await self._clear(build)
             raise
@@ -219,7 +219,8 @@ class RedisSink:
         counts: list[int] = await self._server.run(WRITE, keys, args)
         if counts[0] in (MISSING, BEHIND):
             await self._clear(build)
-            raise self._emptied(counts[0] == MISSING)
+            what = "its marker" if counts[0] == MISSING else "writes that it acknowledged"
+            raise self._emptied(f"has lost {what}")
         if len(self._acknowledged) >= _REMEMBERED:
             self._acknowledged.clear()
         for partition, count in zip(partitions, counts, strict=True):
@@ -241,7 +242,7 @@ class RedisSink:
         self._check_incarnation(build, incarnation)
         if self._compared.get(build.incarnation) != self._server.connections:
             # What answered may have been started again since it was last compared.
-            await self._compare(build)
+            await self._compare(build, is_read=True)
         now, found = build.outbox.now(), []
         for text, body in zip(texts, bodies, strict=True):
             if body is None or len(body) == _HEADER:
@@ -257,37 +258,42 @@ class RedisSink:
     async def _acknowledged_of(self, build: Build, partitions: list[int]) -> list[int]:
         known = [self._acknowledged.get((build.incarnation, each)) for each in partitions]
         if None in known:
-            counted = await self._counted(build)
+            counted, _ = await self._counted(build)
             return [counted.get(each, 0) for each in partitions]
         return [each for each in known if each is not None]
 
-    async def _counted(self, build: Build) -> dict[int, int]:
-        """The writes that the store's database says were acknowledged, by partition."""
-        args = (*_place(build), build.incarnation)
-        rows: Any = await build.outbox.query(writes_sql(build).find, args)
-        return dict(rows)
+    async def _counted(self, build: Build) -> tuple[dict[int, int], bool]:
+        """The writes that the store's database says were acknowledged, by partition; and whether
+        partitions that wrote before have not yet written to this incarnation."""
+        rows = await build.outbox.query(writes_sql(build).find, _place(build))
+        mine = {row[0]: row[1] for row in rows if row[2] == build.incarnation}
+        return mine, len(mine) < len(rows)
 
-    async def _compare(self, build: Build) -> None:
-        """Raises `SinkEmptied` where Redis has counted fewer writes than it acknowledged."""
+    async def _compare(self, build: Build, *, is_read: bool) -> None:
+        """Raises `SinkEmptied` where Redis has counted fewer writes than it acknowledged; for a
+        reader also while a partition has not begun to fill it again."""
         connections = self._server.connections
         # The database first: a write is counted in Redis before it is counted there.
-        counted = await self._counted(build)
+        counted, is_partial = await self._counted(build)
         found: Any = await self._server.ask(methodcaller("hgetall", self.marker(build)))
         self._check_incarnation(build, found.get(MARKER_INCARNATION.encode()))
         for partition, writes in counted.items():
             if int(found.get(f"{MARKER_WRITES}{partition}".encode(), 0)) < writes:
-                raise self._emptied(is_missing=False)
+                raise self._emptied("has lost writes that it acknowledged")
+        if not is_read:
+            return
+        if is_partial:
+            raise self._emptied("is being filled again")
         if len(self._compared) >= _REMEMBERED:
             self._compared.clear()
         self._compared[build.incarnation] = connections
 
     def _check_incarnation(self, build: Build, found: bytes | None) -> None:
         if found is None or found.decode() != build.incarnation:
-            raise self._emptied(is_missing=True)
+            raise self._emptied("has lost its marker")
 
-    def _emptied(self, is_missing: bool) -> SinkEmptied:
-        what = "its marker" if is_missing else "writes that it acknowledged"
-        return SinkEmptied(f"view {self.view!r}: Redis at {self._server.place} has lost {what}")
+    def _emptied(self, what: str) -> SinkEmptied:
+        return SinkEmptied(f"view {self.view!r}: Redis at {self._server.place} {what}")
 
     async def _clear(self, build: Build) -> None:
         """Takes away what a build has. The marker goes first, so that nobody takes the rest for

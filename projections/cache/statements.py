@@ -53,6 +53,7 @@ class WritesSql(msgspec.Struct, frozen=True):
     find: str
     keep: str
     forget: str
+    forget_all: str
 
 
 def rows_sql(build: Build) -> RowsSql:
@@ -135,11 +136,12 @@ def _writes_sql(schema: str | None, dialect: str) -> WritesSql:
     own = f"FROM {table} WHERE tenant_id = ? AND name = ? AND generation = ?"
     sqls = WritesSql(
         create=_create(name, columns, schema, dialect),
-        find=f"SELECT partition, writes {own} AND incarnation = ?",
+        find=f"SELECT partition, writes, incarnation {own}",
         keep=f"INSERT INTO {table} (tenant_id, name, generation, partition, incarnation, writes)"
         " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (tenant_id, name, generation, partition)"
         " DO UPDATE SET incarnation = excluded.incarnation, writes = excluded.writes",
-        forget=f"DELETE {own}",
+        forget=f"DELETE {own} AND incarnation = ?",
+        forget_all=f"DELETE {own}",
     )
     return _spoken(sqls, dialect)
 

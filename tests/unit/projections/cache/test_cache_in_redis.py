@@ -180,6 +180,7 @@ async def test_the_server_is_flushed_then_nothing_is_written_and_no_absence_is_t
     """A read must not answer "no row" for one that was lost; a new incarnation starts anew."""
     async with using(store, own_server.url()) as cache:
         await cache.put("k", 1, 1)
+        assert await cache.values("k") == {"k": 1}
         own_server.flush()
         with pytest.raises(SinkEmptied, match="has lost its marker"):
             await cache.values("k")
@@ -278,6 +279,23 @@ async def test_partitions_write_then_each_has_its_own_count(cache: Cache, raw: r
     await cache.write(Change("0", 9, 9, 0, 0))
     with pytest.raises(SinkEmptied):
         await cache.write(Change("1", 9, 9, 0, 1))
+
+
+async def test_one_partition_fills_again_then_reads_wait_for_the_others(cache: Cache) -> None:
+    """Rows of a partition that has not begun are not told as rows that never were."""
+    for partition in (0, 1):
+        await cache.write(Change(f"{partition}", 1, 1, 0, partition))
+    again = await cache.other(incarnation="second")
+    await again.sink.check(again.build)
+    await again.write(Change("0", 1, 1, 0, 0))
+    for _ in range(2):
+        with pytest.raises(SinkEmptied, match="is being filled again"):
+            await again.values("1")
+    with pytest.raises(SinkEmptied):
+        await again.pages()
+    await again.sink.check(again.build)
+    await again.write(Change("1", 1, 1, 0, 1))
+    assert await again.values("0", "1") == {"0": 1, "1": 1}
 
 
 # --- errors
