@@ -18,8 +18,10 @@ from typing import Any
 
 from eventstore import Append, EventStore, NewEvent
 from eventstore.checkpoints import Checkpoints
+from eventstore.reading import Events
 from eventstore.snapshots import Snapshot, Snapshots
 from eventstore.store import Opening
+from reducers import Decider, Reducer
 from tests.waiting import until
 
 from .faults import Fault, Outcome, Run
@@ -91,6 +93,19 @@ async def _lease(store: EventStore, name: str, verb: str) -> None:
         await store.checkpoints.release(lease)
 
 
+_NEW_TENANT = "append by a new tenant"
+_names = Reducer("names", initial=0, version=1, snapshot_every=1)
+
+
+@_names.on("note.added")
+def _count_name(state: int, _: Any) -> int:
+    return state + 1
+
+
+def _decide(state: int, name: str) -> list[NewEvent]:
+    return [_note(name)]
+
+
 _KEPT = Snapshot(1, 1, b"{}", b"h" * 32)
 _url: contextvars.ContextVar[str] = contextvars.ContextVar("url")
 WORK: dict[str, Work] = {
@@ -98,11 +113,15 @@ WORK: dict[str, Work] = {
     "append_many": lambda s, name: s.append_many(
         [Append("a", [_note(name)]), Append("b", [_note(name)])], idempotency_key=name
     ),
+    _NEW_TENANT: lambda s, name: s.tenant(name).append("a", _note(name), idempotency_key=name),
     "lookup": lambda s, name: s.lookup("seed", "seed"),
     "read": lambda s, name: s.read("seed").list(),
     "read_all": lambda s, name: s.read_all(tags=["t"]).list(),
     "subscribe": lambda s, name: _first(s.subscribe()),
     "subscribe at the end": lambda s, name: _first_new(s, name),
+    "subscribe to a stream": lambda s, name: _first(s.subscribe(stream="seed")),
+    "events.list": lambda s, name: s.read_all().list(),
+    "events.pages": lambda s, name: _drain(s.read_all().pages()),
     "head": lambda s, name: s.head(),
     "version": lambda s, name: s.version("seed"),
     "event": lambda s, name: s.event("seed-id"),
@@ -120,10 +139,14 @@ WORK: dict[str, Work] = {
     "snapshots.find": lambda s, name: s.snapshots.find("seed", "r", "f"),
     "snapshots.list": lambda s, name: s.snapshots.list("seed"),
     "snapshots.drop": lambda s, name: s.snapshots.drop("seed"),
+    "reducer.load": lambda s, name: _names.load(s, "seed"),
+    "decider.run": lambda s, name: Decider(_names, _decide).run(s, "a", name, idempotency_key=name),
     "open": lambda s, name: _open_and_close(_url.get()),
     "close": lambda s, name: _open_and_close(_url.get()),
 }
 """Every public coroutine and reading of a store, with harmless arguments."""
+
+_WRITES = ("append", "append_many", _NEW_TENANT, "decider.run")
 
 
 async def _first_new(store: EventStore, name: str) -> None:
@@ -153,6 +176,9 @@ def public_names() -> set[str]:
         ("", EventStore),
         ("checkpoints.", Checkpoints),
         ("snapshots.", Snapshots),
+        ("events.", Events),
+        ("reducer.", Reducer),
+        ("decider.", Decider),
     ):
         for name, member in vars(owner).items():
             if name.startswith("_") or not inspect.isfunction(member):
@@ -208,7 +234,7 @@ async def trial(url: str, seed: int, names: list[str]) -> tuple[int, list[str]]:
 async def _warm_up(store: EventStore) -> None:
     """What a store makes when it is first needed, and keeps, is made: as many connections as
     there may be, and the one that listens once somebody has waited for a while."""
-    for name in ("append", "read", "read_all", "head"):
+    for name in ("append", _NEW_TENANT, "read", "read_all", "head"):
         await asyncio.gather(*(WORK[name](store, f"{name} {n}") for n in range(READS_AFTER * 4)))
     waiting = asyncio.ensure_future(_first(store.subscribe(after=await store.head())))
     await asyncio.sleep(WAIT_SECONDS)
@@ -229,7 +255,7 @@ async def _sweep_one(
             async with asyncio.timeout(SETTLE_SECONDS):
                 await asyncio.wait([task])
                 await beside
-                if name in ("append", "append_many"):
+                if name in _WRITES:
                     broken += await _retried(store, work, key)
                 await store.append("beside", _note(key))
                 for _ in range(READS_AFTER):
@@ -254,7 +280,8 @@ async def _retried(store: EventStore, work: Work, key: str) -> list[str]:
     """The same again, twice: one event stands in each stream, whatever had become of the first."""
     for _ in range(2):
         await work(store, key)
-    standing = [event.stream async for event in store.read_all() if event["name"] == key]
+    log = store.tenant(key) if key.startswith(_NEW_TENANT) else store
+    standing = [event.stream async for event in log.read_all() if event["name"] == key]
     due = ["a", "b"] if key.startswith("append_many") else ["a"]
     wrong = [stream for stream in due if standing.count(stream) != 1]
     return [f"{key}: sent again under its key it stands {standing}"] if wrong else []

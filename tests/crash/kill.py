@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 
 from eventstore import EventStore, NewEvent
 
 from .faults import Fault, Outcome, Run
 from .gates import GATES, build_gates, closed_gate
-from .history import Operations, content
+from .history import Operation, Operations, content
 from .points import POINTS
 from .processes import Worker, new_store
 
-KILLS = 200
+KILLS = 100
+"""On each of the two engines: 200 in all."""
 CALLERS = 6
 LINES_MAX = 60
 """What a process may say before it is killed at random: up to 30 appends."""
@@ -27,8 +29,11 @@ async def kill_writers(run: Run) -> Outcome:
     gates = list(GATES) if run.ground.engine == "postgres" else []
     if gates:
         await build_gates(url)
-    for turn in range(run.times(KILLS)):
-        name = run.chance.choice(["at random", *points, *gates])
+    kills = run.times(KILLS)
+    places = ["at random", *points, *gates]
+    due = [places[turn % len(places)] for turn in range(kills)]
+    run.chance.shuffle(due)
+    for turn, name in enumerate(due):
         kill = f"turn{turn} {name}"
         if name in points:
             point = (name, run.chance.randrange(1, 12))
@@ -44,7 +49,11 @@ async def kill_writers(run: Run) -> Outcome:
         await _send_again(store, operations, outcome)
         if await store.head() != len(log):
             outcome.violations.append("what was sent again under its key was written again")
-    outcome.note = f"{len(operations.acknowledged)} appends acknowledged"
+        unknown = await _send_unknown_again(store, operations, outcome)
+    outcome.note = (
+        f"{kills} kills at {len(places)} places, {len(operations.acknowledged)} appends"
+        f" acknowledged, {unknown} sent again that had no answer"
+    )
     if not operations.acknowledged:
         outcome.violations.append("nothing was acknowledged: nothing was tried")
     run.ground.drop(url)
@@ -95,6 +104,26 @@ async def _send_again(store: EventStore, operations: Operations, outcome: Outcom
 
     keyed = [operation.name for operation in operations.acknowledged if operation.key is not None]
     await asyncio.gather(*(send(name) for name in keyed))
+
+
+async def _send_unknown_again(store: EventStore, operations: Operations, outcome: Outcome) -> int:
+    """A key without an answer: sent again it is answered, and what it wrote stands once."""
+    lost = [
+        one
+        for one in operations.by_name.values()
+        if one.key is not None and not one.acknowledged and one.refused is None
+    ]
+
+    async def send(one: Operation) -> None:
+        events = [
+            NewEvent("note.added", content(one.name, n), tags=["crash"]) for n in range(one.count)
+        ]
+        told = await store.append(one.stream, events, idempotency_key=one.key)
+        one.ended_ns, one.version, one.position = time.monotonic_ns(), told.version, told.position
+
+    await asyncio.gather(*map(send, lost))
+    outcome.violations += operations.broken(await store.read_all().list())
+    return len(lost)
 
 
 FAULT = Fault(

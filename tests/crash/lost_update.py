@@ -25,6 +25,7 @@ async def race_for_versions(run: Run) -> Outcome:
             )
         )
     winners = Counter(expected for one in won for expected in one)
+    by = {expected: str(n) for n, one in enumerate(won) for expected in one}
     for expected in range(rounds):
         count = winners[expected]
         outcome.held(count == 1, f"{count} winners at expected version {expected}")
@@ -32,6 +33,9 @@ async def race_for_versions(run: Run) -> Outcome:
         log = await store.read("raced").list()
         if [event["expected"] for event in log] != list(range(rounds)):
             outcome.violations.append("the stream does not hold one event of each round in order")
+        for event in log:
+            if event["by"] != by.get(event["expected"]):
+                outcome.violations.append(f"version {event.version} is not by who was told so")
     alone = sum(len(one) == 0 for one in won)
     outcome.note = f"wins by process: {', '.join(str(len(one)) for one in won)}"
     if alone == WRITERS - 1:

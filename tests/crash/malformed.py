@@ -285,8 +285,8 @@ async def _ask(store: EventStore, chance: random.Random, canary: str, number: in
 
 
 _QUESTIONS = (_append, _append, _append, _append, _expect, _read, _ask)
-_SIZES_EVERY = 500
-"""The large ones take a tenth of a second each."""
+_SIZES_EVERY = 1_000
+"""The large ones take a fifth of a second of a core each."""
 
 _DEFECTS = (
     "accepts any name",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -12,6 +13,11 @@ from .faults import Fault, Outcome, Run
 from .processes import new_store, run_inside
 
 EVENTS = 60
+_WAIT_SECONDS = 0.3
+"""How long a subscription may find something that it must not; what is there comes at once."""
+
+CROWD = 18
+"""Tenants beside the two that ask each other."""
 
 
 async def ask_across(run: Run) -> Outcome:
@@ -33,8 +39,11 @@ async def trial(url: str, seed: int, events: int) -> tuple[int, list[str]]:
     trials = 0
     async with EventStore.open(url) as root:
         tenants = {name: root.tenant(name) for name in ("acme", "bolt")}
-        for name, store in tenants.items():
-            await _fill(name, store, events)
+        for n in range(CROWD):  # they write at once, so that their batches lie between each other
+            tenants[f"crowd{n}"] = root.tenant(f"crowd{n}")
+        await asyncio.gather(
+            *(_fill(name, store, _share(name, events)) for name, store in tenants.items())
+        )
         for asker, owner in (("acme", "bolt"), ("bolt", "acme")):
             for n in range(events):
                 for question, ask in _questions(tenants[asker], owner, n).items():
@@ -45,11 +54,17 @@ async def trial(url: str, seed: int, events: int) -> tuple[int, list[str]]:
         for name, store in tenants.items():
             own = await store.read_all().list()
             trials += 1
-            if [event.position for event in own] != list(range(1, events + 1)) or any(
-                not event.stream.startswith(name) for event in own
+            count = _share(name, events)
+            if [event.position for event in own] != list(range(1, count + 1)) or any(
+                not event.stream.startswith(f"{name}/") for event in own
             ):
                 broken.append(f"{name}'s log is not its own")
     return trials, broken
+
+
+def _share(name: str, events: int) -> int:
+    """How much a tenant has; those of the crowd have little."""
+    return max(1, events // 6) if name.startswith("crowd") else events
 
 
 async def _fill(name: str, store: EventStore, events: int) -> None:
@@ -66,6 +81,7 @@ async def _fill(name: str, store: EventStore, events: int) -> None:
         kept = Snapshot(1, n + 1, b"state", b"h" * 32)
         await store.snapshots.save(f"{name}/{n}", name, "mark", kept)
         await store.checkpoints.save(f"{name}-reader-{n}", n + 1)
+        await store.checkpoints.acquire(f"{name}-lease-{n}", "owner", seconds=600)
 
 
 def _questions(store: EventStore, owner: str, n: int) -> dict[str, Callable[[], Awaitable[Any]]]:
@@ -79,6 +95,20 @@ def _questions(store: EventStore, owner: str, n: int) -> dict[str, Callable[[], 
 
     async def a_snapshot() -> object:
         return await store.snapshots.find(stream, owner, "mark")
+
+    async def a_refusal() -> bool:
+        lease = await store.checkpoints.acquire(f"{owner}-lease-{n}", "asker")
+        if lease is not None:
+            await store.checkpoints.release(lease)
+        return lease is None  # somebody else's lease is in the way
+
+    async def a_subscription() -> object:
+        following = aiter(store.subscribe(stream=stream))
+        waiting = asyncio.ensure_future(anext(following))
+        done, _ = await asyncio.wait([waiting], timeout=_WAIT_SECONDS if n < 2 else 0)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        return bool(done)
 
     return {
         "event": lambda: store.event(f"{owner}-id-{n}"),
@@ -96,6 +126,8 @@ def _questions(store: EventStore, owner: str, n: int) -> dict[str, Callable[[], 
         "snapshot": a_snapshot,
         "snapshots": lambda: store.snapshots.list(stream),
         "snapshots to drop": lambda: store.snapshots.drop(stream),
+        "lease": a_refusal,
+        "subscription": a_subscription,
         "checkpoint": lambda: store.checkpoints.load(f"{owner}-reader-{n}"),
     }
 

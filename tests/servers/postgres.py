@@ -12,11 +12,11 @@ import contextlib
 import itertools
 import os
 import secrets
+import select
 import signal
 import socket
 import subprocess
-import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -113,16 +113,15 @@ class PostgresServer:
         postmaster = psutil.Process(self.pid)
         postmaster.send_signal(signal.SIGSTOP)  # so that it starts none while we count them
         everyone = [postmaster, *postmaster.children(recursive=True)]
-        for process in everyone:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-        # A dead process holds nothing any more, though its entry stays until somebody reaps it,
-        # which in a container may take a second, and would be taken for a server that runs.
-        deadline = time.monotonic() + KILLED_SECONDS_MAX
-        while not all(map(_is_dead, everyone)):
-            if time.monotonic() > deadline:
-                raise TimeoutError("the server's processes do not end")
-            time.sleep(0.002)
+        with contextlib.ExitStack() as stack:
+            deaths = [stack.enter_context(_death(process)) for process in everyone]
+            for process in everyone:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+            for wait in deaths:
+                wait()
+        # Their entries stay until somebody reaps them, which in a container may take a second,
+        # and would be taken for a server that runs.
         (self.data / "postmaster.pid").unlink()
 
     def stop(self) -> None:
@@ -211,11 +210,27 @@ class PostgresServer:
             )
 
 
-def _is_dead(process: psutil.Process) -> bool:
+@contextlib.contextmanager
+def _death(process: psutil.Process) -> Iterator[Callable[[], object]]:
+    """What waits until a process is dead: from then on it holds nothing, though its entry may
+    stay until somebody reaps it."""
     try:
-        return bool(process.status() == psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return True
+        descriptor = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        yield lambda: None
+        return
+    except AttributeError:  # Linux alone tells a death before somebody has reaped
+        yield lambda: process.wait(KILLED_SECONDS_MAX)
+        return
+
+    def wait() -> None:
+        if not select.select([descriptor], [], [], KILLED_SECONDS_MAX)[0]:
+            raise TimeoutError("a process of the server does not end")
+
+    try:
+        yield wait
+    finally:
+        os.close(descriptor)
 
 
 def _free_port() -> int:
