@@ -11,16 +11,28 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
+
 from .answers import answer
 from .calls import prepare_own
 from .checkpoints import Lease
 from .engines.port import CheckpointRow, Engine, Head, LogPage, Move, Statement
 from .envelope import GENESIS
-from .errors import LogDiverged
+from .errors import InvalidEvent, LogDiverged
 from .limits import PAGE_ROWS_MAX
 from .query import Query
 
-__all__ = ["Head", "LogPage", "Outbox", "Statement"]
+__all__ = ["Advance", "Head", "LogPage", "Outbox", "Statement"]
+
+
+class Advance(msgspec.Struct, frozen=True):
+    """A checkpoint that shall go from position `before` to `position`, for the holder of its lease.
+    `hash` is that of the event there, where it is at hand; else it is looked up."""
+
+    lease: Lease
+    before: int
+    position: int
+    hash: bytes | None = None
 
 
 class Outbox:
@@ -75,25 +87,18 @@ class Outbox:
         await self._engine().wait(self.tenant, after)
 
     async def change(
-        self,
-        statements: Sequence[Statement],
-        *,
-        lease: Lease | None = None,
-        before: int = 0,
-        position: int | None = None,
+        self, statements: Sequence[Statement], advances: Sequence[Advance] = ()
     ) -> bool:
-        """Runs all statements in one transaction, durably.
+        """Runs all statements in one transaction, durably, and moves the checkpoints of `advances`
+        in it.
 
-        With `lease` its checkpoint goes from `before` to `position` (None: it stays) in the same
-        transaction. False, and nothing is changed, where the fencing token is not the newest, the
-        checkpoint does not stand at `before`, or a statement changes another number of rows than
-        it expects. Raises `RowRefused` for what the database refuses, `LogDiverged` for a position
-        beyond the log, `Busy` and `StorageFailed`. If cancelled, it may be written all the same.
+        False, and nothing is changed, where a lease's fencing token is not the newest, a
+        checkpoint does not stand where it is said to, or a statement changes another number of
+        rows than it expects. Raises `RowRefused` for what the database refuses, `LogDiverged` for
+        a position beyond the log, `Busy` and `StorageFailed`. If cancelled, it may be written all
+        the same.
         """
-        moves = []
-        if lease is not None:
-            to = before if position is None else position
-            moves.append(Move(await self._row(lease, to), before))
+        moves = [Move(await self._row(each), each.before) for each in advances]
         return await self._engine().change_views(self.tenant, statements, moves)
 
     async def query(self, sql: str, args: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -107,8 +112,12 @@ class Outbox:
         call = prepare_own(self.tenant, stream, type, data, self._ids)
         return (await answer(engine, call, await engine.commit(call)))[0].position
 
-    async def _row(self, lease: Lease, position: int) -> CheckpointRow:
-        digest = await self._engine().hash_at(self.tenant, position) if position else GENESIS
+    async def _row(self, advance: Advance) -> CheckpointRow:
+        lease, position, digest = advance.lease, advance.position, advance.hash
+        if lease.tenant != self.tenant:
+            raise InvalidEvent(f"lease {lease.name!r}: it is another tenant's")
+        if digest is None:
+            digest = await self._engine().hash_at(self.tenant, position) if position else GENESIS
         if digest is None:
             raise LogDiverged(f"checkpoint {lease.name!r}: no event at position {position}")
         return CheckpointRow(

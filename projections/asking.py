@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 
+from eventstore.events import RecordedEvent
+from eventstore.limits import PAGE_ROWS_MAX
 from eventstore.outbox import Outbox
 from eventstore.points import from_microseconds
 
-from .catalog import SERVING, Generation, ask, find_folds, own, tables
+from .catalog import SERVING, Generation, ask, find_folds, held_back, own, tables
 from .errors import KeyParked, ProjectionError, ViewNotBuilt, ViewStale
 from .folding import Folder
 from .projection import Key, Upsert, key_text
@@ -44,17 +47,12 @@ async def serving(view: View) -> tuple[Build, Generation]:
     return found.build(outbox, view.name, tenant_id), found
 
 
-async def reached(build: Build, partitions: int, partition: int | None = None) -> tuple[int, int]:
-    """(position, recorded_at in us) that all partitions, or one of them, have reached."""
+async def reached(build: Build) -> tuple[int, int]:
+    """(position, recorded_at in us) that all partitions have reached; (0, 0) where the generation
+    is gone."""
     t = tables(build.outbox.schema).progress
-    question = sa.select(t.c.position, t.c.recorded_at).where(own(t, build))
-    if partition is not None:
-        question = question.where(t.c.partition == partition)
-    rows = await ask(build.outbox, question)
-    if len(rows) < (partitions if partition is None else 1):
-        return 0, 0  # some partition has not begun
-    found = min(rows)
-    return int(found[0]), int(found[1])
+    rows = await ask(build.outbox, sa.select(t.c.position, t.c.recorded_at).where(own(t, build)))
+    return min(((int(row[0]), int(row[1])) for row in rows), default=(0, 0))
 
 
 def checkpoint_name(view: str) -> str:
@@ -68,15 +66,44 @@ async def get(
     """See `View.get`."""
     if at_least is not None and (type(at_least) is not int or at_least < 0):
         raise ProjectionError(f"view {view.name!r}: at_least is a position, an int from 0 on")
-    deadline = asyncio.get_running_loop().time() + timeout_seconds
-    build, generation = await serving(view)
-    wait = _LOOK_SECONDS
-    while at_least:
-        position, _ = await reached(build, generation.partitions)
+    if at_least:
+        build, position, recorded_us = await _wait(view, key, at_least, timeout_seconds)
+    else:
+        build, _ = await serving(view)
+        # How far first, the row second: the row may be newer than what is said of it.
+        position, recorded_us = await reached(build)
+    behind, budget = 0.0, view.fresh_seconds
+    if budget is not None:
+        behind = await _seconds_behind(view, build.outbox, position)
+    stale = budget is not None and behind > budget
+    if stale and late == "fold":
+        return await _fold_the_rest(view, build, key, position)
+    if stale:
+        said = f"view {view.name!r}: {behind:.3g} s behind, its budget is {budget:g} s"
+        if late == "raise":
+            head = (await build.outbox.head()).position
+            raise ViewStale(said, view=view.name, position=position, wanted=head)
+        _log.warning("%s", said)
+    value = await _value(view, build, key)
+    at = from_microseconds(recorded_us) if recorded_us else None
+    return Answer(value, position, at, stale)
+
+
+async def _wait(
+    view: View, key: Key, at_least: int, timeout_seconds: float
+) -> tuple[Build, int, int]:
+    """The serving build, once it has the position, and how far it is."""
+    clock = asyncio.get_running_loop().time
+    deadline, wait = clock() + timeout_seconds, _LOOK_SECONDS
+    while True:
+        build, _ = await serving(view)
+        position, recorded_us = await reached(build)
         await _refuse_parked(view, build, key, at_least)
         if position >= at_least:
-            break
-        left = deadline - asyncio.get_running_loop().time()
+            return build, position, recorded_us
+        if await _nothing_waits(view, build.outbox, position, at_least):
+            return build, at_least, recorded_us
+        left = deadline - clock()
         if left <= 0:
             raise ViewStale(
                 f"view {view.name!r}: at position {position}, {at_least} was wanted within"
@@ -87,22 +114,15 @@ async def get(
             )
         await asyncio.sleep(min(wait, left))
         wait = min(wait * 1.5, _LOOK_SECONDS_MAX)
-        build, generation = await serving(view)
-    # How far first, the row second: the row may be newer than what is said of it, never older.
-    position, recorded_us = await reached(build, generation.partitions)
-    behind = await _seconds_behind(build.outbox, position)
-    stale = view.fresh_seconds is not None and behind > view.fresh_seconds
-    if stale and late == "fold":
-        return await _fold_the_rest(view, build, key, position)
-    if stale:
-        said = f"view {view.name!r}: {behind:.3g} s behind, its budget is {view.fresh_seconds:g} s"
-        if late == "raise":
-            head = (await build.outbox.head()).position
-            raise ViewStale(said, view=view.name, position=position, wanted=head)
-        _log.warning("%s", said)
-    value = await _value(view, build, key)
-    at = from_microseconds(recorded_us) if recorded_us else None
-    return Answer(value, position, at, stale)
+
+
+async def _nothing_waits(view: View, outbox: Outbox, position: int, at_least: int) -> bool:
+    """Whether the positions up to `at_least` hold nothing for the view: then it has them, though
+    its checkpoint moves for what is its own first."""
+    if at_least - position > PAGE_ROWS_MAX:
+        return False
+    page = await outbox.page(position, at_least, view.projection.queries())
+    return not page.events and page.scanned_to >= at_least
 
 
 async def rows(view: View, keys: Sequence[Key]) -> dict[Key, Any]:
@@ -116,13 +136,19 @@ async def _value(view: View, build: Build, key: Key) -> Any:
     return found[0].value if found else None
 
 
-async def _seconds_behind(outbox: Outbox, position: int) -> float:
-    """How long the first event that is not in the view has been waiting; 0 where there is none."""
+async def _seconds_behind(view: View, outbox: Outbox, position: int) -> float:
+    """How long the first event that is not in the view has been waiting; 0 where there is none.
+    Of a log that is far ahead, the first page is looked at."""
     head = await outbox.head()
     if head.position <= position:
         return 0.0
-    page = await outbox.page(position, position + 1, (), 1)
-    waiting_since = page.events[0].recorded_us if page.events else head.recorded_us
+    page = await outbox.page(position, head.position, view.projection.queries())
+    if page.events:
+        waiting_since = page.events[0].recorded_us
+    elif page.scanned_to >= head.position:
+        return 0.0
+    else:
+        waiting_since = head.recorded_us
     return max(outbox.now() - waiting_since, 0) / 1_000_000
 
 
@@ -130,16 +156,16 @@ async def _refuse_parked(view: View, build: Build, key: Key, at_least: int) -> N
     """Raises `KeyParked` when what is waited for stands in the dead letters: the event itself, or
     the row's key."""
     d = tables(build.outbox.schema).letters
-    question = (
+    waiting = (own(d, build), d.c.dropped_reason.is_(None), d.c.position > 0)
+    held = sa.select(d.c.key).where(
+        *waiting, sa.or_(d.c.key == key_text(key), d.c.position == at_least)
+    )
+    first = (
         sa.select(d.c.key, sa.func.min(d.c.position))
-        .where(
-            own(d, build),
-            d.c.dropped_reason.is_(None),
-            sa.or_(d.c.key == key_text(key), d.c.position == at_least),
-        )
+        .where(*waiting, d.c.key.in_(held))
         .group_by(d.c.key)
     )
-    for parked, position in await ask(build.outbox, question):
+    for parked, position in await ask(build.outbox, first):
         if position <= at_least:
             raise KeyParked(
                 f"view {view.name!r}: key {parked!r} waits in the dead letters since position"
@@ -151,25 +177,67 @@ async def _refuse_parked(view: View, build: Build, key: Key, at_least: int) -> N
 
 
 async def _fold_the_rest(view: View, build: Build, key: Key, position: int) -> Answer:
-    """The row as the log has it: what the view has, and the events since, folded here."""
-    outbox, projection = build.outbox, view.projection
+    """The row as the log has it: what the view has, and the events since, applied here. What
+    waits in the dead letters or was dropped is left out, as the view does."""
+    outbox, queries = build.outbox, view.projection.queries()
     head = await outbox.head()
+    parked, dropped = await held_back(build)
     value = await _value(view, build, key)
-    folder: Folder | None = None
-    if projection.is_fold:
-        folder = Folder(projection)
-        kept = await find_folds(build, [key_text(key)])
-        folder.take(kept)
-    at = position
+    apply = await _applier(view, build, key)
+    at, changed = position, False
     while at < head.position:
-        page = await outbox.page(at, head.position, projection.queries())
+        page = await outbox.page(at, head.position, queries)
         for event in page.events:
-            if folder is not None:
-                if projection.key(event) == key_text(key):
-                    value = folder.apply(key_text(key), event)
-                continue
+            try:
+                owner = view.projection.key(event)
+                if owner is None or key_text(owner) in parked or event.position in dropped:
+                    continue
+                found = apply(owner, event)
+            except Exception as exc:
+                raise ViewStale(
+                    f"view {view.name!r}: the event at position {event.position} cannot be applied"
+                    f" ({type(exc).__name__})",
+                    view=view.name,
+                    position=position,
+                    wanted=head.position,
+                ) from exc
+            if found is not None:
+                value, changed = found.value, True
+        at = page.scanned_to
+    if changed and value is not None:
+        shown = getattr(view.sink, "shown", None)
+        value = value if shown is None else shown(build, key, value)
+    return Answer(value, head.position, from_microseconds(head.recorded_us), False)
+
+
+async def _applier(
+    view: View, build: Build, key: Key
+) -> Callable[[Key, RecordedEvent], _Became | None]:
+    """What an event of an owner makes of the row of `key`; None where it leaves it as it is."""
+    projection, text = view.projection, key_text(key)
+    if not projection.is_fold:
+
+        def apply(owner: Key, event: RecordedEvent) -> _Became | None:
+            became = None
             for effect in projection.effects(event):
                 if effect.key == key:
-                    value = effect.value if isinstance(effect, Upsert) else None
-        at = page.scanned_to
-    return Answer(value, head.position, from_microseconds(head.recorded_us), False)
+                    became = _Became(effect.value if isinstance(effect, Upsert) else None)
+            return became
+
+        return apply
+    folder = Folder(projection)
+    folder.take(await find_folds(build, [text]))
+
+    def fold(owner: Key, event: RecordedEvent) -> _Became | None:
+        if owner != key:
+            return None
+        folder.apply(text, event)
+        return _Became(folder.row(key))
+
+    return fold
+
+
+class _Became(msgspec.Struct, frozen=True):
+    """What a row became: None for one that is gone."""
+
+    value: Any

@@ -15,7 +15,9 @@ from eventstore.outbox import Outbox, Statement
 from .dialects import Compiled, compile
 from .sinks import Build
 
-BUILDING, SERVING, RETIRED = "building", "serving", "retired"
+BUILDING, COMPARING, SERVING, RETIRED = "building", "comparing", "serving", "retired"
+"""Of generations. One that is compared is fed, and does not serve until that is done."""
+
 RUNNING, WAITING, STOPPED = "running", "waiting", "stopped"
 
 _KEYS_ASKED_MAX = 500
@@ -119,13 +121,19 @@ def bulk(made: Compiled, rows: Sequence[dict[str, Any]]) -> Statement:
     return Statement(made.sql, [made.args(row) for row in rows])
 
 
-def insert_or_replace(table: sa.Table, keys: Sequence[str], dialect: str) -> Any:
-    """INSERT, or UPDATE of all other columns where a row with these keys stands."""
+def insert_or_replace(
+    table: sa.Table, keys: Sequence[str], dialect: str, *, unless: Any = None
+) -> Any:
+    """INSERT, or UPDATE of all other columns where a row with these keys stands; that row is left
+    as it is where `unless` holds for it."""
     from sqlalchemy.dialects import postgresql, sqlite
 
     insert: Any = (sqlite if dialect == "sqlite" else postgresql).insert(table)
     others = {c.name: insert.excluded[c.name] for c in table.columns if c.name not in keys}
-    return insert.on_conflict_do_update(index_elements=list(keys), set_=others)
+    if not others:
+        return insert.on_conflict_do_nothing(index_elements=list(keys))
+    where = None if unless is None else sa.not_(unless)
+    return insert.on_conflict_do_update(index_elements=list(keys), set_=others, where=where)
 
 
 async def generations(outbox: Outbox, tenant_id: int, view: str) -> list[Generation]:
@@ -147,6 +155,20 @@ def own(table: sa.Table, build: Build) -> sa.ColumnElement[bool]:
         table.c.name == build.view,
         table.c.generation == build.generation,
     )
+
+
+async def held_back(build: Build, partition: int | None = None) -> tuple[set[str], set[int]]:
+    """The keys that wait in the dead letters (of one partition, or of all), and the positions of
+    events that somebody gave up."""
+    d = tables(build.outbox.schema).letters
+    waiting = sa.select(d.c.key).where(
+        own(d, build), d.c.dropped_reason.is_(None), d.c.position > 0
+    )
+    if partition is not None:
+        waiting = waiting.where(d.c.partition == partition)
+    dropped = sa.select(d.c.position).where(own(d, build), d.c.dropped_reason.is_not(None))
+    keys = {row[0] for row in await ask(build.outbox, waiting.distinct())}
+    return keys, {row[0] for row in await ask(build.outbox, dropped)}
 
 
 async def find_folds(build: Build, keys: Sequence[str]) -> dict[str, tuple[int, bytes]]:

@@ -35,11 +35,17 @@ class Compiled(msgspec.Struct, frozen=True):
 
 def compile(statement: Any, dialect: str) -> Compiled:
     """The text of a statement for a dialect."""
-    compiled = statement.compile(
-        dialect=_DIALECTS[dialect], compile_kwargs={"render_postcompile": True}
-    )
-    names = tuple(compiled.positiontup or ())
-    return Compiled(str(compiled), names, dict(compiled.params))
+    compiled = statement.compile(dialect=_DIALECTS[dialect])
+    open_ = {name: None for bind, name in compiled.bind_names.items() if bind.required}
+    # A list of an IN becomes an argument each.
+    said = compiled.construct_expanded_state(open_)
+    fixed = {
+        name: said.processors[name](value)
+        if name in said.processors and name not in open_
+        else value
+        for name, value in said.parameters.items()
+    }
+    return Compiled(said.statement, tuple(said.positiontup or ()), fixed)
 
 
 def create_table(table: sa.Table, dialect: str) -> list[str]:

@@ -8,14 +8,15 @@ from typing import Any
 from eventstore.events import RecordedEvent
 from reducers import fold
 
-from .projection import Projection
+from .errors import ProjectionError
+from .projection import Key, Projection, key_text
 
 STATES_MAX = 50_000
 """States at hand: beyond it the oldest half is let go, and read again when needed."""
 
 
 class Folder:
-    """The states of keys, each with the position of its last event."""
+    """The states of keys (by their text), each with the position of its last event."""
 
     def __init__(self, projection: Projection) -> None:
         reducer = projection.reducer
@@ -36,18 +37,26 @@ class Folder:
             if key not in kept:
                 self._states[key] = 0, self._reducer.initial
         for key, (position, encoded) in kept.items():
-            self._states[key] = position, self._codec.decode(encoded)
+            try:
+                self._states[key] = position, self._codec.decode(encoded)
+            except Exception as exc:
+                raise ProjectionError(
+                    f"projection {self._projection.name!r}: the state kept for key {key!r} does not"
+                    " fit the code: raise version, or rebuild it"
+                ) from exc
 
-    def apply(self, key: str, event: RecordedEvent) -> Any:
-        """The key's value after the event, None where there is no row. Raises what the reducer
-        raises; the state is then what it was."""
+    def apply(self, key: str, event: RecordedEvent) -> None:
+        """Takes an event into the state of the key (its text), unless it has it. Raises what the
+        reducer raises; the state is then what it was."""
         position, state = self._states.get(key) or (0, self._reducer.initial)
-        if event.position <= position:
-            return self._projection.row(key, state)
-        state = fold((event,), self._reducer, state)
-        value = self._projection.row(key, state)
-        self._states[key] = event.position, state
-        return value
+        if event.position > position:
+            self._states[key] = event.position, fold((event,), self._reducer, state)
+
+    def row(self, key: Key) -> Any:
+        """The key's value as it stands, None where there is no row. Raises what the projection's
+        `row` raises."""
+        _, state = self._states.get(key_text(key)) or (0, self._reducer.initial)
+        return self._projection.row(key, state)
 
     def encoded(self, keys: Iterable[str]) -> list[tuple[str, int, bytes]]:
         """(key, position, bytes) of states, as they are kept."""

@@ -59,7 +59,9 @@ class Projection:
 
     `key(event)` says what belongs together: events of one key are applied in order, by one
     partition, and wait for each other when one fails. The default is the stream. In a fold it is
-    the row's key, and None leaves the event out. A row belongs to one key. `version` is raised
+    the row's key (a tuple where the table's primary key has several columns), and None leaves the
+    event out. A row belongs to one key. A fold's `row` is asked once for a page of events, after
+    the last one of its key. `version` is raised
     when the code changes: a new generation is built then. All of it is pure: no clock, no
     randomness, no input or output. Raises `ProjectionError` for a bad declaration.
     """
@@ -69,11 +71,11 @@ class Projection:
         name: str,
         *,
         version: int = 1,
-        key: Callable[[RecordedEvent], str | None] | None = None,
+        key: Callable[[RecordedEvent], Key | None] | None = None,
         map: Callable[[RecordedEvent], Any] | None = None,
         types: Sequence[str] = (),
         fold: Reducer[Any] | None = None,
-        row: Callable[[str, Any], Any] | None = None,
+        row: Callable[[Any, Any], Any] | None = None,
     ) -> None:
         self.name = check_view_name(name)
         if type(version) is not int or version < 1:
@@ -125,14 +127,19 @@ class Projection:
             types = tuple(self.handlers) or self._types
         return [Query(types=types[n : n + 100]) for n in range(0, len(types), 100)]
 
-    def key(self, event: RecordedEvent) -> str | None:
+    def key(self, event: RecordedEvent) -> Key | None:
         """What the event belongs to; None: to nothing. Raises what the key function raises."""
         if self._key is None:
             return event.stream
         found = self._key(event)
-        if found is not None and not isinstance(found, str):
-            raise ProjectionError(f"projection {self.name!r}: a key is a str or None")
-        return found
+        if found is None or isinstance(found, (str, int)):
+            return found
+        if isinstance(found, tuple) and all(isinstance(part, (str, int)) for part in found):
+            return found
+        raise ProjectionError(
+            f"projection {self.name!r}: a key is a str, an int, a tuple of them or None,"
+            f" not {type(found).__name__}"
+        )
 
     def effects(self, event: RecordedEvent) -> Sequence[Effect]:
         """What a map makes of an event, in order. Raises what its handler raises."""
@@ -154,7 +161,7 @@ class Projection:
             f" not {type(made).__name__}"
         )
 
-    def row(self, key: str, state: Any) -> Any:
+    def row(self, key: Key, state: Any) -> Any:
         """A fold's value for a key, None where there is no row."""
         if self._row is not None:
             return self._row(key, state)

@@ -103,6 +103,19 @@ class TableSink:
             found += await self._select(build, which, None)
         return found
 
+    def shown(self, build: Build, key: Key, value: Any) -> dict[str, Any]:
+        """A projection's value as `find` will give it once it is written: with the key's columns,
+        and each value as the database gives it back."""
+        form, dialect = self._form(build), build.outbox.dialect
+        named = dict(value, **dict(zip(self.keys, self.key_columns(key), strict=True)))
+        row = {}
+        for name, bind in zip(self.columns, form.bind, strict=True):
+            given = named.get(name)
+            back = from_driver(form.table.c[name], dialect)
+            given = given if bind is None else bind(given)
+            row[name] = given if back is None else back(given)
+        return {name: row[name] for name in (*self.keys, *self._values)}
+
     async def scan(self, build: Build) -> AsyncIterator[list[Row]]:
         """See `Sink`; ordered by the primary key."""
         table = self.table(build)

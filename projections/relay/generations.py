@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -12,9 +14,11 @@ from eventstore.outbox import Outbox, Statement
 from ..asking import reached
 from ..catalog import (
     BUILDING,
+    COMPARING,
     RETIRED,
     SERVING,
     Generation,
+    ask,
     generations,
     own,
     statement,
@@ -23,39 +27,60 @@ from ..catalog import (
 from ..errors import ProjectionError
 from ..sinks import Build
 from ..view import View
+from .progress import first_places
 
 _log = logging.getLogger("eventstore")
 
+RETIRED_SECONDS = 60.0
+"""How long a generation stays after another one took over: whoever reads it has long finished."""
 
-async def ensure(view: View, outbox: Outbox) -> list[tuple[Build, Generation]]:
+_Found = list[Generation]
+
+
+async def of_views(outbox: Outbox, names: Sequence[str]) -> dict[tuple[int, str], _Found]:
+    """All generations of these views, of all tenants, by tenant and name: one question."""
+    v = tables(outbox.schema).views
+    question = sa.select(*v.columns).where(v.c.name.in_(names)).order_by(v.c.generation)
+    found: dict[tuple[int, str], _Found] = {}
+    for tenant_id, name, *rest in await ask(outbox, question):
+        found.setdefault((tenant_id, name), []).append(Generation(*rest))
+    return found
+
+
+def serving_of(found: Sequence[Generation]) -> Generation | None:
+    """The one that serves."""
+    return next((each for each in found if each.state == SERVING), None)
+
+
+async def ensure(
+    view: View, outbox: Outbox, tenant_id: int, found: Sequence[Generation]
+) -> list[tuple[Build, Generation]]:
     """The generations that are to be fed with the code as it is, made where there is none.
 
-    Code of a new version gets a new generation, which is built beside the one that serves; code
-    that changed without one is told of in the log. Raises `ProjectionError` for code older than
-    what serves.
+    Code of a new version gets a new generation, which is built beside the one that serves. Raises
+    `ProjectionError` for code older than what serves.
     """
-    tenant_id = await outbox.tenant_id()
-    for _ in range(3):  # another process may make the same generation first
+    version = view.projection.version
+    if not found:  # none, or none that whoever looked may see
         found = await generations(outbox, tenant_id, view.name)
-        serving = next((each for each in found if each.state == SERVING), None)
-        mine = [
-            each
-            for each in found
-            if each.state != RETIRED and each.version == view.projection.version
-        ]
-        if serving is not None and serving.version > view.projection.version:
+    for _ in range(3):  # another process may make the same generation first
+        serving = serving_of(found)
+        if serving is not None and serving.version > version:
             raise ProjectionError(
                 f"view {view.name!r}: version {serving.version} serves, this code is version"
-                f" {view.projection.version}"
+                f" {version}"
             )
+        mine = [each for each in found if each.state != RETIRED and each.version == version]
         if mine:
             return [(each.build(outbox, view.name, tenant_id), each) for each in mine]
-        await begin(view, outbox, BUILDING if serving is not None else SERVING)
+        await begin(view, outbox, SERVING if serving is None else BUILDING)
+        found = await generations(outbox, tenant_id, view.name)
     raise ProjectionError(f"view {view.name!r}: its generations change while they are looked at")
 
 
 async def begin(view: View, outbox: Outbox, state: str = BUILDING) -> Build:
-    """Makes a new generation, empty. Raises `ProjectionError` while another one is being built."""
+    """Makes a new generation, empty; nothing where another process does the same. If cancelled,
+    it may be made."""
     tenant_id = await outbox.tenant_id()
     found = await generations(outbox, tenant_id, view.name)
     number = 1 + max((each.generation for each in found), default=0)
@@ -88,66 +113,88 @@ async def begin(view: View, outbox: Outbox, state: str = BUILDING) -> Build:
         ),
         expect=1,
     )
-    if not await outbox.change([insert, *made, *await _copy_drops(build, found)]):
+    places = first_places(build, view.partitions)
+    if not await outbox.change([insert, places, *made, *_copy_drops(build, found)]):
         _log.info("view %s: another process begins generation %d", view.name, number)
     return build
 
 
-async def _copy_drops(build: Build, found: list[Generation]) -> list[Statement]:
+def _copy_drops(build: Build, found: Sequence[Generation]) -> list[Statement]:
     """What was dropped with a reason stays dropped in the new generation."""
     if not found:
         return []
     d = tables(build.outbox.schema).letters
     columns = [column.name for column in d.columns]
-    last = found[-1].generation
+    model = serving_of(found) or found[-1]
+    fresh: dict[str, Any] = {"generation": build.generation, "partition": 0, "retry_asked": None}
     copied = sa.select(
-        *[
-            sa.literal(build.generation, d.c.generation.type) if name == "generation" else d.c[name]
-            for name in columns
-        ]
+        *[sa.literal(fresh[c], d.c[c].type) if c in fresh else d.c[c] for c in columns]
     ).where(
         d.c.tenant_id == build.tenant_id,
         d.c.name == build.view,
-        d.c.generation == last,
+        d.c.generation == model.generation,
         d.c.dropped_reason.is_not(None),
     )
     return [statement(build.outbox, sa.insert(d).from_select(columns, copied))]
 
 
-async def switch(view: View, build: Build, partitions: int) -> bool:
-    """Lets a built generation serve, in one transaction, once it is as far as the one that serves;
-    False where it is not yet, or is no longer being built."""
+async def switch(view: View, build: Build, *, at_least: int) -> bool:
+    """Lets a built generation serve, in one transaction, once it is as far as the one that serves
+    and as `at_least`; False where it is not yet, or is no longer being built."""
     outbox = build.outbox
     found = await generations(outbox, build.tenant_id, view.name)
-    old = next((each for each in found if each.state == SERVING), None)
-    position, _ = await reached(build, partitions)
+    mine = next((each for each in found if each.generation == build.generation), None)
+    if mine is None or mine.state not in (BUILDING, COMPARING):
+        return False
+    position, _ = await reached(build)
+    if position < at_least:
+        return False
     t = tables(outbox.schema)
     v, p = t.views, t.progress
     statements = []
-    enough: sa.ColumnElement[bool] = sa.true()
+    old = serving_of(found)
     if old is not None:
         old_build = old.build(outbox, view.name, build.tenant_id)
-        old_position, _ = await reached(old_build, old.partitions)
-        if position < old_position:
+        if position < (await reached(old_build))[0]:
             return False
-        # The old one may go on until the very moment: asked again inside the transaction.
-        furthest = (
-            sa.select(sa.func.coalesce(sa.func.min(p.c.position), 0))
-            .where(own(p, old_build))
-            .scalar_subquery()
-        )
-        mine = (
-            sa.select(sa.func.coalesce(sa.func.min(p.c.position), 0))
-            .where(own(p, build))
-            .scalar_subquery()
-        )
-        enough = mine >= furthest
+        # The old one may go on until the very moment: its rows are locked, then looked at.
+        hold = sa.update(p).where(own(p, old_build)).values(updated_at=p.c.updated_at)
+        enough = _furthest(p, build) >= _furthest(p, old_build)
         retire = sa.update(v).where(own(v, old_build), v.c.state == SERVING, enough)
+        statements.append(statement(outbox, hold))
         statements.append(statement(outbox, retire.values(state=RETIRED), expect=1))
-    serve = sa.update(v).where(own(v, build), v.c.state == BUILDING)
+    serve = sa.update(v).where(own(v, build), v.c.state.in_([BUILDING, COMPARING]))
     serve = serve.values(state=SERVING, switched_at=outbox.now())
     statements.append(statement(outbox, serve, expect=1))
     return await outbox.change(statements)
+
+
+def _furthest(progress: sa.Table, build: Build) -> sa.ScalarSelect[int]:
+    """The position that all partitions of a build have reached."""
+    return sa.select(sa.func.min(progress.c.position)).where(own(progress, build)).scalar_subquery()
+
+
+async def set_state(build: Build, before: str, after: str) -> bool:
+    """Changes a generation's state from `before`; False where it is another one."""
+    v = tables(build.outbox.schema).views
+    change = sa.update(v).where(own(v, build), v.c.state == before).values(state=after)
+    return await build.outbox.change([statement(build.outbox, change, expect=1)])
+
+
+async def drop_retired(
+    view: View, outbox: Outbox, tenant_id: int, found: Sequence[Generation]
+) -> None:
+    """Takes generations away that were replaced `RETIRED_SECONDS` ago. If cancelled, it is done
+    the next time."""
+    serving = serving_of(found)
+    if serving is None or serving.switched_us is None:
+        return
+    if outbox.now() - serving.switched_us < RETIRED_SECONDS * 1_000_000:
+        return
+    for each in found:
+        if each.state == RETIRED:
+            await drop(view, each.build(outbox, view.name, tenant_id))
+            _log.info("view %s: generation %d is dropped", view.name, each.generation)
 
 
 async def drop(view: View, build: Build) -> None:

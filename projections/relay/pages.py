@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 from zlib import crc32
 
@@ -14,7 +14,7 @@ from eventstore.events import RecordedEvent
 
 from ..catalog import find_folds
 from ..folding import Folder
-from ..projection import Key, Projection, Upsert
+from ..projection import Key, Projection, Upsert, key_text
 from ..sinks import Build, Change
 
 
@@ -28,7 +28,8 @@ class Letter(msgspec.Struct, frozen=True):
 
 
 class Applied(msgspec.Struct):
-    """What a run of events comes to. `before` holds the fold states to go back to."""
+    """What a run of events comes to. `before` holds the fold states to go back to, by the texts of
+    their keys, and `last` each such key with the last event of the run that is its own."""
 
     changes: dict[Key, Change]
     letters: list[Letter]
@@ -36,16 +37,16 @@ class Applied(msgspec.Struct):
     events: int = 0
     effects: int = 0
     recorded_us: int = 0
+    last: dict[Key, tuple[int, RecordedEvent]] = {}
 
 
 class Poison(Exception):
-    """An event that could not be applied, with its key, and what those before it came to."""
+    """The event number `index` of a run could not be applied, with its key, and what the run came
+    to, to be undone."""
 
-    def __init__(
-        self, event: RecordedEvent, key: str, reason: str, so_far: Applied, index: int
-    ) -> None:
+    def __init__(self, key: str, reason: str, so_far: Applied, index: int) -> None:
         super().__init__(reason)
-        self.event, self.key, self.reason = event, key, reason
+        self.key, self.reason = key, reason
         self.so_far, self.index = so_far, index
 
 
@@ -59,8 +60,24 @@ class Applier:
         self._build = build
         self._partition, self._partitions = partition, partitions
         self.parked: set[str] = set()
-        self.dropped: set[tuple[str, int]] = set()
+        """Keys that wait in the dead letters."""
+        self.dropped: set[int] = set()
+        """Positions of events that somebody gave up."""
         self._folder = Folder(projection) if projection.is_fold else None
+
+    def afresh(self) -> Applier:
+        """One that has applied nothing yet, and holds nothing back but what was dropped."""
+        made = Applier(self._projection, self._build, self._partition, self._partitions)
+        made.dropped = self.dropped
+        return made
+
+    def key_of(self, event: RecordedEvent) -> str | None:
+        """The text of the event's key; None where it has none, or it cannot be told."""
+        try:
+            key = self._projection.key(event)
+        except Exception:
+            return None
+        return None if key is None else key_text(key)
 
     async def prepare(self, events: Sequence[RecordedEvent]) -> None:
         """Reads the states that the events' folds begin with. If cancelled, nothing is left
@@ -68,17 +85,19 @@ class Applier:
         if self._folder is None:
             return
         self._folder.let_go()
-        keys = []
-        for event in events:
-            try:
-                key = self._projection.key(event)
-            except Exception:
-                continue  # it is told when it is applied
-            if key is not None and self._is_mine(key):
-                keys.append(key)
+        found = [self.key_of(event) for event in events]  # a key that fails is told in apply
+        keys = [key for key in found if key is not None and self._is_mine(key)]
         missing = self._folder.missing(keys)
         if missing:
             self._folder.take(await find_folds(self._build, missing), missing)
+
+    def adopt(self, other: Applier, applied: Applied) -> None:
+        """Takes over the fold states that `other` came to, as if `applied` had been done here."""
+        if self._folder is None or other._folder is None:
+            return
+        for key in applied.before:
+            applied.before[key] = self._folder.peek(key)
+            self._folder.restore({key: other._folder.peek(key)})
 
     def apply(self, events: Sequence[RecordedEvent], unpark: bool = False) -> Applied:
         """What the events come to. Raises `Poison`. With `unpark` the key's place among the dead
@@ -87,21 +106,24 @@ class Applier:
         for index, event in enumerate(events):
             done.events += 1
             done.recorded_us = event.recorded_us
-            key = event.stream
+            text = event.stream
             try:
-                found = self._projection.key(event)
-                if found is None or not self._is_mine(found):
+                key = self._projection.key(event)
+                if key is None:
                     continue
-                key = found
-                if (key, event.position) in self.dropped:
+                text = key_text(key)
+                if not self._is_mine(text) or event.position in self.dropped:
                     continue
-                if key in self.parked and not unpark:
-                    done.letters.append(Letter(key, event.position))
-                    continue
-                self._apply(done, key, event)
+                if text in self.parked and not unpark:
+                    done.letters.append(Letter(text, event.position))
+                elif self._folder is None:
+                    self._map(done, event)
+                else:
+                    self._fold(done, self._folder, key, text, index, event)
             except Exception as exc:
-                done.events -= 1
-                raise Poison(event, key, reason_of(exc), done, index) from exc
+                raise Poison(text, reason_of(exc), done, index) from exc
+        if self._folder is not None:
+            self._make_rows(done, self._folder)
         return done
 
     def undo(self, applied: Applied) -> None:
@@ -115,26 +137,43 @@ class Applier:
             return []
         return self._folder.encoded(applied.before)
 
-    def partition_of(self, key: str) -> int:
-        """Which partition a key belongs to."""
-        return crc32(key.encode()) % self._partitions
-
     def _is_mine(self, key: str) -> bool:
-        return self._partitions == 1 or self.partition_of(key) == self._partition
+        return self._partitions == 1 or partition_of(key, self._partitions) == self._partition
 
-    def _apply(self, done: Applied, key: str, event: RecordedEvent) -> None:
-        changes, position, recorded_us = done.changes, event.position, event.recorded_us
-        if self._folder is not None:
-            if key not in done.before:
-                done.before[key] = self._folder.peek(key)
-            value = self._folder.apply(key, event)
-            changes[key] = Change(key, value, position, recorded_us, self._partition)
-            done.effects += 1
-            return
+    def _map(self, done: Applied, event: RecordedEvent) -> None:
         for effect in self._projection.effects(event):
             value = effect.value if isinstance(effect, Upsert) else None
-            changes[effect.key] = Change(effect.key, value, position, recorded_us, self._partition)
+            done.changes[effect.key] = Change(
+                effect.key, value, event.position, event.recorded_us, self._partition
+            )
             done.effects += 1
+
+    def _fold(
+        self,
+        done: Applied,
+        folder: Folder,
+        key: Key,
+        text: str,
+        index: int,
+        event: RecordedEvent,
+    ) -> None:
+        if text not in done.before:
+            done.before[text] = folder.peek(text)
+        folder.apply(text, event)
+        done.last[key] = index, event
+        done.effects += 1
+
+    def _make_rows(self, done: Applied, folder: Folder) -> None:
+        """The rows of the folds that the run changed, each made once: one that is as long as its
+        history would else be made anew for every event of a page."""
+        for key, (index, event) in done.last.items():
+            try:
+                value = folder.row(key)
+            except Exception as exc:
+                raise Poison(key_text(key), reason_of(exc), done, index) from exc
+            done.changes[key] = Change(
+                key, value, event.position, event.recorded_us, self._partition
+            )
 
 
 def reason_of(error: BaseException) -> str:
@@ -149,6 +188,6 @@ def reason_of(error: BaseException) -> str:
     return f"{type(error).__name__} in {last.name}, line {last.lineno}"
 
 
-def split(events: Sequence[RecordedEvent]) -> Iterable[Sequence[RecordedEvent]]:
-    """One by one."""
-    return ([event] for event in events)
+def partition_of(key: str, partitions: int) -> int:
+    """Which partition a key belongs to."""
+    return crc32(key.encode()) % partitions

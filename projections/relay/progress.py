@@ -21,49 +21,76 @@ _PLACE = ("tenant_id", "name", "generation", "partition")
 _COUNTS = ("events", "changes", "writes", "bytes", "embedded", "embeddings_saved")
 
 
+class Place(msgspec.Struct, frozen=True):
+    """Where a partition is, as its last write left it: `incarnation` is the sink's as it was then,
+    `build` the build with the one that stands now."""
+
+    build: Build
+    position: int
+    incarnation: str
+
+
+async def place_of(build: Build, partition: int) -> Place | None:
+    """The partition's place; None where its generation is gone."""
+    t = tables(build.outbox.schema)
+    p, v = t.progress, t.views
+    question = (
+        sa.select(p.c.position, p.c.incarnation, v.c.incarnation)
+        .select_from(v.join(p, sa.and_(own(p, build), p.c.partition == partition)))
+        .where(own(v, build))
+    )
+    rows = await ask(build.outbox, question)
+    if not rows:
+        return None
+    position, written_as, stands = rows[0]
+    return Place(msgspec.structs.replace(build, incarnation=stands), position, written_as)
+
+
+def first_places(build: Build, partitions: int) -> Statement:
+    """The progress of a generation's partitions before anything was read."""
+    outbox = build.outbox
+    table = tables(outbox.schema).progress
+    row = {
+        "position": 0,
+        "incarnation": build.incarnation,
+        "recorded_at": 0,
+        "updated_at": outbox.now(),
+        "state": RUNNING,
+        "last_error": None,
+        **dict.fromkeys(_COUNTS, 0),
+    }
+    made = compile(sa.insert(table), outbox.dialect)
+    return bulk(made, [{**_place(build, number), **row} for number in range(partitions)])
+
+
 def note_progress(
     build: Build, partition: int, position: int, applied: Applied, written: Written
 ) -> Statement:
     """Says how far the partition is, and adds what a page came to."""
     outbox = build.outbox
     row = {
-        **_place(build, partition),
-        "position": position,
-        "incarnation": build.incarnation,
-        "recorded_at": applied.recorded_us,
-        "updated_at": outbox.now(),
-        "state": RUNNING,
-        "last_error": None,
-        "events": applied.events,
-        "changes": applied.effects,
-        "writes": written.writes,
-        "bytes": written.bytes,
-        "embedded": written.embedded,
-        "embeddings_saved": written.embeddings_saved,
+        "new_position": position,
+        "new_incarnation": build.incarnation,
+        "new_recorded_at": applied.recorded_us,
+        "new_updated_at": outbox.now(),
+        "more_events": applied.events,
+        "more_changes": applied.effects,
+        "more_writes": written.writes,
+        "more_bytes": written.bytes,
+        "more_embedded": written.embedded,
+        "more_embeddings_saved": written.embeddings_saved,
+        **{f"of_{name}": value for name, value in _place(build, partition).items()},
     }
-    return bulk(_note(outbox.schema, outbox.dialect), [row])
+    made = _note(outbox.schema, outbox.dialect)
+    return Statement(made.sql, (made.args(row),), 1)
 
 
 def note_state(build: Build, partition: int, state: str, error: str) -> Statement:
     """Says that the worker waits or stopped, and why."""
     outbox = build.outbox
-    table = tables(outbox.schema).progress
-    row: dict[str, Any] = {**_place(build, partition), "state": state, "last_error": error}
-    row["updated_at"] = outbox.now()
-    row["incarnation"] = build.incarnation
-    row.update(dict.fromkeys(("position", "recorded_at", *_COUNTS), 0))
-    made = _insert(table, outbox.dialect)
-    kept = {name: made.excluded[name] for name in ("state", "last_error", "updated_at")}
-    change = made.on_conflict_do_update(index_elements=list(_PLACE), set_=kept)
-    return bulk(compile(change, outbox.dialect), [row])
-
-
-async def incarnation_of(build: Build, partition: int) -> str | None:
-    """The sink's incarnation when the partition was last written; None where it never was."""
-    t = tables(build.outbox.schema).progress
-    question = sa.select(t.c.incarnation).where(own(t, build), t.c.partition == partition)
-    rows = await ask(build.outbox, question)
-    return None if not rows else rows[0][0]
+    p = tables(outbox.schema).progress
+    change = sa.update(p).where(own(p, build), p.c.partition == partition)
+    return statement(outbox, change.values(state=state, last_error=error, updated_at=outbox.now()))
 
 
 async def reincarnate(build: Build) -> Build:
@@ -91,22 +118,21 @@ def _place(build: Build, partition: int) -> dict[str, Any]:
 
 @cache
 def _note(schema: str | None, dialect: str) -> Compiled:
-    table = tables(schema).progress
-    made = _insert(table, dialect)
-    new = made.excluded
-    sums = {name: table.c[name] + new[name] for name in _COUNTS}
-    names = ("position", "incarnation", "updated_at", "state", "last_error")
-    latest: dict[str, Any] = {name: new[name] for name in names}
-    # A page without events of the view says no time, and one that is tried again an old one.
-    latest["recorded_at"] = sa.case(
-        (new.recorded_at > table.c.recorded_at, new.recorded_at), else_=table.c.recorded_at
-    )
-    return compile(
-        made.on_conflict_do_update(index_elements=list(_PLACE), set_={**latest, **sums}), dialect
-    )
-
-
-def _insert(table: sa.Table, dialect: str) -> Any:
-    from sqlalchemy.dialects import postgresql, sqlite
-
-    return (sqlite if dialect == "sqlite" else postgresql).insert(table)
+    p = tables(schema).progress
+    recorded = sa.bindparam("new_recorded_at", type_=p.c.recorded_at.type)
+    position = sa.bindparam("new_position", type_=p.c.position.type)
+    values: dict[str, Any] = {
+        "position": position,
+        "incarnation": sa.bindparam("new_incarnation"),
+        "updated_at": sa.bindparam("new_updated_at"),
+        "state": RUNNING,
+        "last_error": None,
+        # A page without events of the view says no time, and one that is tried again an old one.
+        "recorded_at": sa.case(
+            (position == 0, 0), (recorded > p.c.recorded_at, recorded), else_=p.c.recorded_at
+        ),
+    }
+    for name in _COUNTS:
+        values[name] = p.c[name] + sa.bindparam(f"more_{name}")
+    which = [p.c[name] == sa.bindparam(f"of_{name}") for name in _PLACE]
+    return compile(sa.update(p).where(*which).values(values), dialect)

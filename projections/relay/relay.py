@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import socket
@@ -11,23 +10,45 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any
 
-from eventstore import EventStore, EventStoreError
+import msgspec
+
+from eventstore import EventStore, EventStoreError, StoreClosed
+from eventstore.errors import RowRefused
 from eventstore.ids import UuidSevens
 from eventstore.limits import LEASE_SECONDS_MAX, PAGE_ROWS_MAX
+from eventstore.outbox import Outbox
 
+from ..asking import reached
 from ..catalog import BUILDING, Generation
 from ..errors import ProjectionError
 from ..sinks import Build
 from ..view import View
-from . import generations
-from .worker import Settings, Stopped, Worker
+from . import generations, letters
+from .commits import Commits
+from .delivering import Settings, Stopped
+from .heads import Heads
+from .worker import Worker
 
 _log = logging.getLogger("eventstore")
 
 LOOK_SECONDS = 0.5
 """How often new tenants and generations are looked for, and a switch is tried."""
 
+_TENANTS_HEARD = 20
+"""Tenants whose wishes are looked for at once: about 10 ms."""
+
+_WAIT_SECONDS = 0.01
+"""Between two looks at a view that is waited for: a tenth of the promised lag."""
+
 _Place = tuple[str, str, int, int]
+_Named = tuple[str, Build, Generation, int]
+
+
+class _Fed(msgspec.Struct, frozen=True):
+    """A partition that is fed here."""
+
+    worker: Worker
+    task: asyncio.Task[None]
 
 
 class Relay:
@@ -68,7 +89,9 @@ class Relay:
         self._all_tenants = all_tenants
         name = holder or f"{socket.gethostname()[:60]}-{os.getpid()}-{UuidSevens()()[-8:]}"
         self._settings = Settings(name, lease_seconds, page_events, failpoint)
-        self._workers: dict[_Place, tuple[Worker, asyncio.Task[None]]] = {}
+        self._commits, self._heads = Commits(), Heads()
+        self._workers: dict[_Place, _Fed] = {}
+        self._outboxes: dict[str, tuple[Outbox, int]] = {}
         self._builds: dict[tuple[str, str, int], tuple[Build, Generation]] = {}
         self._told: set[tuple[str, str]] = set()
         self._managing: asyncio.Task[None] | None = None
@@ -82,8 +105,8 @@ class Relay:
 
     @property
     def failed(self) -> dict[str, BaseException]:
-        """Views whose worker ended, by name, and why: stopped, or a log that is damaged or was
-        restored."""
+        """Views that are not fed, by name, and why: stopped, a log that is damaged or was restored,
+        code older than what serves. With several tenants, the last of them."""
         return dict(self._failed)
 
     async def start(self) -> None:
@@ -94,23 +117,25 @@ class Relay:
 
     async def close(self) -> None:
         """Ends all workers and gives their leases back. If cancelled, the leases run out."""
-        tasks = [task for _, task in self._workers.values()]
+        tasks = [each.task for each in self._workers.values()]
         if self._managing is not None:
             tasks.append(self._managing)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._heads.close()
+        await self._commits.close()
         self._workers.clear()
         self._managing = None
 
     async def run(self) -> None:
-        """Feeds until it is cancelled or every view failed; then raises what the last one did.
-        Nothing is left open."""
+        """Feeds until it is cancelled or no view is fed any more; then raises why the last one is
+        not. Nothing is left open."""
         await self.start()
         try:
             while self._managing is not None and not self._managing.done():
                 await asyncio.wait([self._managing], timeout=LOOK_SECONDS)
-                if self._failed and len(self._failed) == len(self.views):
+                if self._failed and all(each.task.done() for each in self._workers.values()):
                     raise next(reversed(self._failed.values()))
             if self._managing is not None:
                 await self._managing
@@ -120,25 +145,31 @@ class Relay:
     async def run_once(self) -> None:
         """Feeds every view up to the head seen, lets what is built serve, and returns. Raises
         what a view stopped with, once the others are done. If cancelled, nothing is left open."""
+        self._failed.clear()
         await self._find_builds()
+        heads = {tenant: await self._head(tenant) for tenant, _, _ in self._builds}
         workers = [self._new_worker(*place) for place in self._places()]
         done = await asyncio.gather(
             *[worker.run(once=True) for worker in workers], return_exceptions=True
         )
-        await self._switch_built()
-        for each in done:
+        await self._heads.close()
+        await self._switch_built(heads)
+        for each in (*done, *self._failed.values()):
             if isinstance(each, BaseException):
                 raise each
 
     async def caught_up(self) -> None:
-        """Waits until every view that has not failed was at the head once. If cancelled, nothing
-        is left open."""
-        for worker, task in list(self._workers.values()):
-            waiting = asyncio.ensure_future(worker.caught_up.wait())
-            try:
-                await asyncio.wait([waiting, task], return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                waiting.cancel()
+        """Waits until every view that is fed has what stands in the log now. If cancelled,
+        nothing is left open."""
+        heads: dict[str, int] = {}
+        for (tenant, name, number), (build, _) in list(self._builds.items()):
+            if tenant not in heads:
+                heads[tenant] = await self._head(tenant)
+            tasks = [w.task for k, w in self._workers.items() if k[:3] == (tenant, name, number)]
+            while (await reached(build))[0] < heads[tenant]:
+                if all(task.done() for task in tasks):
+                    break
+                await asyncio.sleep(_WAIT_SECONDS)
 
     async def __aenter__(self) -> Relay:
         try:
@@ -157,60 +188,81 @@ class Relay:
         await self.close()
 
     async def _manage(self) -> None:
+        heads: dict[str, int] = {}
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             try:
-                await self._switch_built()
+                # A build that has what stood in the log at the last look has caught up.
+                await self._switch_built(heads)
                 await self._look()
-            except (ProjectionError, OSError) as exc:
-                _log.warning("relay: %s", exc)
+                await self._pass_on_wishes()
+                building = [k[0] for k, (_, g) in self._builds.items() if g.state == BUILDING]
+                heads = {tenant: await self._head(tenant) for tenant in building}
+            except StoreClosed:
+                return
             except EventStoreError as exc:
                 _log.warning("relay: %s", type(exc).__name__)
-                if type(exc).__name__ == "StoreClosed":
-                    return
+            except Exception as exc:  # such as a sink that raises what it should not
+                _log.error("relay: its look at the views failed with a %s", type(exc).__name__)
 
     async def _look(self) -> None:
         """Begins to feed what is not fed yet, and lets go of what is no longer to be fed."""
         await self._find_builds()
-        wanted = {place[:4]: place for place in map(_named, self._places())}
+        wanted = {_key(place): place for place in self._places()}
         for key in [key for key in self._workers if key not in wanted]:
-            _, task = self._workers.pop(key)
-            task.cancel()
+            self._workers.pop(key).task.cancel()
         for key, place in wanted.items():
             if key not in self._workers:
-                worker = self._new_worker(*place[4])
-                task = asyncio.create_task(self._feed(worker))
-                self._workers[key] = worker, task
+                worker = self._new_worker(*place)
+                self._workers[key] = _Fed(worker, asyncio.create_task(self._feed(worker)))
 
     async def _feed(self, worker: Worker) -> None:
         name = worker.view.name
         try:
             await worker.run()
-        except Stopped as exc:
-            _log.error("%s", exc)
+        except StoreClosed as exc:
             self._failed[name] = exc
-        except EventStoreError as exc:
+        except (Stopped, EventStoreError) as exc:
             self._failed[name] = exc
-            if type(exc).__name__ != "StoreClosed":
-                _log.error("view %s: ended by %s: %s", name, type(exc).__name__, exc)
+            _log.error("view %s: it is not fed any more: %s", name, exc)
         except Exception as exc:
             self._failed[name] = exc
             _log.error("view %s: its worker failed with a %s", name, type(exc).__name__)
 
     async def _find_builds(self) -> None:
-        found = {}
+        """The generations to feed. A view that cannot be fed harms no other."""
+        builds = {}
+        stands = await generations.of_views(self._store.outbox, list(self.views))
         for tenant in await self._tenants():
-            store = self._store.tenant(tenant)
+            outbox, tenant_id = await self._place(tenant)
             for view in self.views.values():
-                for build, generation in await generations.ensure(view, store.outbox):
-                    found[tenant, view.name, generation.generation] = build, generation
+                found = stands.get((tenant_id, view.name), [])
+                try:
+                    made = await generations.ensure(view, outbox, tenant_id, found)
+                except (ProjectionError, RowRefused) as exc:
+                    if str(exc) != str(self._failed.get(view.name)):
+                        _log.error("%s", exc)
+                    self._failed[view.name] = exc
+                    continue
+                for build, generation in made:
+                    builds[tenant, view.name, generation.generation] = build, generation
                     self._tell_changed(tenant, view, generation)
-        self._builds = found
+                await generations.drop_retired(view, outbox, tenant_id, found)
+        self._builds = builds
 
     async def _tenants(self) -> list[str]:
         if not self._all_tenants:
             return [self._store.tenant_name]
         return await self._store.tenants()
+
+    async def _place(self, tenant: str) -> tuple[Outbox, int]:
+        if tenant not in self._outboxes:
+            outbox = self._store.tenant(tenant).outbox
+            self._outboxes[tenant] = outbox, await outbox.tenant_id()
+        return self._outboxes[tenant]
+
+    async def _head(self, tenant: str) -> int:
+        return (await (await self._place(tenant))[0].head()).position
 
     def _tell_changed(self, tenant: str, view: View, generation: Generation) -> None:
         place = (tenant, view.name)
@@ -222,7 +274,7 @@ class Relay:
                 view.name,
             )
 
-    def _places(self) -> list[tuple[str, Build, Generation, int]]:
+    def _places(self) -> list[_Named]:
         return [
             (tenant, build, generation, partition)
             for (tenant, _, _), (build, generation) in self._builds.items()
@@ -234,25 +286,36 @@ class Relay:
     ) -> Worker:
         store = self._store.tenant(tenant)
         view = self.views[build.view].bind(store)
-        return Worker(view, store, build, partition, generation.partitions, self._settings)
+        return Worker(
+            view,
+            store,
+            build,
+            partition,
+            generation.partitions,
+            self._settings,
+            self._commits,
+            self._heads,
+        )
 
-    async def _switch_built(self) -> None:
+    async def _pass_on_wishes(self) -> None:
+        """Tells workers that somebody wants something done for one of their keys. Of many tenants
+        some are looked at each time, in turn."""
+        for _ in range(min(len(self._outboxes), _TENANTS_HEARD)):
+            tenant = next(iter(self._outboxes))
+            outbox, _id = self._outboxes[tenant] = self._outboxes.pop(tenant)
+            for place in await letters.all_wished(outbox, list(self.views)):
+                fed = self._workers.get((tenant, *place))
+                if fed is not None:
+                    fed.worker.wish()
+
+    async def _switch_built(self, heads: dict[str, int]) -> None:
         for (tenant, name, number), (build, generation) in list(self._builds.items()):
-            if generation.state != BUILDING:
+            if generation.state != BUILDING or tenant not in heads:
                 continue
-            workers = [
-                worker
-                for key, (worker, _) in self._workers.items()
-                if key[:3] == (tenant, name, number)
-            ]
-            if all(worker.caught_up.is_set() for worker in workers):
-                with contextlib.suppress(EventStoreError):
-                    if await generations.switch(self.views[name], build, generation.partitions):
-                        _log.info("view %s: generation %d serves", name, number)
+            if await generations.switch(self.views[name], build, at_least=heads[tenant]):
+                _log.info("view %s: generation %d serves", name, number)
 
 
-def _named(
-    place: tuple[str, Build, Generation, int],
-) -> tuple[str, str, int, int, tuple[str, Build, Generation, int]]:
+def _key(place: _Named) -> _Place:
     tenant, build, generation, partition = place
-    return tenant, build.view, generation.generation, partition, place
+    return tenant, build.view, generation.generation, partition

@@ -1,9 +1,8 @@
 """A worker: feeds one partition of one build of a view, as long as it holds the lease.
 
-It reads a page, applies it, hands the changes to the sink, and moves the checkpoint in one
-transaction of the store with everything that belongs to it: rows of views in the store, fold
-states, dead letters, counts. Nothing else moves it, so that what is not acknowledged is done
-again, and a worker that wakes up late is refused by its fencing token.
+It reads pages and hands them to a `Delivery`. What passes (a busy store, a lease that another one
+took, a sink that was emptied) makes it begin anew where the checkpoint stands; what does not pass
+ends it.
 """
 
 from __future__ import annotations
@@ -11,78 +10,33 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
-from typing import Any
 
-import msgspec
-import stamina
-
-from eventstore import (
-    Busy,
-    EventStore,
-    EventStoreError,
-    Lease,
-    LeaseLost,
-    OutcomeUnknown,
-    RecordedEvent,
-    StorageFailed,
-)
-from eventstore.errors import RowRefused
-from eventstore.outbox import Statement
+from eventstore import Corrupt, EventStore, EventStoreError, Lease, LeaseLost, LogDiverged
+from eventstore.outbox import Head
 
 from ..asking import checkpoint_name
-from ..catalog import keep_folds
-from ..errors import SinkEmptied, SinkUnavailable
-from ..sinks import Build, Change, Written
+from ..catalog import RETIRED, STOPPED, WAITING, generations, held_back
+from ..errors import ProjectionError, SinkEmptied
+from ..sinks import Build
 from ..view import View
-from . import letters
-from .pages import Applied, Applier, Letter, Poison, reason_of
-from .progress import incarnation_of, note_progress, note_state, reincarnate
+from .commits import Commits
+from .delivering import PASSING, Delivery, Settings, Stopped, until_it_answers
+from .heads import Heads
+from .pages import Applier, reason_of
+from .progress import note_state, place_of, reincarnate
+from .replaying import do_wishes
 
 _log = logging.getLogger("eventstore")
 
-PAUSE_SECONDS = 0.025
-"""Between two pages of a view that keeps up: 40 commits a second for each view at the most, and a
-quarter of the promised lag of 100 ms."""
-
 EMPTY_MOVE_SECONDS = 0.25
-"""How long a checkpoint may lie behind where no event was the view's: a commit for nothing."""
+"""How long a checkpoint may lie behind where no event was the view's: a commit for nothing. A read
+that waits for a position looks by itself whether an event of the view lies before it."""
 
-LOOK_SECONDS = 0.5
-"""How often somebody's wish to try a parked key again is looked for."""
+_PAUSE_SECONDS, _PAUSE_SECONDS_MAX = 0.1, 5.0
+"""Before a worker begins anew after something that passes; it doubles."""
 
-_BACK_OFF_SECONDS_MAX = 5.0
-_TRY_SECONDS = 0.05
-"""The first wait before an event is tried again; it doubles, with jitter."""
-
-
-_NOTHING = Applied({}, [], {})
-_NOT_WRITTEN = Written()
-
-
-class Stopped(Exception):
-    """The view stops here: an event cannot be applied, and it was declared to stop."""
-
-
-class _Again(EventStoreError):
-    """Something that is tried again; its text holds no payload."""
-
-
-class _Refused(Exception):
-    """The changes of a run were refused by sink or store."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
-class Settings(msgspec.Struct, frozen=True):
-    """What a relay gives all its workers."""
-
-    holder: str
-    lease_seconds: float
-    page_events: int
-    failpoint: Callable[[str], Any] | None = None
+_CANCEL_SECONDS = 5.0
+"""How long a cancelled worker waits for an answer that may hold a lease, to give it back."""
 
 
 class Worker:
@@ -97,347 +51,204 @@ class Worker:
         partition: int,
         partitions: int,
         settings: Settings,
+        commits: Commits,
+        heads: Heads,
     ) -> None:
         self.view, self.build, self.partition = view, build, partition
         self._store, self._outbox = store, build.outbox
-        self._settings = settings
         self._partitions = partitions
+        self._settings, self._commits, self._heads = settings, commits, heads
         self._queries = view.projection.queries()
-        self._applier = Applier(view.projection, build, partition, partitions)
-        self._position = 0
-        self._saved = 0
-        self._saved_at = 0.0
-        self._looked_at = 0.0
-        self._lease: Lease | None = None
-        self.caught_up = asyncio.Event()
+        self._wished = asyncio.Event()
 
-    @property
-    def position(self) -> int:
-        """How far it is; durable up to `EMPTY_MOVE_SECONDS` ago."""
-        return self._position
+    def wish(self) -> None:
+        """Tells it that somebody wants a key tried, dropped or built again."""
+        self._wished.set()
 
     async def run(self, *, once: bool = False) -> None:
-        """Feeds the partition until it is cancelled, or `once`: up to the head seen. Raises
-        `Stopped`, `Corrupt`, `LogDiverged` and `StoreClosed`."""
+        """Feeds the partition until it is cancelled or its generation is gone; `once`: up to the
+        head seen. Raises `Stopped`, `Corrupt`, `LogDiverged`, `StoreClosed`, and
+        `ProjectionError` for code that does not fit what is kept."""
+        pause = _PAUSE_SECONDS
         while True:
-            lease = await self._acquire()
-            renewing = asyncio.create_task(self._keep(lease))
             try:
-                await self._begin(lease)
-                await self._feed(once)
-                if once:
+                if await self._feed_under_lease(once):
                     return
-            except LeaseLost:
-                _log.info("view %s: partition %d went on", self.view.name, self.partition)
-            except SinkEmptied:
-                _log.warning("view %s: its sink was emptied, filling it again", self.view.name)
-                with contextlib.suppress(LeaseLost):
-                    await self._refill()
-            finally:
-                renewing.cancel()
-                self._lease = None
-                with contextlib.suppress(EventStoreError):
-                    await asyncio.shield(self._store.checkpoints.release(lease))
+                pause = _PAUSE_SECONDS
+            except PASSING as exc:
+                if await self._is_gone():
+                    return
+                said = f"{type(exc).__name__}, trying again"
+                _log.warning("view %s: %s", self.view.name, said)
+                await self._tell(WAITING, said)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _PAUSE_SECONDS_MAX)
+            except (Stopped, LogDiverged, Corrupt, ProjectionError) as exc:
+                if isinstance(exc, Corrupt) and await self._is_gone():
+                    return
+                await self._tell(STOPPED, str(exc))
+                raise
+            except EventStoreError:
+                raise  # such as StoreClosed: nobody can be told
+            except Exception as exc:
+                await self._tell(STOPPED, reason_of(exc))
+                raise
+
+    async def _feed_under_lease(self, once: bool) -> bool:
+        """Whether it is done."""
+        lease = await self._acquire()
+        renewing = asyncio.create_task(self._keep(lease))
+        try:
+            delivery = await self._begin(lease)
+            await self._feed(delivery, once)
+            return True
+        except LeaseLost:
+            _log.info("view %s: partition %d goes on elsewhere", self.view.name, self.partition)
+            return await self._is_gone()
+        except SinkEmptied as exc:
+            _log.warning("view %s: %s: it is filled again", self.view.name, exc)
+            self.build = await reincarnate(self.build)
+            return False
+        finally:
+            renewing.cancel()
+            await asyncio.gather(renewing, return_exceptions=True)
+            with contextlib.suppress(EventStoreError):
+                await self._store.checkpoints.release(lease)
 
     async def _acquire(self) -> Lease:
         settings = self._settings
         while True:
-            with contextlib.suppress(Busy, StorageFailed, OutcomeUnknown):
-                lease = await self._store.checkpoints.acquire(
+            taking = asyncio.ensure_future(
+                self._store.checkpoints.acquire(
                     checkpoint_name(self.view.name),
                     settings.holder,
                     seconds=settings.lease_seconds,
                     generation=self.build.generation,
                     partition=self.partition,
                 )
-                if lease is not None:
-                    return lease
+            )
+            try:
+                lease = await asyncio.shield(taking)
+            except asyncio.CancelledError:
+                await self._give_back(taking)
+                raise
+            if lease is not None:
+                return lease
             await asyncio.sleep(min(settings.lease_seconds / 4, 1.0))
+
+    async def _give_back(self, taking: asyncio.Future[Lease | None]) -> None:
+        """What is being taken is nobody's: cancelled, it would be held until it runs out."""
+        done, _ = await asyncio.wait([taking], timeout=_CANCEL_SECONDS)
+        if not done:
+            taking.cancel()
+            return
+        with contextlib.suppress(EventStoreError):
+            lease = taking.result()
+            if lease is not None:
+                await self._store.checkpoints.release(lease)
 
     async def _keep(self, lease: Lease) -> None:
         """Renews the lease; when it is lost, the next write is refused, and that ends the work."""
         while True:
             await asyncio.sleep(self._settings.lease_seconds / 3)
-            try:
+            with contextlib.suppress(*PASSING):  # the next renewal may succeed in time
                 await self._store.checkpoints.renew(lease, seconds=self._settings.lease_seconds)
-            except (Busy, StorageFailed, OutcomeUnknown):
-                continue  # the next renewal may succeed in time
-            except LeaseLost:
-                return
 
-    async def _begin(self, lease: Lease) -> None:
-        self._lease = lease
+    async def _begin(self, lease: Lease) -> Delivery:
         # Raises LogDiverged where the log was restored to before the checkpoint.
         await self._store.checkpoints.load(
             lease.name, generation=lease.generation, partition=lease.partition
         )
-        self._position = self._saved = lease.position
-        self._applier = Applier(self.view.projection, self.build, self.partition, self._partitions)
-        await self._load_letters()
-        known = await incarnation_of(self.build, self.partition)
-        if known is not None and known != self.build.incarnation and self._position:
-            await self._move(0)  # another partition's worker saw that the sink was emptied
-        await self._check_sink()
+        place = await place_of(self.build, self.partition)
+        if place is None:
+            raise LeaseLost(f"view {self.view.name!r}: generation {lease.generation} is gone")
+        self.build = place.build
+        applier = Applier(self.view.projection, self.build, self.partition, self._partitions)
+        delivery = Delivery(self.view, self.build, lease, applier, self._settings, self._commits)
+        applier.parked, applier.dropped = await held_back(self.build, self.partition)
+        await self._check_sink(delivery, place.incarnation)
+        if place.incarnation != self.build.incarnation:
+            await delivery.move(0)  # its sink was emptied since it was last written to
+        elif place.position != lease.position:
+            # A checkpoint left behind by a generation of the same number, which was dropped.
+            await delivery.move(place.position)
+        self._wished.set()  # what was wished while nobody fed it
+        return delivery
 
-    async def _load_letters(self) -> None:
-        found = await letters.load(self.build)
-        mine = [each for each in found if each.partition == self.partition]
-        applier = self._applier
-        applier.parked = {each.key for each in mine if each.dropped_reason is None}
-        applier.dropped = {
-            (each.key, each.position) for each in found if each.dropped_reason is not None
-        }
-
-    async def _check_sink(self) -> None:
-        """A sink that can say how far it is, and is behind the checkpoint, has lost writes."""
-        ask = getattr(self.view.sink, "position", None)
-        if ask is None or self._position == 0:
+    async def _check_sink(self, delivery: Delivery, written_as: str | None) -> None:
+        """Makes the sink's place again where it was emptied. A sink that can say how far it is,
+        and is behind the checkpoint, has lost writes."""
+        if written_as != self.build.incarnation:
+            async for attempt in until_it_answers():
+                with attempt:
+                    await self.view.sink.create(self.build)
             return
-        async for attempt in _until_it_answers():
+        ask = getattr(self.view.sink, "position", None)
+        if ask is None or delivery.position == 0:
+            return
+        reached = None
+        async for attempt in until_it_answers():
             with attempt:
                 reached = await ask(self.build)
-        if reached is not None and reached < self._position:
+        if reached is not None and reached < delivery.position:
             raise SinkEmptied(f"view {self.view.name!r}: the sink is behind its checkpoint")
 
-    async def _feed(self, once: bool) -> None:
-        loop = asyncio.get_running_loop()
+    async def _feed(self, delivery: Delivery, once: bool) -> None:
+        head = await self._outbox.head()
+        until = head.position
         while True:
-            begun = loop.time()
-            if self._applier.parked and begun - self._looked_at > LOOK_SECONDS:
-                self._looked_at = begun
-                await self._retry_asked()
-            head = await self._outbox.head()
-            if head.position <= self._position:
-                await self._save_place()
-                self.caught_up.set()
-                if once:
-                    return
-                await self._idle()
-                continue
+            if self._wished.is_set():
+                self._wished.clear()
+                await do_wishes(delivery)
+            if delivery.position < head.position:
+                await self._take_page(delivery, head)
+            elif once and delivery.position >= until:
+                await delivery.move(delivery.position)
+                return
+            else:
+                head = await self._next_head(delivery)
+
+    async def _take_page(self, delivery: Delivery, head: Head) -> None:
+        with self._commits.working():
             page = await self._outbox.page(
-                self._position, head.position, self._queries, self._settings.page_events
+                delivery.position, head.position, self._queries, self._settings.page_events
             )
             if page.events:
-                await self._take(page.events, page.scanned_to)
-            else:
-                self._position = page.scanned_to
-                if loop.time() - self._saved_at > EMPTY_MOVE_SECONDS:
-                    await self._save_place()
-            if self._position >= head.position:
-                # It keeps up: pages come as fast as events do, and need not be commits as often.
-                self.caught_up.set()
-                await asyncio.sleep(max(begun + PAUSE_SECONDS - loop.time(), 0))
-
-    async def _idle(self) -> None:
-        """Waits for an append; not for ever where keys are parked."""
-        waiting = self._outbox.wait(self._position)
-        if not self._applier.parked:
-            await waiting
-            return
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(waiting, LOOK_SECONDS)
-
-    async def _take(self, events: Sequence[RecordedEvent], scanned_to: int) -> None:
-        """Applies and writes a page; where something in it fails, event by event."""
-        await self._applier.prepare(events)
-        try:
-            applied = self._applier.apply(events)
-        except Poison as poison:
-            self._applier.undo(poison.so_far)
-        else:
-            try:
-                await self._write(applied, scanned_to)
+                await delivery.take(page.events, page.scanned_to, head)
                 return
-            except _Refused:
-                self._applier.undo(applied)
-        for event in events:
-            await self._take_alone(event)
-        await self._move(scanned_to)
+        delivery.position = page.scanned_to
+        if asyncio.get_running_loop().time() - delivery.saved_at > EMPTY_MOVE_SECONDS:
+            await delivery.move(delivery.position, head=head)
 
-    async def _take_alone(self, event: RecordedEvent) -> None:
-        """One event, as often as it may be tried; then its key is parked, or the view stops."""
-        key, reason = event.stream, ""
-        for attempt in range(1, self.view.attempts + 1):
-            if attempt > 1:
-                await _pause(attempt)
-            await self._applier.prepare([event])
-            try:
-                applied = self._applier.apply([event])
-            except Poison as poison:
-                self._applier.undo(poison.so_far)
-                key, reason = poison.key, poison.reason
-                continue
-            try:
-                await self._write(applied, event.position)
-                return
-            except _Refused as refused:
-                self._applier.undo(applied)
-                key = self.view.projection.key(event) or event.stream
-                reason = refused.reason
-        if self.view.on_error == "stop":
-            said = f"position {event.position}: {reason}"
-            await self._outbox.change([note_state(self.build, self.partition, "stopped", said)])
-            raise Stopped(f"view {self.view.name!r} stopped at {said}")
-        _log.warning(
-            "view %s: key %r is parked at position %d: %s",
-            self.view.name,
-            key,
-            event.position,
-            reason,
-        )
-        letter = Letter(key, event.position, reason, self.view.attempts)
-        await self._write(Applied({}, [letter], {}, 1, 0, event.recorded_us), event.position)
-        self._applier.parked.add(key)
-
-    async def _write(self, applied: Applied, to: int, more: Sequence[Statement] = ()) -> None:
-        """Hands the changes to the sink and moves the checkpoint. Raises `_Refused` for changes
-        that are not taken, `LeaseLost`, `SinkEmptied`."""
-        self._reach("before sink")
-        written = await self._send(list(applied.changes.values()))
-        self._reach("after sink")
+    async def _next_head(self, delivery: Delivery) -> Head:
+        """Waits for an append, for somebody's wish, or until the checkpoint lies behind for too
+        long."""
+        waits = [
+            asyncio.ensure_future(self._heads.beyond(self._outbox, delivery.position)),
+            asyncio.ensure_future(self._wished.wait()),
+        ]
+        patience = EMPTY_MOVE_SECONDS if delivery.position != delivery.saved else None
         try:
-            statements = [*written.statements, *more]
-            folds = self._applier.folds(applied)
-            if folds:
-                statements.append(keep_folds(self.build, folds))
-            statements += letters.park(self.build, self.partition, applied.letters)
-        except LeaseLost:
-            raise
-        except EventStoreError as exc:  # such as a state that cannot be encoded
-            raise _Refused(reason_of(exc)) from exc
-        self._reach("before checkpoint")
-        await self._move(to, statements, applied, written)
-        self._reach("after checkpoint")
+            await asyncio.wait(waits, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+            if waits[0].done():
+                return waits[0].result()  # type: ignore[return-value]  # the first is the head
+        finally:
+            for each in waits:
+                each.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+        if delivery.position != delivery.saved and not self._wished.is_set():
+            await delivery.move(delivery.position)
+        return await self._outbox.head()
 
-    async def _send(self, changes: list[Change]) -> Written:
-        """What the sink says of the changes; one that does not answer is asked until it does."""
-        if not changes:
-            return Written()
-        told = False
-        async for attempt in _until_it_answers():
-            with attempt:
-                try:
-                    written = await self.view.sink.write(self.build, changes)
-                except SinkUnavailable as exc:
-                    if not told:
-                        told = True
-                        _log.warning("view %s: %s", self.view.name, exc)
-                        await self._tell_state("waiting", str(exc))
-                    raise
-                except (LeaseLost, SinkEmptied):
-                    raise
-                except Exception as exc:
-                    raise _Refused(reason_of(exc)) from exc
-        return written
-
-    async def _move(
-        self,
-        to: int,
-        statements: Sequence[Statement] = (),
-        applied: Applied = _NOTHING,
-        written: Written = _NOT_WRITTEN,
-    ) -> None:
-        lease = self._lease
-        if lease is None:
-            raise LeaseLost(f"view {self.view.name!r}: no lease")
-        if to == self._saved and not statements:
-            return
-        progress = note_progress(self.build, self.partition, to, applied, written)
-        statements = [*statements, progress]
-        async for attempt in stamina.retry_context(
-            on=_Again, attempts=None, timeout=None, wait_max=_BACK_OFF_SECONDS_MAX
-        ):
-            with attempt:
-                try:
-                    moved = await self._outbox.change(
-                        statements, lease=lease, before=self._saved, position=to
-                    )
-                except (Busy, StorageFailed, OutcomeUnknown) as exc:
-                    raise _Again(f"view {self.view.name!r}: {type(exc).__name__}") from exc
-                except RowRefused as exc:
-                    raise _Refused(str(exc)) from exc
-        if not moved:
-            # Another one holds the lease, or our own answer was lost: begin where it stands.
-            raise LeaseLost(f"view {self.view.name!r}: its checkpoint is not where it was left")
-        self._position = self._saved = to
-        self._saved_at = asyncio.get_running_loop().time()
-
-    async def _save_place(self) -> None:
-        if self._position != self._saved:
-            await self._move(self._position)
-
-    async def _retry_asked(self) -> None:
-        """Tries the keys that somebody asked for, in order, until one of their events fails."""
-        found = await letters.load(self.build)
-        mine = [each for each in found if each.partition == self.partition]
-        asked = {each.key for each in mine if each.retry_asked is not None}
-        standing = {each.key for each in mine if each.dropped_reason is None}
-        if asked or standing != self._applier.parked:
-            await self._load_letters()
-        for key in sorted(asked & standing):
-            waiting = [e for e in mine if e.key == key and e.dropped_reason is None]
-            for letter in waiting:
-                if not await self._retry(letter):
-                    break
-            else:
-                self._applier.parked.discard(key)
-
-    async def _retry(self, letter: letters.DeadLetter) -> bool:
-        page = await self._outbox.page(letter.position - 1, letter.position, (), 1)
-        await self._applier.prepare(page.events)
+    async def _is_gone(self) -> bool:
+        """Whether the generation is no longer to be fed."""
         try:
-            applied = self._applier.apply(page.events, unpark=True)
-        except Poison as poison:
-            self._applier.undo(poison.so_far)
-            reason = poison.reason
-        else:
-            try:
-                gone = letters.deliver(self.build, letter.key, letter.position)
-                await self._write(applied, self._saved, [gone])
-                return True
-            except _Refused as refused:
-                self._applier.undo(applied)
-                reason = refused.reason
-        await self._move(
-            self._saved, letters.fail_again(self.build, letter.key, letter.position, reason)
-        )
-        return False
+            found = await generations(self._outbox, self.build.tenant_id, self.view.name)
+        except EventStoreError:
+            return False
+        mine = [each for each in found if each.generation == self.build.generation]
+        return not mine or mine[0].state == RETIRED
 
-    async def _refill(self) -> None:
-        """Gives the build a new incarnation, unless another worker did, and begins at the start
-        of the log; the workers of other partitions see it by the incarnation."""
-        self.build = await reincarnate(self.build)
-        async for attempt in _until_it_answers():
-            with attempt:
-                await self.view.sink.create(self.build)
-        if self._saved:
-            await self._move(0)
-
-    async def _tell_state(self, state: str, error: str) -> None:
+    async def _tell(self, state: str, error: str) -> None:
         with contextlib.suppress(EventStoreError):
             await self._outbox.change([note_state(self.build, self.partition, state, error)])
-
-    def _reach(self, place: str) -> None:
-        if self._settings.failpoint is not None:
-            self._settings.failpoint(place)
-
-
-def _until_it_answers() -> Any:
-    return stamina.retry_context(
-        on=SinkUnavailable, attempts=None, timeout=None, wait_max=_BACK_OFF_SECONDS_MAX
-    )
-
-
-async def _pause(attempt: int) -> None:
-    """Exponential back-off with jitter, from the library's own schedule."""
-    from tenacity import wait_exponential_jitter
-
-    wait = wait_exponential_jitter(initial=_TRY_SECONDS, max=_BACK_OFF_SECONDS_MAX, jitter=0.05)
-    await asyncio.sleep(wait(_State(attempt - 1)))  # type: ignore[arg-type]  # asks for no more
-
-
-class _State:
-    """What tenacity's schedule looks at."""
-
-    def __init__(self, attempt_number: int) -> None:
-        self.attempt_number = attempt_number

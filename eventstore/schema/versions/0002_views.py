@@ -117,6 +117,14 @@ def _create_rows() -> None:
             "tenant_id", "name", "generation", "key", "position", name="dead_letters_by_key"
         ),
     )
+    # Looked at all the time, and all but empty.
+    op.create_index(
+        "dead_letters_asked",
+        "dead_letters",
+        ["tenant_id", "name"],
+        sqlite_where=sa.text("retry_asked IS NOT NULL"),
+        postgresql_where=sa.text("retry_asked IS NOT NULL"),
+    )
     op.create_table(
         "embeddings",
         _column("tenant_id", big),

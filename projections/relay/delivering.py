@@ -1,0 +1,306 @@
+"""From a page of events to the sink and the checkpoint, for one partition of one build.
+
+Changes go to the sink first. Then one transaction of the store moves the checkpoint with all that
+belongs to it: rows of views in the store, fold states, dead letters, counts. Nothing else moves
+it, so that what was not acknowledged is done again, and a worker that wakes up late is refused by
+its fencing token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+import stamina
+
+from eventstore import (
+    Busy,
+    Corrupt,
+    EventStoreError,
+    Lease,
+    LeaseLost,
+    LogDiverged,
+    OutcomeUnknown,
+    RecordedEvent,
+    StorageFailed,
+    StoreClosed,
+)
+from eventstore.errors import RowRefused
+from eventstore.outbox import Advance, Head, Statement
+
+from ..catalog import keep_folds
+from ..errors import SinkEmptied, SinkUnavailable
+from ..sinks import Build, Change, Written
+from ..view import View
+from . import letters
+from .commits import Commits
+from .pages import Applied, Applier, Letter, Poison, reason_of
+from .progress import note_progress, note_state
+
+_log = logging.getLogger("eventstore")
+
+_BACK_OFF_SECONDS_MAX = 5.0
+"""Between two questions to a sink that does not answer."""
+
+_TRY_SECONDS = 0.05
+"""The first wait before an event is tried again; it doubles, with jitter."""
+
+PATIENCE_SECONDS = 10.0
+"""What all waiting for events that fail may come to, in a row: code that fails on every event
+parks them at full pace after it, instead of a second for each. A page that is written renews it."""
+
+_COMMIT_ATTEMPTS = 5
+"""How often a commit is tried by itself: about three seconds. Then the worker begins anew, and
+looks first whether there is still something to feed."""
+
+_FOR_ALL = (LeaseLost, SinkEmptied, StoreClosed, Corrupt, LogDiverged)
+"""What says nothing of the event at hand."""
+
+PASSING = (Busy, StorageFailed, OutcomeUnknown)
+"""What the store may raise today and not tomorrow."""
+
+_NOT_WRITTEN = Written()
+
+
+class Stopped(Exception):
+    """The view stops here: an event cannot be applied, and it was declared to stop."""
+
+
+class Refused(Exception):
+    """The changes of a run were refused by sink or store."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class _Failed(Exception):
+    """One event failed once more."""
+
+    def __init__(self, key: str, reason: str) -> None:
+        super().__init__(reason)
+        self.key, self.reason = key, reason
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """What a relay gives all its workers."""
+
+    holder: str
+    lease_seconds: float
+    page_events: int
+    failpoint: Callable[[str], Any] | None = None
+
+
+class Delivery:
+    """Delivers to one partition under one lease. `position` is how far it is, `saved` how far its
+    checkpoint is: pages without an event of the view need not be commits."""
+
+    def __init__(
+        self,
+        view: View,
+        build: Build,
+        lease: Lease,
+        applier: Applier,
+        settings: Settings,
+        commits: Commits,
+    ) -> None:
+        self.view, self.build, self.lease, self.applier = view, build, lease, applier
+        self._settings, self._commits = settings, commits
+        self._patience = PATIENCE_SECONDS
+        self.position = self.saved = lease.position
+        self.saved_at = 0.0
+
+    async def take(
+        self, events: Sequence[RecordedEvent], scanned_to: int, head: Head | None = None
+    ) -> None:
+        """Applies and writes events, as one run where it goes: what comes before an event that
+        fails, that event alone, and what comes after it. `head` is the log's end, where its hash
+        may be that of `scanned_to`. Raises `Stopped`, and what ends the worker."""
+        rest, failed = list(events), None
+        while rest:
+            await self.applier.prepare(rest)
+            try:
+                applied = self.applier.apply(rest)
+            except Poison as poison:
+                self.applier.undo(poison.so_far)
+                before = rest[: poison.index]
+                if before:
+                    await self.take(before, before[-1].position)
+                failed = _Failed(poison.key, poison.reason)
+                await self._take_alone(rest[poison.index], failed)
+                rest = rest[poison.index + 1 :]
+                continue
+            try:
+                await self.write(applied, scanned_to, head=head)
+                self._patience = PATIENCE_SECONDS
+                return
+            except Refused as refused:
+                self.applier.undo(applied)
+                if len(rest) == 1:
+                    key = self.applier.key_of(rest[0]) or rest[0].stream
+                    await self._take_alone(rest[0], _Failed(key, refused.reason))
+                else:  # one of them is at fault, and the sink does not say which
+                    half = len(rest) // 2
+                    await self.take(rest[:half], rest[half - 1].position)
+                    await self.take(rest[half:], scanned_to, head)
+                rest = []
+        await self.move(scanned_to, head=head)
+
+    async def _take_alone(self, event: RecordedEvent, failed: _Failed) -> None:
+        """One event that failed once, as often as it may be tried; then its key is parked, or the
+        view stops."""
+        loop = asyncio.get_running_loop()
+        begun, tries = loop.time(), 1
+        if self.view.attempts > 1 and self._patience > 0:
+            await asyncio.sleep(min(_TRY_SECONDS, self._patience))
+            tried = stamina.retry_context(
+                on=_Failed,
+                attempts=self.view.attempts - 1,
+                timeout=max(self._patience, _TRY_SECONDS),
+                wait_initial=2 * _TRY_SECONDS,
+                wait_max=_BACK_OFF_SECONDS_MAX,
+                wait_jitter=_TRY_SECONDS,
+            )
+            try:
+                async for attempt in tried:
+                    with attempt:
+                        tries += 1
+                        await self._try(event)
+                return
+            except _Failed as again:
+                failed = again
+        self._patience -= loop.time() - begun
+        if await letters.is_dropped(self.build, event.position):
+            self.applier.dropped.add(event.position)
+            return
+        if self.view.on_error == "stop":
+            raise Stopped(
+                f"view {self.view.name!r} stopped at position {event.position}: {failed.reason}"
+            ) from failed
+        _log.warning(
+            "view %s: key %r is parked at position %d: %s",
+            self.view.name,
+            failed.key,
+            event.position,
+            failed.reason,
+        )
+        letter = Letter(failed.key, event.position, failed.reason, tries)
+        await self.write(Applied({}, [letter], {}, 1, 0, event.recorded_us), event.position)
+        self.applier.parked.add(failed.key)
+
+    async def _try(self, event: RecordedEvent) -> None:
+        await self.applier.prepare([event])
+        try:
+            applied = self.applier.apply([event])
+        except Poison as poison:
+            self.applier.undo(poison.so_far)
+            raise _Failed(poison.key, poison.reason) from poison
+        try:
+            await self.write(applied, event.position)
+        except Refused as refused:
+            self.applier.undo(applied)
+            key = self.applier.key_of(event) or event.stream
+            raise _Failed(key, refused.reason) from refused
+
+    async def write(
+        self,
+        applied: Applied,
+        to: int,
+        more: Sequence[Statement] = (),
+        *,
+        head: Head | None = None,
+    ) -> None:
+        """Hands the changes to the sink and moves the checkpoint. Raises `Refused` for changes
+        that are not taken, `LeaseLost`, `SinkEmptied`."""
+        self._reach("before sink")
+        written = await self._send(list(applied.changes.values()))
+        self._reach("after sink")
+        statements = [*written.statements, *more]
+        try:
+            folds = self.applier.folds(applied)
+        except Exception as exc:  # such as a state that cannot be encoded
+            raise Refused(reason_of(exc)) from exc
+        if folds:
+            statements.append(keep_folds(self.build, folds))
+        statements += letters.park(self.build, self.lease.partition, applied.letters)
+        self._reach("before checkpoint")
+        await self.move(to, statements, applied, written, head)
+        self._reach("after checkpoint")
+
+    async def _send(self, changes: list[Change]) -> Written:
+        """What the sink says of the changes; one that does not answer is asked until it does."""
+        if not changes:
+            return _NOT_WRITTEN
+        written, told = _NOT_WRITTEN, False
+        async for attempt in until_it_answers():
+            with attempt:
+                try:
+                    written = await self.view.sink.write(self.build, changes)
+                except SinkUnavailable as exc:
+                    if not told:
+                        told = True
+                        _log.warning("view %s: %s", self.view.name, exc)
+                        await self._tell_waiting(str(exc))
+                    raise
+                except (*_FOR_ALL, *PASSING):
+                    raise
+                except Exception as exc:
+                    raise Refused(reason_of(exc)) from exc
+        return written
+
+    async def move(
+        self,
+        to: int,
+        statements: Sequence[Statement] = (),
+        applied: Applied | None = None,
+        written: Written = _NOT_WRITTEN,
+        head: Head | None = None,
+    ) -> None:
+        """Moves the checkpoint, with everything that belongs to it. Raises `LeaseLost` where it
+        is not where it was left or another one holds it, `Refused` for rows that the database
+        does not take."""
+        if to == self.saved and not statements:
+            self.position = to
+            return
+        progress = note_progress(
+            self.build, self.lease.partition, to, applied or Applied({}, [], {}), written
+        )
+        known = head.hash if head is not None and head.position == to else None
+        advance = Advance(self.lease, self.saved, to, known)
+        moved = False
+        async for attempt in stamina.retry_context(
+            on=PASSING, attempts=_COMMIT_ATTEMPTS, timeout=None, wait_max=_BACK_OFF_SECONDS_MAX
+        ):
+            with attempt:
+                try:
+                    moved = await self._commits.change(
+                        self.build.outbox, [*statements, progress], [advance]
+                    )
+                except RowRefused as exc:
+                    raise Refused(str(exc)) from exc
+        if not moved:
+            # Another one holds the lease, or our own answer was lost: begin where it stands.
+            raise LeaseLost(f"view {self.view.name!r}: its checkpoint is not where it was left")
+        self.position = self.saved = to
+        self.saved_at = asyncio.get_running_loop().time()
+
+    async def _tell_waiting(self, error: str) -> None:
+        try:
+            state = note_state(self.build, self.lease.partition, "waiting", error)
+            await self.build.outbox.change([state])
+        except EventStoreError as exc:
+            _log.warning("view %s: %s", self.view.name, type(exc).__name__)
+
+    def _reach(self, place: str) -> None:
+        if self._settings.failpoint is not None:
+            self._settings.failpoint(place)
+
+
+def until_it_answers() -> Any:
+    """Attempts, as long as a sink does not answer."""
+    return stamina.retry_context(
+        on=SinkUnavailable, attempts=None, timeout=None, wait_max=_BACK_OFF_SECONDS_MAX
+    )
