@@ -1,7 +1,8 @@
 """A full disk: a typed error, nothing acknowledged is lost, and it goes on when there is room.
 
-The disk is a small tmpfs where this process may mount one. Elsewhere SQLite's files may not grow
-beyond a limit of the process, and PostgreSQL is not tried, which the line says.
+The disk is a small tmpfs where this process may mount one. Elsewhere files may not grow beyond a
+limit of the processes that write them; with PostgreSQL that is tried everywhere, on a server of its
+own. Its own log is within the limit, because it stops where that cannot grow.
 """
 
 from __future__ import annotations
@@ -14,8 +15,13 @@ import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
+
+import psutil
 
 from eventstore import EventStore, EventStoreError, NewEvent, OutcomeUnknown, StorageFailed
+from tests.servers.installations import as_user, unprivileged_user
+from tests.servers.postgres import PostgresServer
 
 from .faults import Fault, Outcome, Run
 from .grounds import PostgresGround
@@ -25,6 +31,8 @@ ROUNDS = 12
 DISK_MIB = {"sqlite": 6, "postgres": 48}
 _EVENT_BYTES = 40_000
 _APPENDS_MAX = 4_000
+_LOG_FILE_BYTES = 16 * 1024 * 1024
+"""PostgreSQL's files of its own log are of this size from the start."""
 
 
 async def fill_disks(run: Run) -> Outcome:
@@ -33,9 +41,12 @@ async def fill_disks(run: Run) -> Outcome:
     with tempfile.TemporaryDirectory(prefix="eventstore-disk-", dir="/tmp") as folder:
         async with _small_disk(folder, DISK_MIB[run.ground.engine]) as is_mounted:
             if isinstance(run.ground, PostgresGround):
-                if not is_mounted:
-                    return Outcome(0, [], "not tried: a small disk can be mounted by root only")
-                return await _on_postgres(run, run.ground, Path(folder), rounds)
+                outcome = await _on_limited_server(run, max(1, rounds // 4))
+                if is_mounted:
+                    mounted = await _on_postgres(run, run.ground, Path(folder), rounds)
+                    outcome.add(mounted.trials, mounted.violations)
+                    outcome.note = f"{mounted.note}; {outcome.note}"
+                return outcome
             url = f"sqlite:///{folder}/log.db"
             async with Worker(run, url) as worker:
                 await worker.ask("open_store")
@@ -74,6 +85,37 @@ async def _on_postgres(run: Run, ground: PostgresGround, folder: Path, rounds: i
     return outcome
 
 
+async def _on_limited_server(run: Run, rounds: int) -> Outcome:
+    server = await asyncio.to_thread(PostgresServer)
+    try:
+        await asyncio.to_thread(server.start)
+        url = server.new_url()
+        async with Worker(run, url) as worker:
+            await worker.ask("call", target="tests.crash.disk_full:outgrow_log", seed=run.seed)
+        outcome = await run_inside(
+            run,
+            "disk_full:trial",
+            url,
+            rounds=rounds,
+            folder=str(server.data / "base"),
+            limit=_LOG_FILE_BYTES,
+            server=server.pid,
+        )
+    finally:
+        await asyncio.to_thread(server.stop)
+    outcome.note = "by a limit of file sizes on a server"
+    return outcome
+
+
+async def outgrow_log(url: str, seed: int) -> None:
+    """Makes a file of the store larger than one of the server's log, which the limit is not for."""
+    del seed
+    async with EventStore.open(url) as store:
+        for _ in range(0, 2 * _LOG_FILE_BYTES, 100 * _EVENT_BYTES):
+            noise = [os.urandom(_EVENT_BYTES // 2).hex() for _ in range(100)]
+            await store.append("first", [NewEvent("note.added", one) for one in noise])
+
+
 @contextlib.asynccontextmanager
 async def _small_disk(folder: str, mib: int) -> AsyncIterator[bool]:
     """Mounts a tmpfs of that size; answers whether that was allowed."""
@@ -90,7 +132,9 @@ async def _small_disk(folder: str, mib: int) -> AsyncIterator[bool]:
             await asyncio.to_thread(subprocess.run, ["umount", "-l", folder], check=True)
 
 
-async def trial(url: str, seed: int, rounds: int, folder: str, limit: int) -> tuple[int, list[str]]:
+async def trial(
+    url: str, seed: int, rounds: int, folder: str, limit: int, server: int = 0
+) -> tuple[int, list[str]]:
     """One store that lives through all of it. What fills the disk is a file beside it, too: it is
     what goes away when room is made."""
     del seed
@@ -99,7 +143,7 @@ async def trial(url: str, seed: int, rounds: int, folder: str, limit: int) -> tu
     told: list[str] = []
     async with EventStore.open(url) as store:
         for turn in range(rounds):
-            shrink, restore = _pressure(filler, limit, url)
+            shrink, restore = _limits(server, folder) if server else _pressure(filler, limit, url)
             shrink()
             error = await _append_until_full(store, turn, told)
             if error is None:
@@ -119,6 +163,24 @@ async def trial(url: str, seed: int, rounds: int, folder: str, limit: int) -> tu
         broken += await _missing(store, told, "at the end")
         broken += [f"verify: {damage}" for damage in (await store.verify()).damages]
     return rounds, broken
+
+
+def _limits(postmaster: int, folder: str) -> tuple[Callable[[], None], Callable[[], None]]:
+    """The same for the processes of a server; those that it starts meanwhile inherit it."""
+
+    def limit_files(size: str) -> None:
+        process = psutil.Process(postmaster)
+        for one in (process, *process.children(recursive=True)):
+            # As the server's user, because another user's limits are not even root's everywhere.
+            command = ["prlimit", f"--fsize={size}:", "--pid", str(one.pid)]
+            subprocess.run(command, check=False, cwd="/", stderr=subprocess.DEVNULL, **user)
+
+    user: Any = as_user(unprivileged_user())
+    largest = max(path.stat().st_size for path in Path(folder).glob("*/*"))
+    return (
+        lambda: limit_files(str(largest + 8 * _EVENT_BYTES)),
+        lambda: limit_files("unlimited"),
+    )
 
 
 def _pressure(filler: Path, limit: int, url: str) -> tuple[Callable[[], None], Callable[[], None]]:

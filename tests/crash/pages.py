@@ -21,7 +21,7 @@ from .faults import Outcome, Run
 from .filled import answers, fill_store
 from .processes import Worker, run_inside
 
-FLIPS = 21
+FLIPS = 7
 """For each kind of server; in a database of its own each, by turns in these relations."""
 RELATIONS = (
     "events",
