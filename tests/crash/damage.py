@@ -23,7 +23,7 @@ from .grounds import PostgresGround
 from .pages import damage_pages
 from .processes import new_store, run_inside
 
-FLIPS, TAILS, ROWS = 400, 200, 60
+FLIPS, TAILS, ROWS = 400, 200, 30
 
 
 async def do_damage(run: Run) -> Outcome:
@@ -93,7 +93,8 @@ async def _look(url: str, sound: dict[str, Any], is_one_row: bool = False) -> li
             if one.kind == "hash" and one.position is None:
                 return [f"verify does not say where: {one.message}"]
             named = (one.stream, one.version)
-            if is_one_row and named != places.get(one.position or 0, named):
+            is_of_row = is_one_row and one.kind in ("hash", "gap")
+            if is_of_row and named != places.get(one.position or 0, named):
                 return [f"verify names {named}: {one.message}"]
         return told or []
     finally:
