@@ -114,7 +114,7 @@ def _commits_in_pieces() -> None:
             whole = msgspec.structs.replace(
                 outcomes[0], rows=[(version, position, len(part.events))]
             )
-            self._deliver([item], [whole])
+            self._deliver([item], [whole], was_sent_before=False)
 
     Writer._commit = in_pieces  # type: ignore[method-assign]
 

@@ -56,6 +56,7 @@ async def kill_writers(run: Run) -> Outcome:
     )
     if not operations.acknowledged:
         outcome.violations.append("nothing was acknowledged: nothing was tried")
+        outcome.broke = True
     run.ground.drop(url)
     return outcome
 

@@ -155,8 +155,9 @@ async def execute(plan: Plan) -> int:
     async def lane() -> None:
         for fault, engine, defect in due:
             async with made.ground(engine, fault.alone) as where:
-                lines.append(await run_fault(fault, where, plan, defect))
-            tell(lines[-1], plan.prove)
+                line = await run_fault(fault, where, plan, defect)
+            lines.append(line)
+            tell(line, plan.prove)
 
     with grounds() as made:
         async with asyncio.TaskGroup() as lanes:
