@@ -165,6 +165,13 @@ class Checkpoints:
         )
         await self._engine().end_lease(self._tenant, row)
 
+    async def held_by(self, name: str, *, generation: int = 1, partition: int = 0) -> str | None:
+        """Who holds the lease now; None where nobody does. If cancelled, nothing is left open."""
+        check_name("checkpoint", name)
+        _check_place(name, generation, partition)
+        row = await self._engine().load_checkpoint(self._tenant, name, generation, partition)
+        return None if row is None or row.lease_until_us <= self._clock() else row.holder
+
     async def tenants_behind(
         self, name: str, *, generation: int = 1, limit: int = 1_000
     ) -> list[Behind]:

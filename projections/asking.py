@@ -74,7 +74,7 @@ async def get(
         position, recorded_us = await reached(build)
     behind, budget = 0.0, view.fresh_seconds
     if budget is not None:
-        behind = await _seconds_behind(view, build.outbox, position)
+        behind = await seconds_behind(view, build.outbox, position)
     stale = budget is not None and behind > budget
     if stale and late == "fold":
         return await _fold_the_rest(view, build, key, position)
@@ -136,7 +136,7 @@ async def _value(view: View, build: Build, key: Key) -> Any:
     return found[0].value if found else None
 
 
-async def _seconds_behind(view: View, outbox: Outbox, position: int) -> float:
+async def seconds_behind(view: View, outbox: Outbox, position: int) -> float:
     """How long the first event that is not in the view has been waiting; 0 where there is none.
     Of a log that is far ahead, the first page is looked at."""
     head = await outbox.head()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import msgspec
 import sqlalchemy as sa
@@ -10,7 +11,7 @@ import sqlalchemy as sa
 from eventstore.outbox import Outbox, Statement
 
 from ..catalog import ask, bulk, generations, insert_or_replace, own, statement, tables
-from ..dialects import compile
+from ..dialects import Compiled, compile
 from ..errors import ProjectionError
 from ..sinks import Build
 from .pages import Letter, partition_of
@@ -68,12 +69,21 @@ async def wished(build: Build, partition: int) -> list[str]:
 async def all_wished(outbox: Outbox, views: Sequence[str]) -> list[tuple[str, int, int]]:
     """(view, generation, partition) where somebody wants something done: one question, by an
     index that holds wishes only."""
-    d = tables(outbox.schema).letters
-    tenant_id = await outbox.tenant_id()
+    made = _all_wished(outbox.schema, outbox.dialect, tuple(views))
+    args = made.args({"of_tenant": await outbox.tenant_id()})
+    return [(row[0], row[1], row[2]) for row in await outbox.query(made.sql, args)]
+
+
+@cache
+def _all_wished(schema: str | None, dialect: str, views: tuple[str, ...]) -> Compiled:
+    """Made once: it is asked twice a second as long as a relay runs."""
+    d = tables(schema).letters
     question = sa.select(d.c.name, d.c.generation, d.c.partition).where(
-        d.c.retry_asked.is_not(None), d.c.tenant_id == tenant_id, d.c.name.in_(views)
+        d.c.retry_asked.is_not(None),
+        d.c.tenant_id == sa.bindparam("of_tenant"),
+        d.c.name.in_(views),
     )
-    return [(row[0], row[1], row[2]) for row in await ask(outbox, question.distinct())]
+    return compile(question.distinct(), dialect)
 
 
 def answer(build: Build, key: str, until: int) -> list[Statement]:

@@ -104,7 +104,6 @@ class Applier:
         letters does not hold it back."""
         done = Applied({}, [], {})
         for index, event in enumerate(events):
-            done.events += 1
             done.recorded_us = event.recorded_us
             text = event.stream
             try:
@@ -114,6 +113,7 @@ class Applier:
                 text = key_text(key)
                 if not self._is_mine(text) or event.position in self.dropped:
                     continue
+                done.events += 1
                 if text in self.parked and not unpark:
                     done.letters.append(Letter(text, event.position))
                 elif self._folder is None:

@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -18,15 +19,17 @@ from eventstore.ids import UuidSevens
 from eventstore.limits import LEASE_SECONDS_MAX, PAGE_ROWS_MAX
 from eventstore.outbox import Outbox
 
-from ..asking import reached
+from ..asking import reached, serving
 from ..catalog import BUILDING, Generation
 from ..errors import ProjectionError
+from ..projection import Key, key_text
 from ..sinks import Build
 from ..view import View
 from . import generations, letters
 from .commits import Commits
 from .delivering import Settings, Stopped
 from .heads import Heads
+from .rebuilding import Progress, RebuildReport, rebuild
 from .worker import Worker
 
 _log = logging.getLogger("eventstore")
@@ -95,7 +98,7 @@ class Relay:
         self._builds: dict[tuple[str, str, int], tuple[Build, Generation]] = {}
         self._told: set[tuple[str, str]] = set()
         self._managing: asyncio.Task[None] | None = None
-        self._failed: dict[str, BaseException] = {}
+        self._failed: dict[_Place, BaseException] = {}
 
     def view(self, name: str) -> View:
         """The view of this name, bound to the relay's store. Raises `ProjectionError`."""
@@ -107,7 +110,7 @@ class Relay:
     def failed(self) -> dict[str, BaseException]:
         """Views that are not fed, by name, and why: stopped, a log that is damaged or was restored,
         code older than what serves. With several tenants, the last of them."""
-        return dict(self._failed)
+        return {place[1]: error for place, error in self._failed.items()}
 
     async def start(self) -> None:
         """Makes the generations that are missing, and begins to feed them. If cancelled, close
@@ -171,6 +174,40 @@ class Relay:
                     break
                 await asyncio.sleep(_WAIT_SECONDS)
 
+    async def rebuild(
+        self,
+        name: str,
+        *,
+        compare: bool = False,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> list[RebuildReport]:
+        """Builds a view again from the log, beside the generation that serves readers meanwhile,
+        and lets it take over in one switch; a report for each tenant that is fed here.
+
+        One that was begun before, by a process that ended, is gone on with. With `compare` it is
+        held against the serving one row by row first. `progress` is told how far it is, about 20
+        times a second. The relay has to be started. Raises `ProjectionError` where it is not, or
+        the new generation cannot be fed. If cancelled, what is built stands, and is gone on with
+        by the next call (or by the relay itself, where nothing was to be compared).
+        """
+        view = self.view(name)
+        if self._managing is None:
+            raise ProjectionError("relay: start it before a view is rebuilt")
+        reports = []
+        for tenant in await self._tenants():
+            outbox, _ = await self._place(tenant)
+            reports.append(
+                await rebuild(view, outbox, compare, progress, partial(self._why_not_fed, tenant))
+            )
+        return reports
+
+    async def rebuild_key(self, name: str, key: Key) -> None:
+        """Asks whoever feeds the view to build the rows of one key again from the log, in the
+        serving generation; a row that no event of the key makes any more stays. Raises
+        `ViewNotBuilt`. If cancelled, it may be asked."""
+        build, generation = await serving(self.view(name))
+        await letters.ask_rebuild(build, key_text(key), generation.partitions)
+
     async def __aenter__(self) -> Relay:
         try:
             await self.start()
@@ -211,23 +248,31 @@ class Relay:
         wanted = {_key(place): place for place in self._places()}
         for key in [key for key in self._workers if key not in wanted]:
             self._workers.pop(key).task.cancel()
+            self._failed.pop(key, None)
         for key, place in wanted.items():
             if key not in self._workers:
                 worker = self._new_worker(*place)
-                self._workers[key] = _Fed(worker, asyncio.create_task(self._feed(worker)))
+                self._workers[key] = _Fed(worker, asyncio.create_task(self._feed(worker, key)))
 
-    async def _feed(self, worker: Worker) -> None:
+    async def _feed(self, worker: Worker, place: _Place) -> None:
         name = worker.view.name
         try:
             await worker.run()
         except StoreClosed as exc:
-            self._failed[name] = exc
+            self._failed[place] = exc
         except (Stopped, EventStoreError) as exc:
-            self._failed[name] = exc
+            self._failed[place] = exc
             _log.error("view %s: it is not fed any more: %s", name, exc)
         except Exception as exc:
-            self._failed[name] = exc
+            self._failed[place] = exc
             _log.error("view %s: its worker failed with a %s", name, type(exc).__name__)
+
+    def _why_not_fed(self, tenant: str, view: str, generation: int) -> BaseException | None:
+        """What keeps a generation from being fed by this relay."""
+        for place, error in self._failed.items():
+            if place[:3] in ((tenant, view, generation), (tenant, view, 0)):
+                return error
+        return None
 
     async def _find_builds(self) -> None:
         """The generations to feed. A view that cannot be fed harms no other."""
@@ -240,10 +285,11 @@ class Relay:
                 try:
                     made = await generations.ensure(view, outbox, tenant_id, found)
                 except (ProjectionError, RowRefused) as exc:
-                    if str(exc) != str(self._failed.get(view.name)):
+                    if str(exc) != str(self._failed.get((tenant, view.name, 0, 0))):
                         _log.error("%s", exc)
-                    self._failed[view.name] = exc
+                    self._failed[tenant, view.name, 0, 0] = exc
                     continue
+                self._failed.pop((tenant, view.name, 0, 0), None)
                 for build, generation in made:
                     builds[tenant, view.name, generation.generation] = build, generation
                     self._tell_changed(tenant, view, generation)
@@ -266,8 +312,10 @@ class Relay:
 
     def _tell_changed(self, tenant: str, view: View, generation: Generation) -> None:
         place = (tenant, view.name)
-        if place not in self._told and generations.told_changed(view, generation):
-            self._told.add(place)
+        if place in self._told:
+            return
+        self._told.add(place)
+        if generation.fingerprint != view.projection.fingerprint():
             _log.warning(
                 "view %s: its code changed without a new version; rows of before are as the old"
                 " code made them: raise version, or rebuild it",

@@ -1,0 +1,133 @@
+"""A view built again beside the generation that serves, which is then replaced."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import msgspec
+
+from eventstore.outbox import Outbox
+
+from ..asking import reached
+from ..catalog import BUILDING, COMPARING, SERVING, Generation, generations
+from ..errors import ProjectionError
+from ..sinks import Build
+from ..view import View
+from .comparing import Comparison, compare
+from .generations import begin, serving_of, set_state, switch
+
+_LOOK_SECONDS = 0.05
+"""Between two looks at how far a build is: half of the promised lag."""
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How far a rebuild is: `position` of `head`, and how many events a second it came on since it
+    was begun or taken up again."""
+
+    view: str
+    tenant: str
+    generation: int
+    position: int
+    head: int
+    events_per_second: float
+
+
+class RebuildReport(msgspec.Struct, frozen=True):
+    """What a rebuild came to, for one tenant. `comparison` is None where none was asked for."""
+
+    view: str
+    tenant: str
+    generation: int
+    replaced: int | None
+    positions: int
+    seconds: float
+    events_per_second: float
+    comparison: Comparison | None
+
+
+async def rebuild(
+    view: View,
+    outbox: Outbox,
+    wanted: bool,
+    progress: Callable[[Progress], None] | None,
+    failed: Callable[[str, int], BaseException | None],
+) -> RebuildReport:
+    """Waits until a new generation, which a relay feeds, is built, compares it where that is
+    `wanted`, and lets it serve. One that was begun before and not finished is gone on with.
+    `failed` says what keeps it from being fed."""
+    clock = asyncio.get_running_loop().time
+    tenant_id = await outbox.tenant_id()
+    found = await generations(outbox, tenant_id, view.name)
+    old = serving_of(found)
+    mine = await _unfinished(view, outbox, tenant_id, wanted)
+    build = mine.build(outbox, view.name, tenant_id)
+    began_at, first = clock(), (await reached(build))[0]
+    while True:
+        head = (await outbox.head()).position
+        await _reach(build, outbox, head, progress, failed, (began_at, first))
+        if wanted and old is not None:
+            compared = await compare(view, old.build(outbox, view.name, tenant_id), build)
+        else:
+            compared = None
+        if await switch(view, build, at_least=head):
+            break
+        if await _state(view, build) == SERVING:  # another relay let it serve
+            break
+    seconds = clock() - began_at
+    positions = (await reached(build))[0] - first
+    rate = positions / seconds if seconds > 0 else 0.0
+    replaced = None if old is None else old.generation
+    return RebuildReport(
+        view.name, outbox.tenant, build.generation, replaced, positions, seconds, rate, compared
+    )
+
+
+async def _unfinished(view: View, outbox: Outbox, tenant_id: int, wanted: bool) -> Generation:
+    """The generation that is being built by this code; begun where there is none. One that shall
+    be compared does not serve by itself."""
+    state = COMPARING if wanted else BUILDING
+    for _ in range(3):  # another process may begin or finish it at the same time
+        for each in await generations(outbox, tenant_id, view.name):
+            if each.state not in (BUILDING, COMPARING):
+                continue
+            if each.fingerprint != view.projection.fingerprint():
+                raise ProjectionError(
+                    f"view {view.name!r}: generation {each.generation} is being built by other code"
+                )
+            build = each.build(outbox, view.name, tenant_id)
+            if each.state == state or await set_state(build, each.state, state):
+                return each
+        await begin(view, outbox, state)
+    raise ProjectionError(f"view {view.name!r}: its generations change while they are looked at")
+
+
+async def _reach(
+    build: Build,
+    outbox: Outbox,
+    head: int,
+    progress: Callable[[Progress], None] | None,
+    failed: Callable[[str, int], BaseException | None],
+    since: tuple[float, int],
+) -> None:
+    """Returns when the build has position `head`."""
+    clock = asyncio.get_running_loop().time
+    while True:
+        position = (await reached(build))[0]
+        seconds = clock() - since[0]
+        rate = (position - since[1]) / seconds if seconds > 0 else 0.0
+        if progress is not None:
+            progress(Progress(build.view, outbox.tenant, build.generation, position, head, rate))
+        if position >= head:
+            return
+        why = failed(build.view, build.generation)
+        if why is not None:
+            raise ProjectionError(
+                f"view {build.view!r}: generation {build.generation} is not fed: {why}"
+            ) from why
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+async def _state(view: View, build: Build) -> str | None:
+    found = await generations(build.outbox, build.tenant_id, view.name)
+    return next((each.state for each in found if each.generation == build.generation), None)

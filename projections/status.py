@@ -1,0 +1,152 @@
+"""How views are doing: one line for each view, tenant and generation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from eventstore import EventStore
+
+from .asking import checkpoint_name, seconds_behind
+from .catalog import RUNNING, STOPPED, WAITING, Generation, ask, generations, own, tables
+from .sinks import Build
+from .view import View
+
+_WORST = {RUNNING: 0, WAITING: 1, STOPPED: 2}
+
+
+class ViewStatus(msgspec.Struct, frozen=True):
+    """One generation of one tenant's view.
+
+    `state` is of the generation (building, comparing, serving, retired), `feeding` of its relay
+    (running, waiting or stopped), `workers` who feeds its partitions now. `lag_seconds` is how
+    long the first event that it lacks has been waiting. Counts are of its whole life; `rate` is in
+    events a second since the status that was given, else None.
+    """
+
+    view: str
+    tenant: str
+    generation: int
+    state: str
+    feeding: str
+    version: int
+    code_changed: bool
+    partitions: int
+    position: int
+    head: int
+    lag_seconds: float
+    events: int
+    changes: int
+    writes: int
+    bytes: int
+    embedded: int
+    embeddings_saved: int
+    parked_keys: int
+    parked_events: int
+    dropped_events: int
+    workers: list[str]
+    last_error: str | None
+    taken_us: int
+    rate: float | None = None
+
+    @property
+    def lag_events(self) -> int:
+        """Positions of the log that it has not looked at; of other views' types too."""
+        return max(self.head - self.position, 0)
+
+    @property
+    def writes_per_event(self) -> float | None:
+        """What coalescing leaves of the events; None where there was none."""
+        return self.writes / self.events if self.events else None
+
+
+async def status(
+    store: EventStore, views: Sequence[View], *, before: Sequence[ViewStatus] = ()
+) -> list[ViewStatus]:
+    """The generations of the views on the store's tenant, by view and number. `before` is what was
+    given the last time, which rates are reckoned from. A view that was never fed is not in it. If
+    cancelled, nothing is left open."""
+    earlier = {(each.view, each.tenant, each.generation): each for each in before}
+    outbox = store.outbox
+    tenant_id = await outbox.tenant_id()
+    made = []
+    for view in views:
+        for each in await generations(outbox, tenant_id, view.name):
+            build = each.build(outbox, view.name, tenant_id)
+            now = await _status(store, view, build, each)
+            made.append(_with_rate(now, earlier.get((now.view, now.tenant, now.generation))))
+    return made
+
+
+async def _status(
+    store: EventStore, view: View, build: Build, generation: Generation
+) -> ViewStatus:
+    outbox = build.outbox
+    p = tables(outbox.schema).progress
+    rows = await ask(
+        outbox,
+        sa.select(
+            *(p.c.partition, p.c.position, p.c.state, p.c.last_error, p.c.events, p.c.changes),
+            *(p.c.writes, p.c.bytes, p.c.embedded, p.c.embeddings_saved),
+        )
+        .where(own(p, build))
+        .order_by(p.c.partition),
+    )
+    position = min((row[1] for row in rows), default=0)
+    worst = max(rows, key=lambda row: _WORST.get(row[2], 0), default=None)
+    sums: list[int] = [sum([int(row[n]) for row in rows]) for n in range(4, 10)]
+    holders = [
+        await store.checkpoints.held_by(
+            checkpoint_name(view.name), generation=generation.generation, partition=row[0]
+        )
+        for row in rows
+    ]
+    keys, events, dropped = await _letters(build)
+    return ViewStatus(
+        view=view.name,
+        tenant=outbox.tenant,
+        generation=generation.generation,
+        state=generation.state,
+        feeding=RUNNING if worst is None else worst[2],
+        version=generation.version,
+        code_changed=generation.fingerprint != view.projection.fingerprint(),
+        partitions=generation.partitions,
+        position=position,
+        head=(await outbox.head()).position,
+        lag_seconds=await seconds_behind(view, outbox, position),
+        events=sums[0],
+        changes=sums[1],
+        writes=sums[2],
+        bytes=sums[3],
+        embedded=sums[4],
+        embeddings_saved=sums[5],
+        parked_keys=keys,
+        parked_events=events,
+        dropped_events=dropped,
+        workers=sorted({holder for holder in holders if holder is not None}),
+        last_error=None if worst is None else worst[3],
+        taken_us=outbox.now(),
+    )
+
+
+async def _letters(build: Build) -> tuple[int, int, int]:
+    """(keys that wait, events that wait, events that were dropped)."""
+    d = tables(build.outbox.schema).letters
+    waits: Any = d.c.dropped_reason.is_(None)
+    question = sa.select(
+        sa.func.count(sa.distinct(sa.case((waits, d.c.key)))),
+        sa.func.count(sa.case((waits, d.c.position))),
+        sa.func.count(sa.case((~waits, d.c.position))),
+    ).where(own(d, build), d.c.position > 0)
+    keys, events, dropped = (await ask(build.outbox, question))[0]
+    return int(keys), int(events), int(dropped)
+
+
+def _with_rate(now: ViewStatus, before: ViewStatus | None) -> ViewStatus:
+    if before is None or now.taken_us <= before.taken_us:
+        return now
+    seconds = (now.taken_us - before.taken_us) / 1_000_000
+    return msgspec.structs.replace(now, rate=(now.events - before.events) / seconds)
