@@ -258,23 +258,22 @@ class RedisSink:
     async def _acknowledged_of(self, build: Build, partitions: list[int]) -> list[int]:
         known = [self._acknowledged.get((build.incarnation, each)) for each in partitions]
         if None in known:
-            counted, _ = await self._counted(build)
+            counted = await self._counted(build)
             return [counted.get(each, 0) for each in partitions]
         return [each for each in known if each is not None]
 
-    async def _counted(self, build: Build) -> tuple[dict[int, int], bool]:
-        """The writes that the store's database says were acknowledged, by partition; and whether
-        partitions that wrote before have not yet written to this incarnation."""
-        rows = await build.outbox.query(writes_sql(build).find, _place(build))
-        mine = {row[0]: row[1] for row in rows if row[2] == build.incarnation}
-        return mine, len(mine) < len(rows)
+    async def _counted(self, build: Build) -> dict[int, int]:
+        """The writes that the store's database says were acknowledged, by partition."""
+        args = (*_place(build), build.incarnation)
+        rows: Any = await build.outbox.query(writes_sql(build).find, args)
+        return dict(rows)
 
     async def _compare(self, build: Build, *, is_read: bool) -> None:
         """Raises `SinkEmptied` where Redis has counted fewer writes than it acknowledged; for a
         reader also while a partition has not begun to fill it again."""
         connections = self._server.connections
         # The database first: a write is counted in Redis before it is counted there.
-        counted, is_partial = await self._counted(build)
+        counted = await self._counted(build)
         found: Any = await self._server.ask(methodcaller("hgetall", self.marker(build)))
         self._check_incarnation(build, found.get(MARKER_INCARNATION.encode()))
         for partition, writes in counted.items():
@@ -282,7 +281,8 @@ class RedisSink:
                 raise self._emptied("has lost writes that it acknowledged")
         if not is_read:
             return
-        if is_partial:
+        args = (*_place(build), build.incarnation)
+        if await build.outbox.query(writes_sql(build).elsewhere, args):
             raise self._emptied("is being filled again")
         if len(self._compared) >= _REMEMBERED:
             self._compared.clear()

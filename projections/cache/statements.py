@@ -51,6 +51,8 @@ class WritesSql(msgspec.Struct, frozen=True):
 
     create: tuple[str, ...]
     find: str
+    elsewhere: str
+    """Whether the relay's progress has partitions that were last fed to another incarnation."""
     keep: str
     forget: str
     forget_all: str
@@ -136,7 +138,8 @@ def _writes_sql(schema: str | None, dialect: str) -> WritesSql:
     own = f"FROM {table} WHERE tenant_id = ? AND name = ? AND generation = ?"
     sqls = WritesSql(
         create=_create(name, columns, schema, dialect),
-        find=f"SELECT partition, writes, incarnation {own}",
+        find=f"SELECT partition, writes {own} AND incarnation = ?",
+        elsewhere=f"SELECT 1 {own.replace(name, 'view_progress')} AND incarnation <> ? LIMIT 1",
         keep=f"INSERT INTO {table} (tenant_id, name, generation, partition, incarnation, writes)"
         " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (tenant_id, name, generation, partition)"
         " DO UPDATE SET incarnation = excluded.incarnation, writes = excluded.writes",
