@@ -271,6 +271,22 @@ async def test_an_answer_was_lost_then_redis_is_ahead_and_the_page_is_sent_again
     assert len(await cache.values("key/000000", "key/000001")) == 2
 
 
+async def test_the_store_is_in_postgresql_then_it_counts_what_redis_acknowledged(
+    postgres_store: EventStore, redis_url: str, raw: redis.Redis
+) -> None:
+    """The count stands in the store's own database, whichever it is."""
+    async with using(postgres_store, redis_url) as cache:
+        await cache.put("k", 1, 1)
+        assert await cache.values("k") == {"k": 1}
+        await cache.create()
+        cache.sink._acknowledged.clear()
+        raw.hset(cache.sink.marker(cache.build), "writes:0", 0)
+        with pytest.raises(SinkEmptied):
+            await cache.put("k", 2, 2)
+        await cache.drop()
+        assert names(raw) == []
+
+
 async def test_partitions_write_then_each_has_its_own_count(cache: Cache, raw: redis.Redis) -> None:
     """What one partition writes does not cover up what another has lost."""
     for partition, times in ((0, 3), (1, 1)):
