@@ -30,24 +30,48 @@ _WRITTEN, _STOOD, _CONFLICT, _CONDITION, _MISMATCH = range(5)
 
 
 def arguments_of(
-    calls: Sequence[Call], attempt: str, superseded: Sequence[str], now_us: int, check: bool
+    calls: Sequence[Call],
+    attempt: str,
+    superseded: Sequence[str],
+    now_us: int,
+    check: bool,
+    columns: Columns | None = None,
+    stream_ids: Sequence[int] | None = None,
 ) -> list[Any]:
     """The arguments of `append_batch` for calls of one tenant, in queue order.
 
     `attempt` names this sending; `superseded` those before it whose end is not known. With
-    `check`, the heads of the batch's streams are compared with their events.
+    `check`, the heads of the batch's streams are compared with their events. `columns` is what
+    `columns_of` gave for these calls, if it was asked before; `stream_ids` are those of
+    `columns.streams`, if all are known.
     """
+    columns = columns or columns_of(calls)
+    ids = _numbers(stream_ids) if stream_ids and columns.moves else None
+    sending = [calls[0].tenant, attempt, superseded or None, now_us, check, ids]
+    return [*sending, *columns.values]
+
+
+class Columns(msgspec.Struct, gc=False):
+    """Those of the arguments that are the same in each sending, as long as no more ids of events
+    count as given."""
+
+    values: list[Any]
+    streams: dict[str, int]  # by name, with its events in the batch
+    moves: bool
+    """Nothing is asked of the log, and each stream gets events: versions need no look before."""
+
+
+def columns_of(calls: Sequence[Call]) -> Columns:
+    """Lays out a batch."""
     batch = _lay_out(calls)
     flags = _flags(calls)
-    return [
-        calls[0].tenant,
-        attempt,
-        superseded or None,
-        now_us,
-        not any(flag & _SEES_BATCH for flag in flags)
-        and all(call.key is None or call.key_scope != CALL_SCOPE for call in calls),
-        any(part.expected is not Expected.ANY for call in calls for part in call.appends),
-        check,
+    is_plain = not any(flag & _SEES_BATCH for flag in flags) and all(
+        call.key is None or call.key_scope != CALL_SCOPE for call in calls
+    )
+    expects = any(part.expected is not Expected.ANY for call in calls for part in call.appends)
+    values = [
+        is_plain,
+        expects,
         _numbers(batch.counts),
         _numbers(batch.part_offsets),
         _numbers(batch.event_offsets),
@@ -65,6 +89,9 @@ def arguments_of(
         *_tags_of(batch.events),
         *_causes_of(batch.events),
     ]
+    asks_nothing = not expects and not any(call.key is not None or call.given_ids for call in calls)
+    moves = is_plain and asks_nothing and 0 not in batch.counts
+    return Columns(values, dict(zip(batch.streams, batch.counts, strict=True)), moves)
 
 
 class _Batch(msgspec.Struct, gc=False):
@@ -114,7 +141,7 @@ def _lay_out(calls: Sequence[Call]) -> _Batch:
 
 def outcomes_of(calls: Sequence[Call], answer: Sequence[Any]) -> list[Outcome]:
     """What `append_batch` answered, an outcome for each call."""
-    recorded_us, head, stream_versions, statuses, details, versions, positions = answer
+    recorded_us, head, stream_versions, statuses, details, versions, positions, *_ = answer
     if statuses is None:
         return _all_accepted(calls, recorded_us, head, stream_versions)
     outcomes: list[Outcome] = []

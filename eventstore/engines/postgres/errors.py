@@ -15,7 +15,8 @@ from ...errors import Busy, Corrupt, EventStoreError, InvalidEvent, StorageFaile
 
 _DAMAGE = "ES001"
 SUPERSEDED = "ES002"
-_RETRIED = {"40001", "40P01"}
+_STALE = "ES004"
+_RETRIED = {"40001", "40P01", _STALE}  # what was remembered is forgotten with every error
 _BUSY = {
     "40001": "another transaction was in the way, again and again",
     "40P01": "deadlocks, again and again",
@@ -76,8 +77,14 @@ def is_startup_refused(error: BaseException) -> bool:
 
 
 def is_retried(error: BaseException) -> bool:
-    """Whether the transaction was rolled back because of others, and may simply be run again."""
-    return isinstance(error, asyncpg.PostgresError) and error.sqlstate in _RETRIED
+    """Whether the transaction was rolled back because of others, or for an id that we remembered,
+    and may simply be run again."""
+    if not isinstance(error, asyncpg.PostgresError):
+        return False
+    # Under an id that nobody has, a stream's name would stand twice.
+    return (
+        error.sqlstate in _RETRIED or getattr(error, "constraint_name", None) == "streams_by_name"
+    )
 
 
 def translate(error: BaseException, where: str) -> EventStoreError:

@@ -46,9 +46,10 @@ HAS_ISOLATION = (
 NOTIFY = "SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, '')"
 """A transaction of its own, which would wait for the disk otherwise: nothing is lost with it."""
 
-_SCALARS = ("text", "text", "text[]", "bigint", "boolean", "boolean", "boolean")
+_SCALARS = ("text", "text", "text[]", "bigint", "boolean")
 _BATCH = (
-    "int[] int[] int[] names names names int[] int[] int[] names int[] bytea[] int[]"
+    "bigint[] boolean boolean"
+    " int[] int[] int[] names names names int[] int[] int[] names int[] bytea[] int[]"
     " int[] bigint[] int[] bigint[] names int[] names int[] int[] bigint[]"
     " names names names names names names bytea[] bytea[] boolean[] int[] int[] int[] names"
 )

@@ -27,9 +27,10 @@ import msgspec
 from ...calls import Call, Outcome, Written
 from ...errors import Busy, EventStoreError, OutcomeUnknown, StorageFailed, StoreClosed
 from ...limits import BATCH_BYTES_MAX, BATCH_EVENTS_MAX
-from .batch import arguments_of, outcomes_of
+from .batch import Columns, arguments_of, columns_of, outcomes_of
 from .connections import GRACE_SECONDS, Connections
 from .errors import SUPERSEDED, is_lost, is_retried, translate
+from .known import KnownStreams
 from .statements import Statements
 
 _log = logging.getLogger("eventstore")
@@ -43,9 +44,6 @@ _SPLIT_MIN = 32
 made ready, sync) are those of about 15 events, so smaller halves only pay them twice: four
 processes of 16 callers wrote 1.6 times as much in batches of 16 as in batches of 8."""
 
-_SEEN_MAX = 100_000
-"""Streams remembered as compared with their events; beyond it all are forgotten at once."""
-
 
 class _Waiting(msgspec.Struct, gc=False):
     """A call with the future that its caller awaits."""
@@ -55,11 +53,18 @@ class _Waiting(msgspec.Struct, gc=False):
     is_answered: bool = False
 
 
+class _Batch(list[_Waiting]):
+    """Calls that go together, and what they were laid out as, if they were."""
+
+    columns: Columns | None = None
+
+
 class _Lane(msgspec.Struct, gc=False):
     """The calls of one tenant that wait, and whether a batch of it is in flight."""
 
     waiting: deque[_Waiting]
     is_busy: bool = False
+    ahead: _Batch | None = None  # the next one, laid out while the one before it is in flight
 
 
 class Writer:
@@ -90,7 +95,7 @@ class Writer:
         self._loop = asyncio.get_running_loop()
         self._name = uuid.uuid4().hex
         self._sent = 0
-        self._seen: set[tuple[str, str]] = set()
+        self._known = KnownStreams()
 
     def commit(self, call: Call) -> Awaitable[Outcome]:
         """Hands the call over; what it returns is awaited for the outcome. Cancelled while it
@@ -151,9 +156,12 @@ class Writer:
         # Of many who come at once, half goes first: then one half is prepared and answered by this
         # process while the server works on the other, instead of each waiting for the other.
         calls_max = len(lane.waiting) // 2 if len(lane.waiting) >= _SPLIT_MIN else None
-        while lane.waiting:
-            batch = self._cut_batch(lane, calls_max)
-            calls_max = None
+        while lane.waiting or lane.ahead:
+            batch = lane.ahead or self._cut_batch(lane, calls_max)
+            lane.ahead = None
+            if calls_max is not None:
+                calls_max = None
+                self._loop.call_soon(self._look_ahead, lane)
             try:
                 await self._commit(batch, [])
             except BaseException as exc:
@@ -173,14 +181,21 @@ class Writer:
         """The sender was ended from outside: what it has not sent is answered, and whoever comes
         next has a new one."""
         del self._lanes[tenant]
-        for item in lane.waiting:
+        for item in (*(lane.ahead or ()), *lane.waiting):
             ended = StorageFailed(f"{self._url}: the writer was ended; nothing was written")
             self._answer(item, ended)
+        lane.ahead = None
         lane.waiting.clear()
         self._let_in()
 
-    def _cut_batch(self, lane: _Lane, calls_max: int | None) -> list[_Waiting]:
-        waiting, batch = lane.waiting, [lane.waiting.popleft()]
+    def _look_ahead(self, lane: _Lane) -> None:
+        """Lays out what waits behind the batch that is in flight, so that it can go at once."""
+        if lane.is_busy and lane.waiting and lane.ahead is None:
+            lane.ahead = self._cut_batch(lane, None)
+            lane.ahead.columns = columns_of([item.call for item in lane.ahead])
+
+    def _cut_batch(self, lane: _Lane, calls_max: int | None) -> _Batch:
+        waiting, batch = lane.waiting, _Batch([lane.waiting.popleft()])
         events, size = batch[0].call.event_count, batch[0].call.payload_bytes
         while waiting and len(batch) != calls_max:
             call = waiting[0].call
@@ -202,7 +217,7 @@ class Writer:
                 row = await self._transact(batch, attempt, lost, deadline)
             except Exception as exc:
                 deadline = deadline or self._loop.time() + self._patience
-                self._seen.clear()  # what was damaged is still
+                self._known.forget()  # what was damaged is still
                 if isinstance(exc, _NotSent):
                     self._refuse(batch, exc.error, lost)
                     return
@@ -226,7 +241,13 @@ class Writer:
                     return
             else:
                 outcomes = outcomes_of([item.call for item in batch], row)
-                self._deliver(batch, outcomes, was_sent_before=bool(lost))
+                lane = self._lanes.get(batch[0].call.tenant)
+                if lane is not None and (lane.ahead or lane.waiting):
+                    # The next batch is sent before those of this one hear their answers: what they
+                    # do then, this process does while the server works.
+                    self._loop.call_soon(self._deliver, batch, outcomes, bool(lost))
+                else:
+                    self._deliver(batch, outcomes, bool(lost))
                 return
 
     async def _transact(
@@ -241,7 +262,11 @@ class Writer:
                 connection = await stack.enter_async_context(self._connections.borrow(deadline))
             except EventStoreError as exc:
                 raise _NotSent(exc) from exc
-            arguments = arguments_of(calls, attempt, lost, self._clock(), self._has_unseen(calls))
+            columns = batch.columns if isinstance(batch, _Batch) else None
+            columns = columns or columns_of(calls)
+            check, ids = self._known.look(calls[0].tenant, columns.streams)
+            now = self._clock()
+            arguments = arguments_of(calls, attempt, lost, now, check, columns, ids)
             bound = max(self._patience, 1.0) + 60.0 + GRACE_SECONDS
             try:
                 row = await connection.fetchrow(self._append, *arguments, timeout=bound)
@@ -251,6 +276,8 @@ class Writer:
                 raise
         assert row is not None
         answer: Sequence[Any] = row
+        if ids is None:
+            self._known.learn(calls[0].tenant, columns.streams, answer[-1])
         return answer
 
     def _refuse(
@@ -281,8 +308,12 @@ class Writer:
                 has_written = has_written or was_sent_before or not outcome.duplicate
             self._answer(item, outcome)
         self._let_in()
+        tenant = batch[0].call.tenant
         if has_written:
-            self._committed(batch[0].call.tenant)
+            self._committed(tenant)
+        lane = self._lanes.get(tenant)
+        if lane is not None:  # behind the callers who now have their answers, and may come again
+            self._loop.call_soon(self._look_ahead, lane)
 
     def _answer(self, item: _Waiting, outcome: Outcome | EventStoreError) -> None:
         if item.is_answered:
@@ -299,17 +330,6 @@ class Writer:
     def _is_passing(self, error: BaseException) -> bool:
         """Whether an error may be gone when the same is sent again."""
         return isinstance(translate(error, self._url), Busy)
-
-    def _has_unseen(self, calls: Sequence[Call]) -> bool:
-        """Whether a stream is new to this process: then its head is held against its events,
-        because nothing goes on from damage."""
-        seen = self._seen
-        if len(seen) > _SEEN_MAX:
-            seen.clear()
-        count = len(seen)
-        tenant = calls[0].tenant
-        seen.update([(tenant, part.stream) for call in calls for part in call.appends])
-        return len(seen) > count
 
     def _next_attempt(self) -> str:
         self._sent += 1
@@ -334,6 +354,8 @@ def _caused(error: BaseException, url: str) -> EventStoreError:
 def _take_as_given(batch: Sequence[_Waiting]) -> None:
     """From now on the ids of these events count as their callers' own: those that stand were
     written by an earlier sending. The caller's own call keeps what was given with it."""
+    if isinstance(batch, _Batch):
+        batch.columns = None
     for item in batch:
         ids = tuple(event.id for part in item.call.appends for event in part.events)
         item.call = msgspec.structs.replace(item.call, given_ids=ids)

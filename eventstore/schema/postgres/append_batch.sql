@@ -11,14 +11,17 @@
 -- p_is_plain: no call has to see what earlier ones wrote, so that all are accepted or, where one
 -- of them may not be, all are judged one by one. Offsets count a stream's events in this batch.
 -- p_check: the streams' heads are compared with their events (asked for streams new to the client).
+-- p_stream_ids: given where the client knows them all and asks nothing of the streams.
 -- p_call_flags: 1 = has to see what earlier calls of the batch wrote; 2 = bears given ids.
 -- p_part_expected: -1 any version, -2 no stream, -3 an existing stream, else that version.
 -- o_statuses: 0 written, 1 stood already, 2 conflict, 3 condition, 4 key with other content, 5 id.
 -- NULL where all were accepted in a row: o_position and o_stream_versions say behind what.
+-- o_stream_ids: where all were accepted, the ids of p_streams; of no use for one without events.
 -- o_details: JSON for all but 0. o_versions, o_positions: first ones of each part.
 CREATE FUNCTION __schema__.append_batch(
-    p_tenant text, p_attempt text, p_superseded text[], p_now bigint,
-    p_is_plain boolean, p_expects boolean, p_check boolean,
+    p_tenant text, p_attempt text, p_superseded text[], p_now bigint, p_check boolean,
+    p_stream_ids bigint[],
+    p_is_plain boolean, p_expects boolean,
     p_stream_events int[], p_part_offsets int[], p_event_offsets int[],
     p_streams text[], p_types text[], p_tags text[],
     p_call_parts int[], p_call_events int[], p_call_flags int[],
@@ -31,7 +34,8 @@ CREATE FUNCTION __schema__.append_batch(
     p_payloads bytea[], p_tails bytea[], p_given boolean[],
     p_tag_events int[], p_tag_numbers int[], p_cause_events int[], p_causes text[],
     OUT o_recorded bigint, OUT o_position bigint, OUT o_stream_versions bigint[],
-    OUT o_statuses int[], OUT o_details text[], OUT o_versions bigint[], OUT o_positions bigint[]
+    OUT o_statuses int[], OUT o_details text[], OUT o_versions bigint[], OUT o_positions bigint[],
+    OUT o_stream_ids bigint[]
 )
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -77,33 +81,72 @@ BEGIN
 
     -- The head is ours from here on. An expression costs more than what it computes, because
     -- plpgsql makes it ready anew in each transaction: so all is asked for in few statements.
-    SELECT l.position, l.hash, b.attempt IS NOT NULL, n.ids, n.was, n.last,
-           CASE WHEN p_types IS NOT NULL THEN ARRAY(
-               SELECT (SELECT y.type_id FROM __schema__.event_types y WHERE y.name = n.name)
-                 FROM unnest(p_types) WITH ORDINALITY n(name, i) ORDER BY n.i) END,
-           CASE WHEN p_tags IS NOT NULL THEN ARRAY(
-               SELECT (SELECT y.tag_id FROM __schema__.tags y
-                        WHERE y.tenant_id = tenant AND y.name = n.name)
-                 FROM unnest(p_tags) WITH ORDINALITY n(name, i) ORDER BY n.i) END
-      INTO last_pos, last_digest, is_superseded, stream_ids, o_stream_versions, stream_last,
-           type_ids, tag_ids
-      FROM (SELECT array_agg(coalesce(s.stream_id, nextval('__schema__.streams_stream_id_seq'))
-                             ORDER BY n.i) AS ids,
-                   array_agg(coalesce(s.version, 0) ORDER BY n.i) AS was,
-                   array_agg(CASE WHEN p_check THEN
-                       (SELECT coalesce(max(e.version), 0) FROM __schema__.events e
-                         WHERE e.stream_id = s.stream_id)
-                       ELSE coalesce(s.version, 0) END ORDER BY n.i) AS last
-              FROM unnest(p_streams) WITH ORDINALITY n(name, i)
-              LEFT JOIN LATERAL (
-                       SELECT s.stream_id, s.version FROM __schema__.streams s
-                        WHERE s.tenant_id = tenant AND s.name = n.name LIMIT 1
-                   ) s ON true) n
-      LEFT JOIN __schema__.superseded_batches b ON b.attempt = p_attempt
-      LEFT JOIN LATERAL (
-               SELECT e.position, e.hash FROM __schema__.events e
-                WHERE e.tenant_id = tenant ORDER BY e.position DESC LIMIT 1
-           ) l ON true;
+    IF p_stream_ids IS NOT NULL THEN
+        -- All are accepted whatever the versions, which are therefore found and moved at once. An
+        -- id that the client remembers from a log that was there before this one moves nothing.
+        WITH moved AS (
+            INSERT INTO __schema__.streams AS t (
+                stream_id, tenant_id, name, version, first_recorded_at, recorded_at)
+            SELECT p_stream_ids[s], tenant, p_streams[s], p_stream_events[s],
+                   o_recorded, o_recorded
+              FROM generate_series(1, cardinality(p_streams)) s
+                ON CONFLICT (stream_id) DO UPDATE
+               SET version = t.version + excluded.version, recorded_at = excluded.recorded_at
+             WHERE t.tenant_id = excluded.tenant_id AND t.name = excluded.name
+            RETURNING t.stream_id, t.version)
+        SELECT l.position, l.hash, b.attempt IS NOT NULL, n.ids,
+               ARRAY(SELECT x.now - x.added
+                       FROM ROWS FROM (unnest(n.now), unnest(p_stream_events))
+                            WITH ORDINALITY x(now, added, i) ORDER BY x.i),
+               CASE WHEN p_types IS NOT NULL THEN ARRAY(
+                   SELECT (SELECT y.type_id FROM __schema__.event_types y WHERE y.name = n.name)
+                     FROM unnest(p_types) WITH ORDINALITY n(name, i) ORDER BY n.i) END,
+               CASE WHEN p_tags IS NOT NULL THEN ARRAY(
+                   SELECT (SELECT y.tag_id FROM __schema__.tags y
+                            WHERE y.tenant_id = tenant AND y.name = n.name)
+                     FROM unnest(p_tags) WITH ORDINALITY n(name, i) ORDER BY n.i) END
+          INTO last_pos, last_digest, is_superseded, stream_ids, o_stream_versions,
+               type_ids, tag_ids
+          FROM (SELECT array_agg(m.stream_id) AS ids, array_agg(m.version) AS now FROM moved m) n
+          LEFT JOIN __schema__.superseded_batches b ON b.attempt = p_attempt
+          LEFT JOIN LATERAL (
+                   SELECT e.position, e.hash FROM __schema__.events e
+                    WHERE e.tenant_id = tenant ORDER BY e.position DESC LIMIT 1
+               ) l ON true;
+        IF stream_ids IS DISTINCT FROM p_stream_ids OR 0 = ANY (o_stream_versions) THEN
+            RAISE EXCEPTION USING ERRCODE = 'ES004',
+                MESSAGE = 'a stream has another id than the client remembers';
+        END IF;
+        stream_last := o_stream_versions;
+    ELSE
+        SELECT l.position, l.hash, b.attempt IS NOT NULL, n.ids, n.was, n.last,
+               CASE WHEN p_types IS NOT NULL THEN ARRAY(
+                   SELECT (SELECT y.type_id FROM __schema__.event_types y WHERE y.name = n.name)
+                     FROM unnest(p_types) WITH ORDINALITY n(name, i) ORDER BY n.i) END,
+               CASE WHEN p_tags IS NOT NULL THEN ARRAY(
+                   SELECT (SELECT y.tag_id FROM __schema__.tags y
+                            WHERE y.tenant_id = tenant AND y.name = n.name)
+                     FROM unnest(p_tags) WITH ORDINALITY n(name, i) ORDER BY n.i) END
+          INTO last_pos, last_digest, is_superseded, stream_ids, o_stream_versions, stream_last,
+               type_ids, tag_ids
+          FROM (SELECT array_agg(coalesce(s.stream_id, nextval('__schema__.streams_stream_id_seq'))
+                                 ORDER BY n.i) AS ids,
+                       array_agg(coalesce(s.version, 0) ORDER BY n.i) AS was,
+                       array_agg(CASE WHEN p_check THEN
+                           (SELECT coalesce(max(e.version), 0) FROM __schema__.events e
+                             WHERE e.stream_id = s.stream_id)
+                           ELSE coalesce(s.version, 0) END ORDER BY n.i) AS last
+                  FROM unnest(p_streams) WITH ORDINALITY n(name, i)
+                  LEFT JOIN LATERAL (
+                           SELECT s.stream_id, s.version FROM __schema__.streams s
+                            WHERE s.tenant_id = tenant AND s.name = n.name LIMIT 1
+                       ) s ON true) n
+          LEFT JOIN __schema__.superseded_batches b ON b.attempt = p_attempt
+          LEFT JOIN LATERAL (
+                   SELECT e.position, e.hash FROM __schema__.events e
+                    WHERE e.tenant_id = tenant ORDER BY e.position DESC LIMIT 1
+               ) l ON true;
+    END IF;
     IF is_superseded OR pos <> coalesce(last_pos, 0) OR digest <> last_digest
        OR stream_last <> o_stream_versions THEN
         PERFORM __schema__.refuse_batch(
@@ -153,6 +196,7 @@ BEGIN
             __write_events__
         END IF;
         stream_added := p_stream_events;
+        o_stream_ids := CASE WHEN p_stream_ids IS NULL THEN stream_ids END;
         o_position := pos;
         pos := pos + cardinality(p_ids);
     ELSE
@@ -170,13 +214,15 @@ BEGIN
     END IF;
 
     IF pos > coalesce(last_pos, 0) THEN
-        INSERT INTO __schema__.streams AS t (
-            stream_id, tenant_id, name, version, first_recorded_at, recorded_at)
-        SELECT stream_ids[s], tenant, p_streams[s], o_stream_versions[s] + stream_added[s],
-               o_recorded, o_recorded
-          FROM generate_series(1, cardinality(p_streams)) s WHERE stream_added[s] > 0
-            ON CONFLICT (stream_id) DO UPDATE
-           SET version = excluded.version, recorded_at = excluded.recorded_at;
+        IF p_stream_ids IS NULL THEN
+            INSERT INTO __schema__.streams AS t (
+                stream_id, tenant_id, name, version, first_recorded_at, recorded_at)
+            SELECT stream_ids[s], tenant, p_streams[s], o_stream_versions[s] + stream_added[s],
+                   o_recorded, o_recorded
+              FROM generate_series(1, cardinality(p_streams)) s WHERE stream_added[s] > 0
+                ON CONFLICT (stream_id) DO UPDATE
+               SET version = excluded.version, recorded_at = excluded.recorded_at;
+        END IF;
         UPDATE __schema__.heads h SET position = pos, hash = digest, recorded_at = o_recorded
          WHERE h.tenant_id = tenant;
     END IF;

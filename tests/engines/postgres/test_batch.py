@@ -24,6 +24,7 @@ from eventstore import (
 )
 from eventstore.calls import NO_DEFAULTS, Call, Outcome, Refused, Written, prepare_one
 from eventstore.engines.postgres.batch import arguments_of, outcomes_of
+from eventstore.engines.postgres.errors import is_retried
 from eventstore.engines.postgres.statements import Statements
 from eventstore.ids import UuidSevens
 from tests.waiting import until
@@ -172,6 +173,47 @@ async def test_calls_of_one_batch_depend_on_each_other_then_each_sees_those_befo
         Refused("id", 0, detail="a"),
         Written([(2, 2, 1)], 1_000_000),
     ]
+    assert (await store.verify()).damages == ()
+
+
+@pytest.mark.parametrize("number", [2, 999])
+async def test_a_remembered_id_is_not_that_streams_then_nothing_is_written(
+    store: EventStore, raw: Any, number: int
+) -> None:
+    """Neither under another stream's id nor under one that nobody has."""
+    await store.append("s", NewEvent("n", 1))
+    await store.append("r", NewEvent("n", 2))
+    call = _call("s", NewEvent("n", 3))
+    arguments = arguments_of([call], "w/1", (), 1_000_000, check=False, stream_ids=[number])
+    with pytest.raises(asyncpg.PostgresError) as stale:
+        await raw.fetchrow(Statements("eventstore").append_batch, *arguments)
+    assert is_retried(stale.value)
+    assert (await store.head(), (await store.verify()).damages) == (2, ())
+    assert [info.name async for info in store.streams()] == ["r", "s"]
+
+
+@pytest.mark.parametrize("number", [2, 999])
+async def test_a_writer_remembers_a_wrong_id_then_it_asks_again(
+    store: EventStore, number: int
+) -> None:
+    """Its caller hears nothing of it."""
+    await store.append("s", NewEvent("n", 1))
+    await store.append("r", NewEvent("n", 2))
+    writer = store._core.engine._writer  # type: ignore[attr-defined]
+    writer._known.learn("default", {"s": 1}, [number])
+    result = await store.append("s", NewEvent("n", 3))
+    assert (result.version, result.position) == (2, 3)
+    assert (await store.verify()).damages == ()
+
+
+async def test_a_check_held_for_a_stream_without_events_then_its_first_append_is_written(
+    store: EventStore,
+) -> None:
+    """What a check is told of such a stream is not taken for an id."""
+    await store.append("s", NewEvent("n", 1))
+    await store.append_many([Append("s", [NewEvent("n", 2)]), Append("none", [])])
+    for version in (1, 2):
+        assert (await store.append("none", NewEvent("n", 3))).version == version
     assert (await store.verify()).damages == ()
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg  # type: ignore[import-untyped]  # ships no types
 import pytest
 
-from eventstore import Busy, EventStore, NewEvent, OutcomeUnknown
+from eventstore import Busy, EventStore, NewEvent, OutcomeUnknown, StorageFailed
 from eventstore.engines.postgres import connections, watch, writer
 from tests.waiting import until
 
@@ -33,6 +33,44 @@ async def test_the_writer_fails_then_those_who_wait_for_room_are_let_in(
             )
         assert isinstance(results[0], OutcomeUnknown)
         assert not any(isinstance(result, BaseException) for result in results[1:])
+
+
+async def test_a_writer_is_ended_then_those_laid_out_ahead_are_answered_too(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The batch behind the one in flight was not sent, and its callers hear that."""
+
+    def fail(*_: Any) -> Any:
+        monkeypatch.undo()
+        raise asyncio.CancelledError
+
+    async with EventStore.open(url) as store:
+        await store.append("s", NewEvent("n", 0))
+        monkeypatch.setattr(writer, "outcomes_of", fail)
+        async with asyncio.timeout(20):
+            results = await asyncio.gather(
+                *(store.append("s", NewEvent("n", n)) for n in range(64)), return_exceptions=True
+            )
+        assert [type(result) for result in results] == [OutcomeUnknown] * 32 + [StorageFailed] * 32
+        assert (await store.append("s", NewEvent("n", 1))).version == 34
+
+
+async def test_callers_come_again_and_again_then_each_is_judged_in_the_order_it_came(
+    url: str,
+) -> None:
+    """Also those who were laid out while others were in flight."""
+    async with EventStore.open(url) as store:
+        order: list[int] = []
+
+        async def call(caller: int) -> None:
+            for _ in range(5):
+                number = len(order)
+                order.append(number)
+                await store.append("s", NewEvent("n", number))
+
+        async with asyncio.timeout(60):
+            await asyncio.gather(*(call(caller) for caller in range(64)))
+        assert [event.data for event in await store.read("s").list()] == order
 
 
 async def test_a_head_is_held_then_all_who_wait_for_it_are_told_at_once(url: str, raw: Any) -> None:
