@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 import pytest_asyncio
+import redis
 import sqlalchemy as sa
 
 from eventstore import EventStore
@@ -20,6 +22,7 @@ from projections.projection import Key, Projection
 from projections.sinks import Build, Change, Row, Written
 from tests.engines.databases import template
 from tests.servers.postgres import PostgresServer
+from tests.servers.redis import RedisServer
 
 KINDS = ("table in SQLite", "table in PostgreSQL", "Redis")
 
@@ -162,3 +165,27 @@ async def expiring(place: tuple[EventStore, str | None]) -> AsyncIterator[Cache]
     view = CacheView(declared("brief"), url, expire_seconds=10)
     yield await cache_of(store, view)
     await view.close()
+
+
+@contextlib.asynccontextmanager
+async def using(store: EventStore, url: str, **options: Any) -> AsyncIterator[Cache]:
+    """A cache in the server of this URL, created; its connections are closed."""
+    view = CacheView(declared(), url, **options)
+    try:
+        yield await cache_of(store, view)
+    finally:
+        await view.close()
+
+
+@pytest.fixture
+def raw(redis_server: RedisServer, redis_url: str) -> Iterator[redis.Redis]:
+    """A client of another program on the same database."""
+    with redis_server.client(int(redis_url.rpartition("/")[2])) as client:
+        yield client
+
+
+@pytest.fixture
+def own_server() -> Iterator[RedisServer]:
+    """A server to be flushed, stopped and killed."""
+    with RedisServer() as server:
+        yield server
