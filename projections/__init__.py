@@ -21,10 +21,14 @@ from .errors import (
 from .projection import Delete, Projection, Upsert
 
 if TYPE_CHECKING:
+    from .cache import CacheView
     from .relational import RelationalView
     from .relay import Relay
+    from .view import Answer, View
 
 __all__ = [
+    "Answer",
+    "CacheView",
     "Delete",
     "KeyParked",
     "Projection",
@@ -34,12 +38,19 @@ __all__ = [
     "SinkEmptied",
     "SinkUnavailable",
     "Upsert",
+    "View",
     "ViewNotBuilt",
     "ViewStale",
 ]
 
-_LAZY = {"RelationalView": "relational", "Relay": "relay"}
-"""SQLAlchemy and the relay are imported when they are asked for."""
+_LAZY = {
+    "Answer": "view",
+    "CacheView": "cache",
+    "RelationalView": "relational",
+    "Relay": "relay",
+    "View": "view",
+}
+"""SQLAlchemy, sinks and the relay are imported when they are asked for."""
 
 
 def __getattr__(name: str) -> Any:
