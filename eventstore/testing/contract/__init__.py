@@ -26,6 +26,7 @@ from .harness import Harness
 from .idempotency import IdempotencyContract
 from .lifecycle import LifecycleContract
 from .model import ModelContract
+from .outbox import OutboxContract
 from .reading import ReadingContract
 from .sharing import SharingContract
 from .snapshots import SnapshotContract
@@ -47,6 +48,7 @@ class EngineContract(
     IdempotencyContract,
     LifecycleContract,
     ModelContract,
+    OutboxContract,
     ReadingContract,
     SharingContract,
     SnapshotContract,
