@@ -134,6 +134,7 @@ WORK: dict[str, Work] = {
     "checkpoints.acquire": lambda s, name: _lease(s, name, "acquire"),
     "checkpoints.renew": lambda s, name: _lease(s, name, "renew"),
     "checkpoints.release": lambda s, name: _lease(s, name, "release"),
+    "checkpoints.held_by": lambda s, name: s.checkpoints.held_by("reader"),
     "checkpoints.tenants_behind": lambda s, name: s.checkpoints.tenants_behind("reader"),
     "snapshots.save": lambda s, name: s.snapshots.save("seed", "r", "f", _KEPT),
     "snapshots.find": lambda s, name: s.snapshots.find("seed", "r", "f"),

@@ -131,6 +131,7 @@ def _questions(store: EventStore, owner: str, n: int) -> dict[str, Callable[[], 
         "snapshots to drop": lambda: store.snapshots.drop(stream),
         "lease": a_refusal,
         "subscription": a_subscription,
+        "lease's holder": lambda: store.checkpoints.held_by(f"{owner}-lease-{n}"),
         "checkpoint": lambda: store.checkpoints.load(f"{owner}-reader-{n}"),
     }
 
