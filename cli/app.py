@@ -31,9 +31,24 @@ COMMANDS: dict[str, str] = {
     "replay": "replay:replay_command",
     "verify": "verify:verify_command",
     "snapshot": "snapshot:snapshot_command",
+    "recall": "recall:recall_command",
+    "projections list": "projections.listing:list_command",
+    "projections run": "projections.running:run_command",
+    "projections status": "projections.status:status_command",
+    "projections show": "projections.showing:show_command",
+    "projections dead-letters": "projections.letters:dead_letters_command",
+    "projections retry": "projections.letters:retry_command",
+    "projections drop": "projections.letters:drop_command",
+    "projections rebuild": "projections.rebuilding:rebuild_command",
     "doctor": "doctor:doctor_command",
 }
-"""Name of a command -> the module in `cli.commands` and its function, in the order of --help."""
+"""Name of a command -> the module in `cli.commands` and its function, in the order of --help. One
+of two words belongs to the group that the first one names."""
+
+GROUPS = {
+    "projections": "Feed views from the log, watch them, mend what is parked, build them again.",
+}
+"""Name of a group -> what its commands are for."""
 
 
 class _PipeClosed(Exception):
@@ -42,16 +57,23 @@ class _PipeClosed(Exception):
 
 
 class CommandGroup(TyperGroup):
-    """The commands of `COMMANDS`, each loaded when it is asked for."""
+    """The commands of `COMMANDS`, or those of one group, each loaded when it is asked for."""
+
+    @property
+    def places(self) -> dict[str, str]:
+        """Name of each command here -> its key in `COMMANDS`, or the group that it is."""
+        begin = f"{self.name} " if self.name in GROUPS else ""
+        rest = [name.removeprefix(begin) for name in COMMANDS if name.startswith(begin)]
+        return {name.split()[0]: begin + name.split()[0] for name in rest}
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Their names, in the order in which a newcomer needs them."""
-        return list(COMMANDS)
+        return list(self.places)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command, or None when there is none of this name."""
-        if cmd_name not in self.commands and cmd_name in COMMANDS:
-            self.commands[cmd_name] = _load(cmd_name)
+        if cmd_name not in self.commands and cmd_name in self.places:
+            self.commands[cmd_name] = _load(self.places[cmd_name])
         return self.commands.get(cmd_name)
 
     def invoke(self, ctx: Any) -> Any:
@@ -63,13 +85,13 @@ class CommandGroup(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """As typer does; a name that is none is compared with all names, loaded or not."""
-        name = args[0]
-        if name in COMMANDS or name.startswith("-") or ctx.resilient_parsing:
+        name, known = args[0], self.places
+        if name in known or name.startswith("-") or ctx.resilient_parsing:
             return super().resolve_command(ctx, args)
-        close = get_close_matches(name, COMMANDS, n=1)
+        close = get_close_matches(name, known, n=1)
         raise wrong_usage(
             f"no command {name!r}",
-            f"did you mean {close[0]!r}?" if close else "see eventstore --help",
+            f"did you mean {close[0]!r}?" if close else f"see {ctx.command_path} --help",
         )
 
 
@@ -109,8 +131,11 @@ def _run(arguments: list[str]) -> int:
         rich_markup_mode=_markup_mode(),
     )
     app.callback()(_root)
-    code = get_command(app)(arguments or ["--help"], prog_name="eventstore", standalone_mode=False)
-    if not arguments:
+    bare = not arguments or (len(arguments) == 1 and arguments[0] in GROUPS)
+    if bare:
+        arguments = [*arguments, "--help"]
+    code = get_command(app)(arguments, prog_name="eventstore", standalone_mode=False)
+    if bare:
         return ExitCode.USAGE
     return code if isinstance(code, int) else ExitCode.DONE
 
@@ -129,6 +154,10 @@ def _root(
     """Nothing happens before a command is named."""
 
 
+def _no_more_options() -> None:
+    """A group has its commands and no options of its own."""
+
+
 def _show_version() -> None:
     """What a report of a defect has to name, on one line."""
     import platform
@@ -145,11 +174,21 @@ def _show_version() -> None:
 
 
 def _load(name: str) -> Any:
+    if name in GROUPS:
+        group = typer.Typer(
+            name=name,
+            cls=CommandGroup,
+            help=GROUPS[name],
+            add_completion=False,
+            rich_markup_mode=_markup_mode(),
+        )
+        group.callback()(_no_more_options)
+        return get_command(group)
     module_name, function_name = COMMANDS[name].split(":")
     module = importlib.import_module(f".commands.{module_name}", __package__)
     function: Callable[..., Any] = getattr(module, function_name)
     single = typer.Typer(add_completion=False, rich_markup_mode=_markup_mode())
-    single.command(name)(function)
+    single.command(name.split()[-1])(function)
     return get_command(single)
 
 

@@ -1,4 +1,5 @@
-"""Finding a reducer by what a person types: a stock name, ``file.py:name`` or ``module:name``."""
+"""Finding code by what a person types: ``file.py:name`` or ``module:name``; a reducer also by its
+stock name."""
 
 from __future__ import annotations
 
@@ -40,8 +41,16 @@ def find_reducer(typed: str) -> Reducer[Any]:
         if not typed.endswith(".py"):
             return _stock(typed)
         place, name = typed, ""
-    module = _file(Path(place)) if place.endswith(".py") else _module(place)
-    return _pick(module, place, name)
+    return _pick(load_module(place, "--reducer"), place, name)
+
+
+def load_module(place: str, option: str) -> ModuleType:
+    """The user's module at a path that ends in .py, or of a dotted name; it is imported, and so
+    run. `option` is what named it.
+
+    Raises `Stop`: exit code 2 when there is none, 1 when it does not import.
+    """
+    return _file(Path(place), option) if place.endswith(".py") else _module(place)
 
 
 def _stock(name: str) -> Reducer[Any]:
@@ -56,9 +65,9 @@ def _stock(name: str) -> Reducer[Any]:
     return reducer
 
 
-def _file(path: Path) -> ModuleType:
+def _file(path: Path, option: str) -> ModuleType:
     if not path.is_file():
-        raise wrong_usage(f"no file {str(path)!r}", "give --reducer path/to/file.py:name")
+        raise wrong_usage(f"no file {str(path)!r}", f"give {option} path/to/file.py:name")
     # A name of its own: a user's reducers.py must not take the place of an installed module.
     name = f"eventstore_user_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)

@@ -148,6 +148,14 @@ async def generations(outbox: Outbox, tenant_id: int, view: str) -> list[Generat
     return [Generation(*row) for row in rows]
 
 
+async def stored_names(outbox: Outbox, tenant_id: int) -> list[str]:
+    """The names of a tenant's views that have a generation, in order. If cancelled, nothing is
+    left open."""
+    v = tables(outbox.schema).views
+    question = sa.select(v.c.name).where(v.c.tenant_id == tenant_id).distinct().order_by(v.c.name)
+    return [row[0] for row in await ask(outbox, question)]
+
+
 def own(table: sa.Table, build: Build) -> sa.ColumnElement[bool]:
     """The rows of one generation in a table of the bookkeeping."""
     return sa.and_(

@@ -13,8 +13,9 @@ Advance = Callable[[int, int], None]
 
 
 @contextmanager
-def progress(label: str) -> Iterator[Advance]:
-    """A bar under `label` inside the block, gone after it; nothing where stderr is no terminal."""
+def progress(label: str, *, rate: str = "") -> Iterator[Advance]:
+    """A bar under `label` inside the block, gone after it; nothing where stderr is no terminal.
+    `rate` names what is done a second, where that is to be shown."""
     if not sys.stderr.isatty():
         yield _silent
         return
@@ -23,14 +24,25 @@ def progress(label: str) -> Iterator[Advance]:
         BarColumn,
         MofNCompleteColumn,
         Progress,
+        ProgressColumn,
+        Task,
         TextColumn,
         TimeRemainingColumn,
     )
+    from rich.text import Text
+
+    class Speed(ProgressColumn):
+        """What was done a second lately."""
+
+        def render(self, task: Task) -> Text:
+            """See rich."""
+            return Text(f"{task.speed:,.0f} {rate}/s" if task.speed else "")
 
     columns = (
         TextColumn("{task.description}", markup=False),  # it may hold a name
         BarColumn(),
         MofNCompleteColumn(),
+        *([Speed()] if rate else []),
         TimeRemainingColumn(),
     )
     # What is printed meanwhile goes to standard output as it is, which may be a file.

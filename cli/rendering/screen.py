@@ -6,9 +6,11 @@ imported only where there is a terminal to draw on; it honours NO_COLOR, TERM an
 
 from __future__ import annotations
 
+import io
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
@@ -122,6 +124,36 @@ class Screen:
             return
         self._stream.flush()
         buffer.write(encoded)
+
+    @contextmanager
+    def redrawn(self) -> Iterator[Callable[[Callable[[Screen], None]], None]]:
+        """Inside the block, what a function prints on the screen that it is given takes the place
+        of what was drawn before; in a pipe it comes below."""
+        if self._console is None:
+            yield lambda draw: draw(self)
+            return
+        from rich.console import Console
+        from rich.live import Live
+        from rich.text import Text
+
+        shown = Live(console=self._console, auto_refresh=False, vertical_overflow="visible")
+        with shown:
+
+            def redraw(draw: Callable[[Screen], None]) -> None:
+                drawn = io.StringIO()
+                within = Screen(drawn)
+                within._console = Console(
+                    file=drawn,
+                    width=self.width,
+                    force_terminal=True,
+                    highlight=False,
+                    markup=False,
+                    emoji=False,
+                )
+                draw(within)
+                shown.update(Text.from_ansi(drawn.getvalue().rstrip("\n")), refresh=True)
+
+            yield redraw
 
     def flush(self) -> None:
         """Hands over what was printed: a reader of a live stream waits for it."""
