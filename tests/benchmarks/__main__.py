@@ -24,6 +24,7 @@ from .rows.appends import in_thousands, keyed_callers, many_callers, one_by_one
 from .rows.growth import at_size, memory, on_disk
 from .rows.importing import import_sessions
 from .rows.neighbours import neighbours
+from .rows.pg_neighbours import pg_neighbours
 from .rows.postgres import pg_bulk, pg_callers, pg_processes, pg_read_all, pg_single
 from .rows.reads import behind_snapshot, typed_load, whole_log
 from .rows.subscriptions import wake_ups
@@ -49,6 +50,7 @@ ROWS: dict[str, Callable[[Bench], Awaitable[Section]]] = {
     "pg_bulk": pg_bulk,
     "pg_single": pg_single,
     "pg_read_all": pg_read_all,
+    "pg_neighbours": pg_neighbours,
 }
 _PAGE = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
 

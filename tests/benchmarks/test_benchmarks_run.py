@@ -35,7 +35,8 @@ def test_quick_run_then_every_row_is_in_the_report(tmp_path: Path) -> None:
     text = report.read_text(encoding="utf-8")
     rows = ["callers", "keys", "bulk", "single", "load", "snapshot", "subscribe", "import",
             "neighbours", "read_all", "disk", "memory", "growth",
-            "pg_callers", "pg_processes", "pg_bulk", "pg_single", "pg_read_all"]  # fmt: skip
+            "pg_callers", "pg_processes", "pg_bulk", "pg_single", "pg_read_all",
+            "pg_neighbours"]  # fmt: skip
     assert re.findall(r"^### (\w+)$", text, re.MULTILINE) == rows
     assert "the row failed" not in text
     assert "smoke run" in text

@@ -1,9 +1,10 @@
-"""The PyPI package eventsourcing, on a SQLite file of its own."""
+"""The PyPI package eventsourcing, on a SQLite file of its own and on PostgreSQL."""
 
 from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 from uuid import UUID, uuid4
 
 import msgspec
@@ -37,27 +38,13 @@ class Session(Aggregate):
         self.last = topic
 
 
-class EventSourcing:
-    """The library's own way: trigger an event on an aggregate, save it, get it again."""
+class Saving:
+    """The library's own way to write: trigger an event on an aggregate and save it."""
 
-    def __init__(self, folder: Path, sizes: Sizes) -> None:
-        folder.mkdir()
+    def __init__(self, env: dict[str, str], sizes: Sizes, callers: int) -> None:
         self._sizes = sizes
-        self._app: Application[UUID] = Application(
-            env={
-                "PERSISTENCE_MODULE": "eventsourcing.sqlite",
-                "SQLITE_DBNAME": str(folder / "events.db"),
-                # 64 threads wait for the one writer; the default of 5 s is for fewer.
-                "SQLITE_POOL_TIMEOUT": "60",
-                "SQLITE_LOCK_TIMEOUT": "60",
-            }
-        )
-        self._sessions = [self._new_session() for _ in range(sizes.callers)]
-        self._long = Session()
-        for noted in typed_events(sizes.stream_events):
-            self._long.note(noted.topic, noted.role, noted.text)
-        self._app.save(self._long)
-        self._fill(sizes.neighbour_events)
+        self._app: Application[UUID] = Application(env=env)
+        self._sessions = [self._new_session() for _ in range(callers)]
 
     def from_callers(self) -> Timing:
         """One thread for each caller, one event for each save."""
@@ -78,6 +65,50 @@ class EventSourcing:
                 session.note("m", "user", _TEXTS[number % len(_TEXTS)])
                 self._app.save(session)
         return time
+
+    def close(self) -> None:
+        """Frees the file, or the connections."""
+        self._app.close()
+
+    def _new_session(self) -> Session:
+        session = Session()
+        self._app.save(session)
+        return session
+
+
+def on_postgres(url: str, sizes: Sizes, callers: int) -> Saving:
+    """With the library's recorder for PostgreSQL, in an empty database, a connection a caller."""
+    parts = urlsplit(url)
+    env = {
+        "PERSISTENCE_MODULE": "eventsourcing.postgres",
+        "POSTGRES_DBNAME": parts.path[1:],
+        "POSTGRES_HOST": str(parts.hostname),
+        "POSTGRES_PORT": str(parts.port),
+        "POSTGRES_USER": str(parts.username),
+        "POSTGRES_PASSWORD": unquote(parts.password or ""),
+        "POSTGRES_POOL_SIZE": str(callers),
+    }
+    return Saving(env, sizes, callers)
+
+
+class EventSourcing(Saving):
+    """On SQLite, and what is read: an aggregate is got again, and the log is paged through."""
+
+    def __init__(self, folder: Path, sizes: Sizes) -> None:
+        folder.mkdir()
+        env = {
+            "PERSISTENCE_MODULE": "eventsourcing.sqlite",
+            "SQLITE_DBNAME": str(folder / "events.db"),
+            # 64 threads wait for the one writer; the default of 5 s is for fewer.
+            "SQLITE_POOL_TIMEOUT": "60",
+            "SQLITE_LOCK_TIMEOUT": "60",
+        }
+        super().__init__(env, sizes, sizes.callers)
+        self._long = Session()
+        for noted in typed_events(sizes.stream_events):
+            self._long.note(noted.topic, noted.role, noted.text)
+        self._app.save(self._long)
+        self._fill(sizes.neighbour_events)
 
     def replay(self) -> Timing:
         """The aggregate rebuilt from all of its events."""
@@ -100,10 +131,6 @@ class EventSourcing:
                     raise RuntimeError(f"eventsourcing gave {seen} of {wanted} events")
         return time
 
-    def close(self) -> None:
-        """Frees the file."""
-        self._app.close()
-
     def _fill(self, count: int) -> None:
         """Puts events into the log as the library's own recorder does, below its aggregates."""
         stream = uuid4()
@@ -114,8 +141,3 @@ class EventSourcing:
                     for number in range(start, min(count, start + _PAGE))
                 ]
             )
-
-    def _new_session(self) -> Session:
-        session = Session()
-        self._app.save(session)
-        return session

@@ -32,9 +32,9 @@ async def pg_callers(bench: Bench) -> Section:
         sizes.rounds,
         {
             "pgbench": lambda: postgres.pgbench(sizes.callers, sizes.pg_raw_a_client),
-            "ones": lambda: _ours(postgres, own.run),
+            "ones": lambda: in_a_fresh_store(postgres, own.run),
             "unnest": lambda: postgres.insert_unnested(_bulk(bench)),
-            "tens": lambda: _ours(postgres, lambda store: _tens(store, bench)),
+            "tens": lambda: in_a_fresh_store(postgres, lambda store: _tens(store, bench)),
         },
     )
     each = rates(taken["pgbench"], sizes.callers * sizes.pg_raw_a_client)
@@ -105,7 +105,7 @@ async def pg_bulk(bench: Bench) -> Section:
         sizes.rounds,
         {
             "raw": lambda: postgres.insert_unnested(_bulk(bench)),
-            "ours": lambda: _ours(postgres, run),
+            "ours": lambda: in_a_fresh_store(postgres, run),
         },
     )
     raw, ours = rates(taken["raw"], _bulk(bench)), rates(taken["ours"], _bulk(bench))
@@ -126,7 +126,7 @@ async def pg_single(bench: Bench) -> Section:
         sizes.rounds,
         {
             "raw": lambda: postgres.insert_each(len(events)),
-            "ours": lambda: _ours(postgres, run),
+            "ours": lambda: in_a_fresh_store(postgres, run),
         },
     )
     raw, ours = rates(taken["raw"], len(events)), rates(taken["ours"], len(events))
@@ -202,7 +202,10 @@ async def _from_processes(postgres: Postgres, appends: int) -> Timing:
     return Timing(took)
 
 
-async def _ours(postgres: Postgres, run: Callable[[EventStore], Awaitable[None]]) -> Timing:
+async def in_a_fresh_store(
+    postgres: Postgres, run: Callable[[EventStore], Awaitable[None]]
+) -> Timing:
+    """Times what is done with a store in a database of its own."""
     url = postgres.new_url()
     async with EventStore.open(url) as store:
         # A connection's first batch compiles the server's function: 20 ms, once.
