@@ -98,6 +98,14 @@ class View:
         """Whether it is on a store already."""
         return self._store is not None
 
+    def fingerprint(self) -> str:
+        """What the view's rows depend on, as far as it can be seen; kept with each generation."""
+        return self.projection.fingerprint()
+
+    def fits(self, version: int, fingerprint: str) -> bool:
+        """Whether a generation that was begun with these is one that this view may feed."""
+        return version == self.projection.version
+
     async def get(
         self,
         key: Key,

@@ -78,7 +78,8 @@ async def ensure(
                 f"view {view.name!r}: version {serving.version} serves, this code is version"
                 f" {version}"
             )
-        mine = [each for each in found if each.state != RETIRED and each.version == version]
+        living = [each for each in found if each.state != RETIRED]
+        mine = [each for each in living if view.fits(each.version, each.fingerprint)]
         if mine:
             return [(each.build(outbox, view.name, tenant_id), each) for each in mine]
         await begin(view, outbox, SERVING if serving is None else BUILDING)
@@ -100,7 +101,7 @@ async def begin(view: View, outbox: Outbox, state: str = BUILDING) -> Build:
         "generation": number,
         "state": state,
         "version": view.projection.version,
-        "fingerprint": view.projection.fingerprint(),
+        "fingerprint": view.fingerprint(),
         "partitions": view.partitions,
         "incarnation": build.incarnation,
         "created_at": outbox.now(),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .files import IndexRefused, Kept, load, save
     from .index import Hit, VectorIndex
-    from .opening import Batch, Opened, open_index
+    from .opening import Batch, Opened, open_index, take
 
 __all__ = [
     "Batch",
@@ -24,6 +24,7 @@ __all__ = [
     "load",
     "open_index",
     "save",
+    "take",
 ]
 
 _WITH_NUMPY = {
@@ -36,6 +37,7 @@ _WITH_NUMPY = {
     "load": "files",
     "open_index": "opening",
     "save": "files",
+    "take": "opening",
 }
 
 

@@ -65,6 +65,7 @@ class _Manifest(msgspec.Struct):
     graph_parameters: str
     byteorder: str
     files: dict[str, _File]
+    note: str = ""
     crc32: int = 0
 
     def checksum(self) -> int:
@@ -74,18 +75,21 @@ class _Manifest(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """An index that was read, and the position in the log that it is good for."""
+    """An index that was read, the position that it is good for, and what its keeper noted."""
 
     index: VectorIndex
     position: int
+    note: str = ""
 
 
-def save(index: VectorIndex, folder: Path, *, marker: str, position: int) -> None:
+def save(
+    index: VectorIndex, folder: Path, *, marker: str, position: int, note: str = ""
+) -> None:
     """Keeps the index as it is now, as good for `position`; the index may change meanwhile.
 
     `marker` names whose it is: say store, view, generation and the embedder's name and version in
-    it. `position` is the last one whose effect is in the index, so save it before later ones are
-    put. Blocks until all is on the disk: run it in a thread. One saver at a time for a folder. A
+    it. All changes up to `position` are in the index; later ones may be. `note` is given back by
+    `load`. Blocks until all is on the disk: run it in a thread. One saver at a time for a folder. A
     failure raises OSError and leaves what was kept before.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -117,6 +121,7 @@ def save(index: VectorIndex, folder: Path, *, marker: str, position: int) -> Non
         graph_parameters=PARAMETERS,
         byteorder=sys.byteorder,
         files=files,
+        note=note,
     )
     manifest.crc32 = manifest.checksum()
     beside = folder / f"{_MANIFEST}-{run}"
@@ -182,7 +187,7 @@ def load(
         except RuntimeError as unread:  # the library's only kind of error
             raise IndexRefused("damaged", f"{path.name} cannot be opened") from unread
     index = VectorIndex.restored(rows, graph, dimensions, exact_rows_max=exact_rows_max)
-    return Kept(index, manifest.position)
+    return Kept(index, manifest.position, manifest.note)
 
 
 def _manifest(folder: Path) -> _Manifest:

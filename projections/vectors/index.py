@@ -100,10 +100,12 @@ class VectorIndex:
                 return self._is_half_dead() or self._tail() > 0
             return self._is_half_dead() or self._tail() > TAIL_ROWS_MAX
 
-    def put(self, labels: Sequence[int] | Labels, vectors: Vectors) -> None:
+    def put(
+        self, labels: Sequence[int] | Labels, vectors: Vectors, *, fold: bool = True
+    ) -> None:
         """Adds vectors, or replaces those of labels that are there; shape (labels, dimensions).
 
-        Vectors have length one (an embedder's have) or are zero. Of a label that stands twice the
+        Without `fold` it never folds by itself: then somebody else does, see `fold_due`. Vectors have length one (an embedder's have) or are zero. Of a label that stands twice the
         last counts. Raises ValueError for other shapes, labels beyond 64 bits, and numbers that are
         not finite; then nothing was changed.
         """
@@ -125,7 +127,7 @@ class VectorIndex:
             part = slice(start, start + TAIL_ROWS_MAX)
             with self._changing:
                 self._rows.put(given[part], rows[part])
-            if self._tail() > TAIL_ROWS_HARD_MAX:
+            if fold and self._tail() > TAIL_ROWS_HARD_MAX:
                 self.fold()
 
     def remove(self, labels: Iterable[int]) -> int:

@@ -7,13 +7,23 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from projections.vectors import Batch, Hit, IndexRefused, VectorIndex, load, open_index, save
+from projections.vectors import (
+    Batch,
+    Hit,
+    IndexRefused,
+    Kept,
+    VectorIndex,
+    load,
+    open_index,
+    opening,
+    save,
+)
 
 from .test_vector_index import topics, with_graph
 
@@ -217,36 +227,38 @@ def test_an_index_is_saved_while_it_changes_then_what_is_kept_is_of_one_moment(
 
 
 class Source:
-    """Rows and changes as a view's store would give them, and how often each was asked."""
+    """Rows and changes as a view's store would give them, and from where each was asked."""
 
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-
-    async def rows(self) -> AsyncIterator[Batch]:
-        """Every row as of position 80."""
-        self.asked.append("rows")
-        yield Batch(list(range(1, 1_000)), ROWS[1:1_000])
-        yield Batch(list(range(1_000, 1_500)), ROWS[1_000:])
-        yield Batch([9_000], -ROWS[:1])
+    def __init__(self, told_from: int = 0) -> None:
+        self.asked: list[int] = []
+        self._told_from = told_from
 
     async def changes(self, after: int) -> AsyncIterator[Batch]:
-        """What positions 71 to 80 did."""
-        self.asked.append(f"changes after {after}")
+        """Every row as of position 80, or what positions 71 to 80 did."""
+        self.asked.append(after)
+        if 0 < after < self._told_from:
+            raise IndexRefused("foreign", "removals of before are not known any more")
+        if not after:
+            yield Batch(list(range(1, 1_000)), ROWS[1:1_000])
+            yield Batch(list(range(1_000, 1_500)), ROWS[1_000:])
         yield Batch([9_000], -ROWS[:1], removed=(0,))
         await asyncio.sleep(0)
         yield Batch([], ROWS[:0])
 
 
-def _opened(folder: Path, source: Source, position: int, changes: bool = True) -> Any:
-    given: Callable[[int], Any] | None = source.changes if changes else None
+async def _is_first(note: str) -> bool:
+    return note == "first"
+
+
+def _opened(folder: Path | None, source: Source, position: int, **other: Any) -> Any:
     return open_index(
         folder,
         marker=MARKER,
         position=position,
         dimensions=32,
-        rows=source.rows,
-        changes=given,
+        changes=source.changes,
         exact_rows_max=100,
+        **other,
     )
 
 
@@ -258,26 +270,25 @@ async def test_the_kept_index_is_current_then_no_row_is_read(tmp_path: Path) -> 
     assert (opened.origin, source.asked, len(opened.index)) == ("kept", [], 1_500)
 
 
-@pytest.mark.parametrize("changes", [True, False])
+@pytest.mark.parametrize("told_from", [0, 75])
 async def test_the_kept_index_is_older_then_it_catches_up_or_is_built_again(
-    tmp_path: Path, changes: bool
+    tmp_path: Path, told_from: int
 ) -> None:
     """Never served as it is: what was forgotten since is gone, what is new is there."""
     _kept(tmp_path)
-    source = Source()
-    opened = await _opened(tmp_path, source, 80, changes)
-    assert opened.origin == ("caught up" if changes else "rebuilt")
-    assert source.asked == (["changes after 70"] if changes else ["rows"])
+    source = Source(told_from)
+    opened = await _opened(tmp_path, source, 80)
+    assert opened.origin == ("rebuilt" if told_from else "caught up")
+    assert source.asked == ([70, 0] if told_from else [70])
     assert 0 not in [hit.label for hit in opened.index.search(ROWS[0], 100)]
     assert opened.index.search(-ROWS[0], 1)[0].label == 9_000
-    assert not opened.index.exact
 
 
 @pytest.mark.parametrize("wrong", ["damaged", "missing", "ahead", "foreign"])
 async def test_the_kept_index_cannot_be_trusted_then_it_is_built_from_rows(
     tmp_path: Path, wrong: str
 ) -> None:
-    """With the reason told."""
+    """With the reason told; whoever opened it decides when its graph is built."""
     if wrong != "missing":
         index = with_graph(ROWS)
         marker = "another" if wrong == "foreign" else MARKER
@@ -286,7 +297,43 @@ async def test_the_kept_index_cannot_be_trusted_then_it_is_built_from_rows(
         next(tmp_path.glob("labels-*")).write_bytes(b"")
     source = Source()
     opened = await _opened(tmp_path, source, 80)
-    assert (opened.origin, source.asked) == ("rebuilt", ["rows"])
+    assert (opened.origin, source.asked) == ("rebuilt", [0])
     assert f"is {wrong}" in opened.reason
     assert len(opened.index) == 1_500
-    assert not opened.index.exact
+    assert opened.index.exact
+    assert opened.index.fold_due
+
+
+@pytest.mark.parametrize(("note", "origin"), [("first", "kept"), ("second", "rebuilt")])
+async def test_an_index_has_a_note_then_its_keeper_judges_by_it(
+    tmp_path: Path, note: str, origin: str
+) -> None:
+    """Such as: of which log it was made."""
+    save(with_graph(ROWS), tmp_path, marker=MARKER, position=80, note=note)
+    opened = await _opened(tmp_path, Source(), 80, is_ours=_is_first)
+    assert opened.origin == origin
+
+
+async def test_an_index_is_kept_nowhere_then_it_is_built_from_rows() -> None:
+    """A store in memory has no folder."""
+    opened = await _opened(None, Source(), 80)
+    assert (opened.origin, len(opened.index)) == ("rebuilt", 1_500)
+
+
+async def test_the_files_change_while_they_are_read_then_the_newer_ones_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process keeps an index and takes the older files away."""
+    _kept(tmp_path)
+    tried: list[Path] = []
+    load_it = opening.load
+
+    def loading(folder: Path, **given: Any) -> Kept:
+        tried.append(folder)
+        if len(tried) == 1:
+            raise IndexRefused("damaged", "labels-1 is gone")
+        return load_it(folder, **given)
+
+    monkeypatch.setattr(opening, "load", loading)
+    opened = await _opened(tmp_path, Source(), 70)
+    assert (opened.origin, len(tried)) == ("kept", 2)
