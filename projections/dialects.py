@@ -20,6 +20,9 @@ _DIALECTS: dict[str, Any] = {
     "postgresql": postgresql.asyncpg.dialect(),  # type: ignore[no-untyped-call]
 }
 
+_DOUBLE, _NUMERIC = 701, 1700
+"""The numbers of these types in PostgreSQL's catalogue, the same in every server."""
+
 
 class Compiled(msgspec.Struct, frozen=True):
     """A statement's text, and the names of its arguments in the order in which it takes them."""
@@ -39,10 +42,13 @@ def compile(statement: Any, dialect: str) -> Compiled:
     open_ = {name: None for bind, name in compiled.bind_names.items() if bind.required}
     # A list of an IN becomes an argument each.
     said = compiled.construct_expanded_state(open_)
+    processors = dict(said.processors)  # those of the lists; the others are the types' own
+    for bind, name in compiled.bind_names.items():
+        process = bind.type.dialect_impl(_DIALECTS[dialect]).bind_processor(_DIALECTS[dialect])
+        if process is not None and name not in open_:
+            processors[name] = process
     fixed = {
-        name: said.processors[name](value)
-        if name in said.processors and name not in open_
-        else value
+        name: processors[name](value) if name in processors else value
         for name, value in said.parameters.items()
     }
     return Compiled(said.statement, tuple(said.positiontup or ()), fixed)
@@ -66,9 +72,10 @@ def to_driver(column: sa.ColumnElement[Any], dialect: str) -> Callable[[Any], An
 def from_driver(column: sa.ColumnElement[Any], dialect: str) -> Callable[[Any], Any] | None:
     """The way back."""
     spoken = _DIALECTS[dialect]
-    found: Callable[[Any], Any] | None = column.type.dialect_impl(spoken).result_processor(
-        spoken, None
-    )
+    said = column.type.dialect_impl(spoken)
+    # PostgreSQL's number types want to know which one came: a double, or a numeric.
+    came = _DOUBLE if isinstance(said, sa.Float) else _NUMERIC
+    found: Callable[[Any], Any] | None = said.result_processor(spoken, came)
     return found
 
 
