@@ -52,9 +52,10 @@ async def _deliver(delivery: Delivery, standing: Sequence[DeadLetter]) -> bool:
         applied = applier.apply(events, unpark=True)
     except Poison as poison:
         applier.undo(poison.so_far)
-        if poison.index:
-            return await _deliver(delivery, standing[: poison.index]) and False
-        return await _fail(delivery, standing[0], poison.reason)
+        before = standing[: poison.index]
+        if before and not await _deliver(delivery, before):
+            return False
+        return await _fail(delivery, standing[poison.index], poison.reason)
     gone = [letters.deliver(build, each.key, each.position) for each in standing]
     try:
         await delivery.write(applied, delivery.saved, gone)
