@@ -59,7 +59,13 @@ class Row(msgspec.Struct, frozen=True):
 
 
 class Sink(Protocol):
-    """Where the rows of one view are."""
+    """Where the rows of one view are.
+
+    It may have two methods more. ``async check(build)`` raises `SinkEmptied` where it has lost what
+    was written to it: it is asked when a worker begins, and about every second while it has
+    nothing to do. ``shown(build, key, value)`` says what `find` will give for a projection's
+    value, once it is written.
+    """
 
     async def create(self, build: Build) -> Sequence[Statement]:
         """Makes the place for a generation, as often as it is called. What it answers is run once

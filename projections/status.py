@@ -112,7 +112,7 @@ async def _status(
         state=generation.state,
         feeding=RUNNING if worst is None else worst[2],
         version=generation.version,
-        code_changed=generation.fingerprint != view.projection.fingerprint(),
+        code_changed=generation.fingerprint != view.fingerprint(),
         partitions=generation.partitions,
         position=position,
         head=(await outbox.head()).position,

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
+from zlib import crc32
 
 import sqlalchemy as sa
 
@@ -123,7 +124,7 @@ async def begin(view: View, outbox: Outbox, state: str = BUILDING) -> Build:
         expect=1,
     )
     places = first_places(build, view.partitions)
-    if not await outbox.change([insert, places, *made, *_copy_drops(build, found)]):
+    if not await outbox.change([*_alone(build), insert, places, *made, *_copy_drops(build, found)]):
         _log.info("view %s: another process begins generation %d", view.name, number)
     return build
 
@@ -218,4 +219,13 @@ async def drop(view: View, build: Build) -> None:
     rows = await view.sink.drop(build)
     own_tables = (t.folds, t.letters, t.progress, t.views)
     kept = [statement(outbox, sa.delete(each).where(own(each, build))) for each in own_tables]
-    await outbox.change([*rows, *kept])
+    await outbox.change([*_alone(build), *rows, *kept])
+
+
+def _alone(build: Build) -> list[Statement]:
+    """Lets nobody else make or drop tables of the view until the end of the transaction. SQLite
+    has one writer; in PostgreSQL even CREATE TABLE IF NOT EXISTS fails where two do it at once."""
+    if build.outbox.dialect != "postgresql":
+        return []
+    lock = crc32(f"{build.outbox.schema}.view_{build.view}".encode())
+    return [Statement("SELECT pg_advisory_xact_lock($1)", ((lock,),))]

@@ -14,7 +14,7 @@ from eventstore.events import RecordedEvent
 
 from ..catalog import find_folds
 from ..folding import Folder
-from ..projection import Key, Projection, Upsert, key_text
+from ..projection import Key, Projection, Upsert, key_name
 from ..sinks import Build, Change
 
 
@@ -77,7 +77,7 @@ class Applier:
             key = self._projection.key(event)
         except Exception:
             return None
-        return None if key is None else key_text(key)
+        return None if key is None else key_name(key)
 
     async def prepare(self, events: Sequence[RecordedEvent]) -> None:
         """Reads the states that the events' folds begin with. If cancelled, nothing is left
@@ -110,7 +110,7 @@ class Applier:
                 key = self._projection.key(event)
                 if key is None:
                     continue
-                text = key_text(key)
+                text = key_name(key)
                 if not self._is_mine(text) or event.position in self.dropped:
                     continue
                 done.events += 1
@@ -170,7 +170,7 @@ class Applier:
             try:
                 value = folder.row(key)
             except Exception as exc:
-                raise Poison(key_text(key), reason_of(exc), done, index) from exc
+                raise Poison(key_name(key), reason_of(exc), done, index) from exc
             done.changes[key] = Change(
                 key, value, event.position, event.recorded_us, self._partition
             )

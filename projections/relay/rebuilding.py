@@ -91,7 +91,7 @@ async def _unfinished(view: View, outbox: Outbox, tenant_id: int, wanted: bool) 
         for each in await generations(outbox, tenant_id, view.name):
             if each.state not in (BUILDING, COMPARING):
                 continue
-            if each.fingerprint != view.projection.fingerprint():
+            if each.fingerprint != view.fingerprint():
                 raise ProjectionError(
                     f"view {view.name!r}: generation {each.generation} is being built by other code"
                 )

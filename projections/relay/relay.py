@@ -250,7 +250,9 @@ class Relay:
             self._workers.pop(key).task.cancel()
             self._failed.pop(key, None)
         for key, place in wanted.items():
-            if key not in self._workers:
+            if key in self._workers:
+                self._workers[key].worker.heed(place[1])
+            else:
                 worker = self._new_worker(*place)
                 self._workers[key] = _Fed(worker, asyncio.create_task(self._feed(worker, key)))
 
@@ -315,7 +317,7 @@ class Relay:
         if place in self._told:
             return
         self._told.add(place)
-        if generation.fingerprint != view.projection.fingerprint():
+        if generation.fingerprint != view.fingerprint():
             _log.warning(
                 "view %s: its code changed without a new version; rows of before are as the old"
                 " code made them: raise version, or rebuild it",

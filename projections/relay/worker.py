@@ -32,6 +32,9 @@ EMPTY_MOVE_SECONDS = 0.25
 """How long a checkpoint may lie behind where no event was the view's: a commit for nothing. A read
 that waits for a position looks by itself whether an event of the view lies before it."""
 
+CHECK_SECONDS = 1.0
+"""How often a view that has nothing to do asks its sink whether it still has what it was given."""
+
 _PAUSE_SECONDS, _PAUSE_SECONDS_MAX = 0.1, 5.0
 """Before a worker begins anew after something that passes; it doubles."""
 
@@ -60,6 +63,14 @@ class Worker:
         self._settings, self._commits, self._heads = settings, commits, heads
         self._queries = view.projection.queries()
         self._wished = asyncio.Event()
+        self._emptied = False
+
+    def heed(self, build: Build) -> None:
+        """Tells it how its build stands now: where another partition's worker has seen that the
+        sink was emptied, it has to be filled by this one too."""
+        if build.incarnation != self.build.incarnation:
+            self._emptied = True
+            self._wished.set()
 
     def wish(self) -> None:
         """Tells it that somebody wants a key tried, dropped or built again."""
@@ -162,7 +173,7 @@ class Worker:
         place = await place_of(self.build, self.partition)
         if place is None:
             raise LeaseLost(f"view {self.view.name!r}: generation {lease.generation} is gone")
-        self.build = place.build
+        self.build, self._emptied = place.build, False
         applier = Applier(self.view.projection, self.build, self.partition, self._partitions)
         delivery = Delivery(self.view, self.build, lease, applier, self._settings, self._commits)
         applier.parked, applier.dropped = await held_back(self.build, self.partition)
@@ -176,22 +187,23 @@ class Worker:
         return delivery
 
     async def _check_sink(self, delivery: Delivery, written_as: str | None) -> None:
-        """Makes the sink's place again where it was emptied. A sink that can say how far it is,
-        and is behind the checkpoint, has lost writes."""
+        """Makes the sink's place again where it was emptied."""
         if written_as != self.build.incarnation:
             async for attempt in until_it_answers():
                 with attempt:
                     await self.view.sink.create(self.build)
             return
-        ask = getattr(self.view.sink, "position", None)
-        if ask is None or delivery.position == 0:
+        if delivery.position:
+            await self._ask_sink()
+
+    async def _ask_sink(self) -> None:
+        """Raises `SinkEmptied` where a sink that can tell has lost what was written to it."""
+        check = getattr(self.view.sink, "check", None)
+        if check is None:
             return
-        reached = None
         async for attempt in until_it_answers():
             with attempt:
-                reached = await ask(self.build)
-        if reached is not None and reached < delivery.position:
-            raise SinkEmptied(f"view {self.view.name!r}: the sink is behind its checkpoint")
+                await check(self.build)
 
     async def _feed(self, delivery: Delivery, once: bool) -> None:
         head = await self._outbox.head()
@@ -199,6 +211,8 @@ class Worker:
         while True:
             if self._wished.is_set():
                 self._wished.clear()
+                if self._emptied:
+                    raise SinkEmptied(f"view {self.view.name!r}: its sink was emptied")
                 await do_wishes(delivery)
             if delivery.position < head.position:
                 await self._take_page(delivery, head)
@@ -227,7 +241,7 @@ class Worker:
             asyncio.ensure_future(self._heads.beyond(self._outbox, delivery.position)),
             asyncio.ensure_future(self._wished.wait()),
         ]
-        patience = EMPTY_MOVE_SECONDS if delivery.position != delivery.saved else None
+        patience = EMPTY_MOVE_SECONDS if delivery.position != delivery.saved else CHECK_SECONDS
         try:
             await asyncio.wait(waits, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
             if waits[0].done():
@@ -236,8 +250,12 @@ class Worker:
             for each in waits:
                 each.cancel()
             await asyncio.gather(*waits, return_exceptions=True)
-        if delivery.position != delivery.saved and not self._wished.is_set():
+        if self._wished.is_set():
+            return await self._outbox.head()
+        if delivery.position != delivery.saved:
             await delivery.move(delivery.position)
+        elif delivery.position:
+            await self._ask_sink()
         return await self._outbox.head()
 
     async def _is_gone(self) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from eventstore import EventStore, NewEvent, RecordedEvent
-from projections import Delete, Projection, RelationalView, SinkUnavailable, Upsert
+from projections import Delete, Projection, RelationalView, SinkEmptied, SinkUnavailable, Upsert
 from projections.asking import reached, serving
 from projections.catalog import Generation, generations
 from projections.projection import Key, key_text
@@ -181,8 +181,6 @@ class Outside:
             raise SinkUnavailable("the sink is down")
 
     def _check_marker(self, build: Build) -> None:
-        from projections import SinkEmptied
-
         if self.markers.get((build.tenant_id, build.generation)) != build.incarnation:
             raise SinkEmptied(f"view {build.view!r}: its marker is missing")
 
