@@ -18,7 +18,7 @@ from eventstore.points import from_microseconds
 from .catalog import SERVING, Generation, ask, find_folds, held_back, own, tables
 from .errors import KeyParked, ProjectionError, ViewNotBuilt, ViewStale
 from .folding import Folder
-from .projection import Key, Upsert, key_text
+from .projection import Key, Upsert, key_name
 from .sinks import Build
 from .view import Answer, Late, View
 
@@ -158,7 +158,7 @@ async def _refuse_parked(view: View, build: Build, key: Key, at_least: int) -> N
     d = tables(build.outbox.schema).letters
     waiting = (own(d, build), d.c.dropped_reason.is_(None), d.c.position > 0)
     held = sa.select(d.c.key).where(
-        *waiting, sa.or_(d.c.key == key_text(key), d.c.position == at_least)
+        *waiting, sa.or_(d.c.key == key_name(key), d.c.position == at_least)
     )
     first = (
         sa.select(d.c.key, sa.func.min(d.c.position))
@@ -190,7 +190,7 @@ async def _fold_the_rest(view: View, build: Build, key: Key, position: int) -> A
         for event in page.events:
             try:
                 owner = view.projection.key(event)
-                if owner is None or key_text(owner) in parked or event.position in dropped:
+                if owner is None or key_name(owner) in parked or event.position in dropped:
                     continue
                 found = apply(owner, event)
             except Exception as exc:
@@ -214,7 +214,7 @@ async def _applier(
     view: View, build: Build, key: Key
 ) -> Callable[[Key, RecordedEvent], _Became | None]:
     """What an event of an owner makes of the row of `key`; None where it leaves it as it is."""
-    projection, text = view.projection, key_text(key)
+    projection, text = view.projection, key_name(key)
     if not projection.is_fold:
 
         def apply(owner: Key, event: RecordedEvent) -> _Became | None:

@@ -9,7 +9,7 @@ from eventstore.events import RecordedEvent
 from reducers import fold
 
 from .errors import ProjectionError
-from .projection import Key, Projection, key_text
+from .projection import Key, Projection, key_name
 
 STATES_MAX = 50_000
 """States at hand: beyond it the oldest half is let go, and read again when needed."""
@@ -55,7 +55,7 @@ class Folder:
     def row(self, key: Key) -> Any:
         """The key's value as it stands, None where there is no row. Raises what the projection's
         `row` raises."""
-        _, state = self._states.get(key_text(key)) or (0, self._reducer.initial)
+        _, state = self._states.get(key_name(key)) or (0, self._reducer.initial)
         return self._projection.row(key, state)
 
     def encoded(self, keys: Iterable[str]) -> list[tuple[str, int, bytes]]:

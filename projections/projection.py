@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Sequence
+from hashlib import sha256
 from typing import Any, TypeAlias, TypeVar
 
 import msgspec
@@ -27,6 +28,12 @@ Key: TypeAlias = str | int | tuple[str | int, ...]
 NAME_LENGTH_MAX = 40
 """Characters of a view's name: with generation and prefix it stays within PostgreSQL's 63 bytes
 for a table's name."""
+
+KEY_NAME_BYTES_MAX = 1_000
+"""Of a key's name: PostgreSQL's index entries end at about 2,700, and the view's name is in it."""
+
+_CHARACTER_BYTES_MAX = 4
+"""UTF-8 bytes of one character."""
 
 H = TypeVar("H", bound=Callable[..., Any])
 
@@ -230,3 +237,19 @@ def check_view_name(name: object) -> str:
 def key_text(key: Key) -> str:
     """A key as the text that names it in messages, dead letters and caches."""
     return key if isinstance(key, str) else _encode(key).decode()
+
+
+def key_name(key: Key) -> str:
+    """The text under which the state, the dead letters and the partition of a key are kept: its
+    text, but for one that a database cannot index. A key that cannot be parked would stop its
+    view: so a long one ends in its hash, and one with a NUL is written as JSON."""
+    text = key_text(key)
+    if "\0" in text:
+        text = _encode(text).decode()
+    if len(text) <= KEY_NAME_BYTES_MAX // _CHARACTER_BYTES_MAX:
+        return text
+    encoded = text.encode()
+    if len(encoded) <= KEY_NAME_BYTES_MAX:
+        return text
+    beginning = encoded[: KEY_NAME_BYTES_MAX // 2].decode(errors="ignore")
+    return f"{beginning}...{sha256(encoded).hexdigest()}"

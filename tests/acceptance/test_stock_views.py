@@ -282,3 +282,23 @@ def _seen(event: RecordedEvent) -> Upsert | Delete:
     if not event.data["zone"]:
         at = at.replace(tzinfo=None)
     return Upsert(event.stream, {"at": at, "data": {"n": 1}, "words": "x"})
+
+
+async def test_id_is_more_than_a_database_can_hold_then_that_call_is_parked_and_no_other(
+    empty: EventStore,
+) -> None:
+    """A call whose id has a NUL, or is longer than an index entry, is a row in SQLite; in
+    PostgreSQL it is parked, and its neighbours flow."""
+    odd = ["a\0b", "".join(chr(0x4E00 + n * 7919 % 20_000) for n in range(5_000))]
+    for call_id in (*odd, "plain"):
+        await empty.append("s", NewEvent("tool.requested", {"tool_call_id": call_id}))
+    head = await empty.head()
+    view = RelationalView(tool_calls.projection, tool_calls.table, attempts=1).bind(empty)
+    await Relay(empty, [view]).run_once()
+    assert (await view.get(("s", "plain"), at_least=head)).value["status"] == "pending"
+    for call_id in odd:
+        if empty.outbox.dialect == "sqlite":
+            assert (await view.get(("s", call_id), at_least=head)).value["attempts"] == 1
+        else:
+            with pytest.raises(KeyParked):
+                await view.get(("s", call_id), at_least=head)
