@@ -22,7 +22,7 @@ from eventstore.outbox import Outbox
 from ..asking import reached, serving
 from ..catalog import BUILDING, Generation
 from ..errors import ProjectionError
-from ..projection import Key, key_text
+from ..projection import Key, key_name
 from ..sinks import Build
 from ..view import View
 from . import generations, letters
@@ -206,7 +206,7 @@ class Relay:
         serving generation; a row that no event of the key makes any more stays. Raises
         `ViewNotBuilt`. If cancelled, it may be asked."""
         build, generation = await serving(self.view(name))
-        await letters.ask_rebuild(build, key_text(key), generation.partitions)
+        await letters.ask_rebuild(build, key_name(key), generation.partitions)
 
     async def __aenter__(self) -> Relay:
         try:
