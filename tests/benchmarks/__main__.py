@@ -28,6 +28,7 @@ from .rows.pg_neighbours import pg_neighbours
 from .rows.postgres import pg_bulk, pg_callers, pg_processes, pg_read_all, pg_single
 from .rows.reads import behind_snapshot, typed_load, whole_log
 from .rows.subscriptions import wake_ups
+from .rows.views_building import catching_up, rebuilding
 from .sizes import FULL, QUICK, Sizes
 
 ROWS: dict[str, Callable[[Bench], Awaitable[Section]]] = {
@@ -45,6 +46,8 @@ ROWS: dict[str, Callable[[Bench], Awaitable[Section]]] = {
     "disk": on_disk,
     "memory": memory,
     "growth": at_size,
+    "views_rebuild": rebuilding,
+    "views_fold": catching_up,
     "pg_callers": pg_callers,
     "pg_processes": pg_processes,
     "pg_bulk": pg_bulk,

@@ -57,7 +57,7 @@ def _read_template(path: Path) -> Template:
 
 def commit_each(path: Path, template: Template, count: int, settings: dict[str, Any]) -> Timing:
     """One transaction for each event, into the bare table with its primary key alone."""
-    connection = _new_file(path, settings)
+    connection = new_file(path, settings)
     connection.execute(template.table)
     run, insert = connection.execute, template.insert
     rows = template.rows[:count]
@@ -74,7 +74,7 @@ def commit_thousands(
     path: Path, template: Template, count: int, settings: dict[str, Any], size: int = 1_000
 ) -> Timing:
     """`executemany` into the table with all its indexes, `size` events for each transaction."""
-    connection = _new_file(path, settings)
+    connection = new_file(path, settings)
     for statement in (template.table, *template.indexes):
         connection.execute(statement)
     parts = [template.rows[start : start + size] for start in range(0, count, size)]
@@ -122,7 +122,8 @@ class RawReader:
         return count
 
 
-def _new_file(path: Path, settings: dict[str, Any]) -> sqlite3.Connection:
+def new_file(path: Path, settings: dict[str, Any]) -> sqlite3.Connection:
+    """A connection to a fresh file, with the pragmas of the store's own connections."""
     connection = sqlite3.connect(path, isolation_level=None)
     (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
     connection.execute("PRAGMA synchronous = FULL")

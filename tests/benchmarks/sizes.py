@@ -34,6 +34,7 @@ class Sizes(msgspec.Struct, frozen=True):
     pg_raw_a_client: int = 150
     pg_appends_of_ten: int = 40
     pg_single_appends: int = 1_000
+    fold_events: int = 100_000
 
 
 FULL = Sizes()
@@ -64,5 +65,6 @@ QUICK = Sizes(
     pg_raw_a_client=5,
     pg_appends_of_ten=2,
     pg_single_appends=30,
+    fold_events=2_000,
 )
 """For a smoke test: every row runs, and no figure means anything."""
