@@ -22,6 +22,7 @@ from .projection import Delete, Projection, Upsert
 
 if TYPE_CHECKING:
     from .cache import CacheView
+    from .recall import VectorView
     from .relational import RelationalView
     from .relay import Relay
     from .view import Answer, View
@@ -38,6 +39,7 @@ __all__ = [
     "SinkEmptied",
     "SinkUnavailable",
     "Upsert",
+    "VectorView",
     "View",
     "ViewNotBuilt",
     "ViewStale",
@@ -48,6 +50,7 @@ _LAZY = {
     "CacheView": "cache",
     "RelationalView": "relational",
     "Relay": "relay",
+    "VectorView": "recall",
     "View": "view",
 }
 """SQLAlchemy, sinks and the relay are imported when they are asked for."""

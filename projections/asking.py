@@ -89,6 +89,12 @@ async def get(
     return Answer(value, position, at, stale)
 
 
+async def wait_for(view: View, at_least: int, timeout_seconds: float) -> Build:
+    """The serving build, once it has the position, whatever row is asked for afterwards. Raises as
+    `View.get`."""
+    return (await _wait(view, (), at_least, timeout_seconds))[0]
+
+
 async def _wait(
     view: View, key: Key, at_least: int, timeout_seconds: float
 ) -> tuple[Build, int, int]:

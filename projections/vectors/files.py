@@ -82,9 +82,7 @@ class Kept:
     note: str = ""
 
 
-def save(
-    index: VectorIndex, folder: Path, *, marker: str, position: int, note: str = ""
-) -> None:
+def save(index: VectorIndex, folder: Path, *, marker: str, position: int, note: str = "") -> None:
     """Keeps the index as it is now, as good for `position`; the index may change meanwhile.
 
     `marker` names whose it is: say store, view, generation and the embedder's name and version in

@@ -100,14 +100,13 @@ class VectorIndex:
                 return self._is_half_dead() or self._tail() > 0
             return self._is_half_dead() or self._tail() > TAIL_ROWS_MAX
 
-    def put(
-        self, labels: Sequence[int] | Labels, vectors: Vectors, *, fold: bool = True
-    ) -> None:
+    def put(self, labels: Sequence[int] | Labels, vectors: Vectors, *, fold: bool = True) -> None:
         """Adds vectors, or replaces those of labels that are there; shape (labels, dimensions).
 
-        Without `fold` it never folds by itself: then somebody else does, see `fold_due`. Vectors have length one (an embedder's have) or are zero. Of a label that stands twice the
-        last counts. Raises ValueError for other shapes, labels beyond 64 bits, and numbers that are
-        not finite; then nothing was changed.
+        Vectors have length one (an embedder's have) or are zero. Of a label that stands twice the
+        last counts. Without `fold` it never folds by itself: somebody else does, see `fold_due`.
+        Raises ValueError for other shapes, labels beyond 64 bits, and numbers that are not finite;
+        then nothing was changed.
         """
         given = [int(label) for label in labels]
         rows = np.asarray(vectors, dtype=np.float32)
