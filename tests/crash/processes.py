@@ -26,6 +26,7 @@ TRIAL_SECONDS_MAX = 120.0
 
 _PRELOADED = (
     "tests.crash.worker",
+    "tests.crash.feeding",
     "alembic.command",
     "alembic.autogenerate",
     "sqlalchemy.ext.asyncio",

@@ -12,6 +12,7 @@ import traceback
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 from tests.servers.postgres import PostgresServer
 
@@ -27,6 +28,7 @@ from . import (
     malformed,
     network,
     readers,
+    relays,
     resend,
     server_kill,
     syncs,
@@ -35,9 +37,16 @@ from . import (
 from .faults import VIOLATIONS_TOLD_MAX, Fault, Outcome, Run
 from .grounds import Ground, PostgresGround, SqliteGround
 
+
+def _faults(module: ModuleType) -> tuple[Fault, ...]:
+    """The faults that a module holds."""
+    return tuple(each for each in vars(module).values() if isinstance(each, Fault))
+
+
 FAULTS: tuple[Fault, ...] = tuple(
-    module.FAULT
+    fault
     for module in (
+        relays,
         server_kill,
         kill,
         damage,
@@ -54,6 +63,7 @@ FAULTS: tuple[Fault, ...] = tuple(
         tenants,
         disk_full,
     )
+    for fault in _faults(module)
 )
 """The dearest first, so that the lanes end together."""
 

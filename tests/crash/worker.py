@@ -21,7 +21,7 @@ from typing import Any
 
 from eventstore import Conflict, EventStore, EventStoreError, NewEvent
 
-from . import defects_postgres, defects_sqlite  # noqa: F401 - they register themselves
+from . import defects_postgres, defects_sqlite, defects_views  # noqa: F401 - they register themselves
 from .defects import in_force, seed_defect
 from .history import content
 from .points import arm

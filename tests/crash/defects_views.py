@@ -1,0 +1,64 @@
+"""What can be wrong with a relay (see `defects.py`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from eventstore.engines.postgres import views as postgres_views
+from eventstore.engines.sqlite import statements as sqlite_statements
+from eventstore.engines.sqlite import views as sqlite_views
+from projections.relay.delivering import Delivery
+from projections.relay.pages import Applied, Applier
+
+from .defects import defect
+
+
+@defect("postgres", "moves the checkpoint before the sink")
+@defect("sqlite", "moves the checkpoint before the sink")
+def _moves_the_checkpoint_first() -> None:
+    write = Delivery.write
+
+    async def move_first(
+        self: Delivery, applied: Applied, to: int, more: Sequence[Any] = (), **options: Any
+    ) -> None:
+        if applied.changes:
+            await self.move(to)
+        await write(self, applied, to, more, **options)
+
+    Delivery.write = move_first  # type: ignore[method-assign]
+
+
+@defect("postgres", "does not hold a parked key")
+@defect("sqlite", "does not hold a parked key")
+def _does_not_hold_a_parked_key() -> None:
+    apply = Applier.apply
+
+    def hold_nothing(self: Applier, events: Any, unpark: bool = False) -> Applied:
+        self.parked = set()
+        return apply(self, events, unpark)
+
+    Applier.apply = hold_nothing  # type: ignore[method-assign]
+
+
+@defect("sqlite", "does not compare the fencing token")
+def _sqlite_ignores_the_token() -> None:
+    text = sqlite_statements.MOVE_CHECKPOINT
+    told = text.replace("fencing_token = ? AND holder IS ?", "? IS NOT NULL AND ? IS NOT NULL")
+    assert told != text
+    sqlite_statements.MOVE_CHECKPOINT = told
+    assert sqlite_views.sql is sqlite_statements
+
+
+@defect("postgres", "does not compare the fencing token")
+def _postgres_ignores_the_token() -> None:
+    change = postgres_views.change
+
+    async def lenient(connection: Any, move_checkpoint: str, *rest: Any) -> None:
+        told = move_checkpoint.replace("fencing_token = $7", "$7::bigint IS NOT NULL").replace(
+            "holder IS NOT DISTINCT FROM $8::text", "$8::text IS NOT NULL"
+        )
+        assert told.count("IS NOT NULL") == 2
+        await change(connection, told, *rest)
+
+    postgres_views.change = lenient  # type: ignore[assignment]
