@@ -89,8 +89,9 @@ def import_command(
     """Import recorded agent sessions: one stream for each, session/ID.
 
     Knows OpenAI chat messages, tau-bench and tau2-bench results, Claude Code sessions with their
-    subagents, ADK sessions, and MemoryBank's memories by user and day. What was imported before is left alone, so importing again adds
-    only what is new. Exit code 3: something was broken, or has changed since; the rest is in.
+    subagents, ADK sessions, and MemoryBank's memories by user and day. What was imported before is
+    left alone, so importing again adds only what is new. Exit code 3: something was broken, or has
+    changed since; the rest is in.
 
     \b
     Examples:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 LOOK_SECONDS = 0.25
 """Between two looks at how far the views are: as often as a person can follow numbers."""
 
+LETTERS = "eventstore projections dead-letters"
+
 
 def run_command(
     names: Annotated[
@@ -146,7 +148,7 @@ class _Told:
             for place in now.places:
                 self._screen.json({"report": "view", **place})
         else:
-            parked = f"; {count(now.parked, 'key')} parked, see dead-letters" if now.parked else ""
+            parked = f"; {count(now.parked, 'key')} parked, see {LETTERS}" if now.parked else ""
             fed = count(len({place["view"] for place in now.places}), "view")
             self._screen.line(f"{fed} up to date at {_positions(now)}{parked}")
         self._screen.flush()
