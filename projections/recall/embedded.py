@@ -34,15 +34,22 @@ oldest of them is built again."""
 _PURGED_MAX = 2_000
 """Tombstones that one page takes away: about 5 ms."""
 
-POSTINGS_MAX = 2_000
-"""Rows that the words of a search may lead to, about 2 ms; the rarest words go first. A word that
+POSTINGS_MAX = 1_000
+"""Rows that the words of a search may lead to, about 1 ms; the rarest words go first. A word that
 is in more rows than this says little about any of them, and to rank 80,000 took over a second."""
+
+_COMPARED_HERE_MAX = 10_000
+"""Rows that are compared without a thread: 0.4 ms, where the hop to a thread and back costs 0.15,
+and on a busy machine many times that. What a graph finds takes about as long."""
 
 _WORDS_MAX = 32
 """Distinct words of a question that are looked for."""
 
-_COMMON_MAX = 10_000
-"""Words that are remembered as common."""
+_COUNTS_MAX, _SCOPES_MAX = 10_000, 1_000
+"""Words whose counts are remembered, of so many tenants and users."""
+
+_COUNTED_SHARE = 0.1
+"""Once this share of the rows has come or gone, words are counted again."""
 
 _WORD = re.compile(r"\w+")
 
@@ -64,6 +71,14 @@ class _Sql(msgspec.Struct, frozen=True):
     labels: str
     matching: str
     ranked: str
+    joined: str
+
+
+class _Counts(msgspec.Struct):
+    """In how many rows words stand, and how many rows there were when they were counted."""
+
+    rows: int
+    of: dict[str, int]
 
 
 class Embedded:
@@ -73,7 +88,7 @@ class Embedded:
         self.view = view
         self.followers = followers
         self._has_words: dict[str, bool] = {}
-        self._common: set[tuple[str, str]] = set()
+        self._counts: dict[tuple[str, str], _Counts] = {}
         self._told = False
 
     async def create(self, build: Build) -> list[str]:
@@ -136,7 +151,11 @@ class Embedded:
             if not len(allowed):
                 return [], following.change
         change, index = following.change, following.index
-        hits = await asyncio.to_thread(index.search, vector, count, allowed)
+        compared = len(index) if allowed is None else len(allowed)
+        if compared <= _COMPARED_HERE_MAX or (allowed is None and not index.exact):
+            hits = index.search(vector, count, allowed)
+        else:
+            hits = await asyncio.to_thread(index.search, vector, count, allowed)
         return [(hit.label, hit.score) for hit in hits], change
 
     async def words(self, build: Build, text: str, count: int, wanted: Filters) -> list[int]:
@@ -163,11 +182,13 @@ class Embedded:
                 weights.append((rarity, _match(scope, term)))
         if not weights:
             return []
-        conditions, args = msgspec.structs.replace(wanted, user=None).conditions()
+        joined, args = msgspec.structs.replace(wanted, user=None).conditions()
+        if joined:  # of tenant and user the words themselves know
+            joined, args = sql.joined + joined, [build.tenant_id, *args]
         union = " UNION ALL ".join([sql.matching] * len(weights))
-        question = sql.ranked.format(union=union, conditions=conditions)
+        question = sql.ranked.format(union=union, joined=joined)
         flat = [value for pair in weights for value in pair]
-        found = await build.outbox.query(question, (*flat, build.tenant_id, *args, count))
+        found = await build.outbox.query(question, (*flat, *args, count))
         return [row[0] for row in found]
 
     async def _labels(self, build: Build, following: Any, wanted: Filters) -> Any:
@@ -190,27 +211,29 @@ class Embedded:
         self, build: Build, sql: _Sql, scope: str, terms: Sequence[str]
     ) -> dict[str, int]:
         """In how many rows each word stands ("": how many rows there are), counted up to one more
-        than is followed. Which words are common is remembered."""
-        start = f"{build.incarnation} {scope} "
-        missing = [term for term in terms if (start, term) not in self._common]
+        than is followed. Counts only weigh words against each other, so they are remembered while
+        about as many rows are there; but for words that are nowhere, which may come."""
+        rows, place = self.followers.rows(build), (build.incarnation, scope)
+        known = self._counts.pop(place, None)
+        if known is None or abs(known.rows - rows) > _COUNTED_SHARE * rows:
+            known = _Counts(rows, {})
+        self._counts[place] = known
+        missing = [term for term in terms if not known.of.get(term)]
         if missing:
             one = f"(SELECT count(*) FROM ({sql.matching} LIMIT {POSTINGS_MAX + 1}))"
             question = "SELECT " + ", ".join([one] * len(missing))
             args = [value for term in missing for value in (1.0, _match(scope, term))]
             found = (await build.outbox.query(question, args))[0]
-            counted = dict(zip(missing, found, strict=True))
-            # A word that is rare today may be common tomorrow, and is counted each time.
-            common = {(start, term) for term, n in counted.items() if n > POSTINGS_MAX}
-            if len(self._common) + len(common) > _COMMON_MAX:
-                self._common.clear()
-            self._common |= common
-        else:
-            counted = {}
-        return {term: counted.get(term, POSTINGS_MAX + 1) for term in terms}
+            if len(known.of) > _COUNTS_MAX:
+                known.of.clear()
+            known.of.update(zip(missing, found, strict=True))
+        while len(self._counts) > _SCOPES_MAX:
+            del self._counts[next(iter(self._counts))]
+        return {term: known.of.get(term, 0) for term in terms}
 
     async def _has_words_table(self, build: Build) -> bool:
         if build.incarnation not in self._has_words:
-            if len(self._has_words) > _COMMON_MAX:
+            if len(self._has_words) > _SCOPES_MAX:
                 self._has_words.clear()
             sql = _sql(table_of(build)).has_words
             self._has_words[build.incarnation] = bool(await build.outbox.query(sql))
@@ -259,9 +282,10 @@ def _sql(table: str) -> _Sql:
         drop=(f"DROP TABLE {table}", f"DROP TABLE IF EXISTS {words}"),
         labels=f"SELECT r.label FROM {table} r WHERE r.tenant_id = ? AND r.text IS NOT NULL",
         matching=f"SELECT rowid AS label, ? AS weight FROM {words} WHERE {words} MATCH ?",
-        ranked=f"SELECT f.label FROM (SELECT label, sum(weight) AS weight FROM ({{union}})"
-        f" GROUP BY label) f JOIN {table} r ON r.label = f.label AND r.tenant_id = ?{{conditions}}"
-        " ORDER BY f.weight DESC, f.label DESC LIMIT ?",
+        ranked="SELECT f.label FROM (SELECT label, sum(weight) AS weight FROM ({union})"
+        " GROUP BY label) f {joined} ORDER BY f.weight DESC, f.label DESC LIMIT ?",
+        # A tenant's index would go through all of its rows: the words said which ones.
+        joined=f"JOIN {table} r ON r.label = f.label AND +r.tenant_id = ?",
     )
 
 

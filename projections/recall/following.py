@@ -153,6 +153,12 @@ class Followers:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
             _lock_of(folder).unlink(missing_ok=True)
 
+    async def settle(self) -> None:
+        """Waits for what is folded and kept in threads. If cancelled, it goes on there."""
+        for each in list(self._mine().values()):
+            if each.worker is not None:
+                await asyncio.to_thread(each.worker.join)
+
     async def close(self) -> None:
         """Keeps what is worth keeping and lets go of all; a graph that is being built is not
         waited for. If cancelled, call it again."""

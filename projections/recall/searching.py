@@ -73,7 +73,7 @@ async def look(sink: VectorSink, serving: Serving, question: Question) -> list[F
     while True:
         left -= 1
         ranked, as_of = await _ranked(sink, serving, question)
-        rows = await _rows(serving.build, [label for label, _ in ranked], question.wanted)
+        rows = await _first_rows(serving.build, [label for label, _ in ranked], question)
         if not left or all(row[9] <= as_of or not as_of for row in rows.values()):
             break
         serving = await serving_of(sink, serving.build)
@@ -84,6 +84,17 @@ async def look(sink: VectorSink, serving: Serving, question: Question) -> list[F
             value = value_of(*row[3:8])
             found.append(Found(key_of(row[1], row[2]), score, row[3], value, row[8]))
     return found[: question.count]
+
+
+async def _first_rows(
+    build: Build, labels: Sequence[int], question: Question
+) -> dict[int, tuple[Any, ...]]:
+    """As many of the rows as are asked for; where some of the first are gone, the others too."""
+    count = question.count
+    rows = await _rows(build, labels[:count], question.wanted)
+    if len(rows) < min(count, len(labels)):
+        rows |= await _rows(build, labels[count:], question.wanted)
+    return rows
 
 
 async def _ranked(
@@ -115,7 +126,7 @@ async def _rows(build: Build, labels: Sequence[int], wanted: Filters) -> dict[in
         return {}
     conditions, args = wanted.conditions()
     question = sql_of(build).among_labels + numbered(conditions, build, 2)
-    found = await build.outbox.query(question, (build.tenant_id, listed(build, labels), *args))
+    found = await build.outbox.query(question, (listed(build, labels), build.tenant_id, *args))
     return {row[0]: row for row in found}
 
 

@@ -141,6 +141,10 @@ class VectorSink:
             return [Statement(sql.delete_all, ((tenant,),)), unplace]
         return [*[Statement(text) for text in self.place(build).drop(build)], unplace]
 
+    async def settle(self) -> None:
+        """Waits for indexes that are being built and kept. If cancelled, that goes on."""
+        await self._embedded.followers.settle()
+
     async def close(self) -> None:
         """See `Sink`: indexes that changed are kept on disk. If cancelled, call it again."""
         await self._embedded.followers.close()

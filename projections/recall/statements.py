@@ -139,7 +139,9 @@ def _sql(name: str, schema: str | None, dialect: str) -> Sql:
         delete_rows=f"DELETE FROM {table} WHERE tenant_id = ? AND label {labels}",
         delete_all=f"DELETE FROM {table} WHERE tenant_id = ?",
         among_labels=f"SELECT r.label, {columns}, {'r.change' if is_sqlite else '0'}"
-        f" {living} AND r.label {labels}",
+        # Rows are taken by their labels; an index by tenant would go through all of them.
+        f" FROM {table} r WHERE r.label {labels} AND {'+' if is_sqlite else ''}r.tenant_id = ?"
+        " AND r.text IS NOT NULL",
     )
     fields = {field: getattr(said, field) for field in said.__struct_fields__}
     return Sql(**{field: spoken(text, dialect) for field, text in fields.items()})

@@ -115,6 +115,12 @@ class VectorView(View):
         at = from_microseconds(serving.recorded_us) if serving.recorded_us else None
         return Recalled(found, max(serving.position, at_least or 0), at, stale)
 
+    async def settle(self) -> None:
+        """Waits for the index that is being built or written to disk in the background, as after
+        the first search of many rows: for a program that ends soon, and would leave it to the next
+        one. If cancelled, that goes on."""
+        await self._vectors.settle()
+
     async def _vector(self, query: Any) -> Any:
         import numpy as np
 
