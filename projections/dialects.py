@@ -24,6 +24,10 @@ _DOUBLE, _NUMERIC = 701, 1700
 """The numbers of these types in PostgreSQL's catalogue, the same in every server."""
 
 
+_FLOAT8, _NUMERIC = 701, 1700
+"""PostgreSQL's numbers for the types that its numbers come as."""
+
+
 class Compiled(msgspec.Struct, frozen=True):
     """A statement's text, and the names of its arguments in the order in which it takes them."""
 
@@ -72,11 +76,17 @@ def to_driver(column: sa.ColumnElement[Any], dialect: str) -> Callable[[Any], An
 def from_driver(column: sa.ColumnElement[Any], dialect: str) -> Callable[[Any], Any] | None:
     """The way back."""
     spoken = _DIALECTS[dialect]
-    said = column.type.dialect_impl(spoken)
-    # PostgreSQL's number types want to know which one came: a double, or a numeric.
-    came = _DOUBLE if isinstance(said, sa.Float) else _NUMERIC
-    found: Callable[[Any], Any] | None = said.result_processor(spoken, came)
+    if dialect == "postgresql" and isinstance(column.type, sa.JSON):
+        return _from_json  # SQLAlchemy has the driver decode it, on connections of its own
+    is_float = isinstance(column.type, (sa.Float, sa.Double))
+    found: Callable[[Any], Any] | None = column.type.dialect_impl(spoken).result_processor(
+        spoken, _FLOAT8 if is_float else _NUMERIC
+    )
     return found
+
+
+def _from_json(value: Any) -> Any:
+    return msgspec.json.decode(value) if isinstance(value, str) else value
 
 
 def quoted(name: str, dialect: str) -> str:

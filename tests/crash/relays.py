@@ -23,10 +23,11 @@ from .processes import Worker, new_store
 
 KILLS = {"sqlite": 200, "postgres": 60}
 STALLS = 20
-EVENTS_A_TURN = 24
+EVENTS_A_TURN = 36
 STREAMS = 7
 HITS_MAX = 3
-"""A page of the outside view holds 4 events: a turn has six of them."""
+"""A page of the outside view holds 4 events: a turn has nine of them, and a few hold nothing but
+events of keys that are parked."""
 
 _Counts = dict[str, tuple[int, int]]
 
@@ -45,7 +46,7 @@ class Ground:
         for _ in range(EVENTS_A_TURN // 3):
             stream = f"s{chance.randrange(STREAMS)}"
             notes: list[dict[str, Any]] = [{"n": chance.randrange(100)} for _ in range(3)]
-            if self.turn == 3 and stream in ("s0", "s1"):
+            if self.turn == 1 and stream in ("s0", "s1"):
                 notes[1]["bad"] = True
             await store.append(stream, [NewEvent("note.added", note) for note in notes])
 
