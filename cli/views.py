@@ -52,9 +52,17 @@ class Known:
 
     def __init__(self, typed: Sequence[str] | None, redis: str | None = None) -> None:
         """Raises `Stop`: exit code 2 for what is no view, or has a stock view's name."""
+        from projections.embedding import ExtraMissing
         from projections.stock import stock_views
+        from projections.stock.memory_index import memory_index
 
         self.stock = stock_views(cache_url=redis)
+        self._missing: dict[str, ExtraMissing] = {}
+        if "memory_index" not in self.stock:
+            try:
+                self.stock["memory_index"] = memory_index()
+            except ExtraMissing as exc:  # told when it is asked for
+                self._missing["memory_index"] = exc
         self.own: dict[str, View] = {}
         for place in typed or ():
             for view in _own_views(place):
@@ -83,8 +91,11 @@ class Known:
         return [self.one(name) for name in dict.fromkeys(names)]
 
     def one(self, name: str) -> View:
-        """The view of this name. Raises `Stop` (exit code 2) where its code is not at hand."""
+        """The view of this name. Raises `Stop` (exit code 2) where its code is not at hand, 1
+        for a stock view whose packages are not installed."""
         found = self.all.get(name)
+        if found is None and name in self._missing:
+            raise Stop(f"view {name!r}: {self._missing[name]}", next_step="then run it again")
         if found is None:
             raise _no_view(name, self.all, "its code is given with --views file.py:name")
         return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,16 +14,17 @@ import typer
 
 from eventstore import EventStore
 
-from ..exits import Stop, wrong_usage
+from ..exits import wrong_usage
 from ..moments import parse_time
 from ..options import DEFAULT_URL, JsonOption, StoreOption, TenantOption, open_store
-from ..relaying import extent
+from ..rendering.events import show_time
 from ..rendering.safe import one_line
 from ..rendering.screen import Screen
 from ..rendering.values import count
 from ..views import Known, ViewsOption
 
 if TYPE_CHECKING:
+    from projections.recall import Found
     from projections.view import View
 
 VIEW = "memory_index"
@@ -30,6 +32,9 @@ VIEW = "memory_index"
 
 FOUND_MAX = 1_000
 """Memories in one answer: more is no recall, and the view `memories` lists them all."""
+
+TEXT_CHARACTERS = 1_000
+"""Of a memory's text, for a person; --json has all of it."""
 
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
@@ -59,7 +64,10 @@ def recall_command(
     until: Annotated[
         str | None,
         typer.Option(
-            "--until", metavar="TIME", help="Not newer; a day counts whole.", show_default=False
+            "--until",
+            metavar="TIME",
+            help="From before this time; a day counts whole.",
+            show_default=False,
         ),
     ] = None,
     k: Annotated[
@@ -95,7 +103,7 @@ def _moment(typed: str, *, ends: bool) -> datetime:
     if not _DAY.fullmatch(typed):
         return parse_time(typed)
     begin = parse_time(f"{typed}T00:00:00Z")
-    return begin + timedelta(days=1, microseconds=-1) if ends else begin
+    return begin + timedelta(days=1) if ends else begin
 
 
 async def _recall(
@@ -106,33 +114,25 @@ async def _recall(
     wanted: dict[str, Any],
     as_json: bool,
 ) -> None:
+    from projections import VectorView
+
+    if not isinstance(view, VectorView):
+        raise wrong_usage(f"--views: {VIEW!r} cannot be searched", "make it a VectorView")
     async with open_store(*where) as store:
-        asked: Any = view.bind(store)
-        if not hasattr(asked, "search"):
-            raise Stop(f"view {VIEW!r} cannot be searched", next_step="make it a VectorView")
+        asked = view.bind(store)
         try:
             found = await asked.search(query, k, **wanted)
-            await _say_behind(store)
+            await _say_behind(store, found.position)
+            _show(Screen(), found, as_json)
+            await asked.settle()  # an index that was built for this is kept for the next
         finally:
-            await view.close()
-    screen = Screen()
-    if as_json:
-        for each in found:
-            screen.json(msgspec.to_builtins(each))
-        return
-    if not found:
-        screen.line("nothing is remembered that fits")
-        return
-    for each in found:
-        _show(screen, each)
+            await asked.close()
 
 
-async def _say_behind(store: EventStore) -> None:
+async def _say_behind(store: EventStore, position: int) -> None:
     """Tells on stderr that newer memories may be missing."""
-    now = await extent(store, [VIEW], all_tenants=False)
-    serving = [place for place in now.places if place["state"] == "serving"]
-    behind = sum([max(place["head"] - place["position"], 0) for place in serving])
-    if behind:
+    behind = await store.head() - position
+    if behind > 0:
         print(
             f"eventstore: {VIEW} is {count(behind, 'event')} behind;"
             f" eventstore projections run --once {VIEW} feeds it",
@@ -140,10 +140,29 @@ async def _say_behind(store: EventStore) -> None:
         )
 
 
-def _show(screen: Screen, found: Any) -> None:
-    """Score, text, and what is known of whose it is and since when."""
-    value = found.value if isinstance(found.value, dict) else {}
-    known = [str(value[name]) for name in ("user", "type", "created_at") if value.get(name)]
-    screen.text((f"{found.score:.2f}", "cyan"), "  ", one_line(found.text, 10 * screen.width))
-    stream = found.key[0] if isinstance(found.key, tuple) else found.key
-    screen.whole("      ", ("  ".join([*known, str(stream)]), "dim"))
+def _show(screen: Screen, found: Sequence[Found], as_json: bool) -> None:
+    """Each with its score, its text, whose it is and since when."""
+    for each in found:
+        value = each.value if isinstance(each.value, dict) else {}
+        if as_json:
+            screen.json(
+                {
+                    "key": each.key,
+                    "score": each.score,
+                    "text": each.text,
+                    "value": msgspec.to_builtins(value),
+                    "position": each.position,
+                }
+            )
+            continue
+        said = [value.get(name) for name in ("user", "type")]
+        time = value.get("time")
+        known = [str(part) for part in said if part]
+        if isinstance(time, datetime):
+            known.append(show_time(time))
+        key = each.key if isinstance(each.key, tuple) else (each.key,)
+        screen.text((f"{each.score:.2f}", "cyan"), "  ", one_line(each.text, TEXT_CHARACTERS))
+        screen.whole("      ", ("  ".join([*known, str(key[0])]), "dim"))
+    if not found and not as_json:
+        screen.line("nothing is remembered that fits")
+    screen.flush()
