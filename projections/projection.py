@@ -40,14 +40,14 @@ H = TypeVar("H", bound=Callable[..., Any])
 _encode = msgspec.json.Encoder().encode
 
 
-class Upsert(msgspec.Struct, frozen=True):
+class Upsert(msgspec.Struct, frozen=True, gc=False):
     """The row of `key` is `value` from now on, whatever it was."""
 
     key: Key
     value: Any
 
 
-class Delete(msgspec.Struct, frozen=True):
+class Delete(msgspec.Struct, frozen=True, gc=False):
     """There is no row of `key` from now on."""
 
     key: Key

@@ -29,7 +29,7 @@ class Build(msgspec.Struct, frozen=True):
     incarnation: str
 
 
-class Change(msgspec.Struct, frozen=True):
+class Change(msgspec.Struct, frozen=True, gc=False):
     """The last state of a row in a page: `value` None deletes it. `position` and `recorded_us`
     are those of the event that made it; `partition` owns the row."""
 

@@ -123,7 +123,7 @@ class Delivery:
         while rest:
             await self.applier.prepare(rest)
             try:
-                applied = self.applier.apply(rest)
+                applied = await self._apply(rest)
             except Poison as poison:
                 self.applier.undo(poison.so_far)
                 before = rest[: poison.index]
@@ -148,6 +148,16 @@ class Delivery:
                     await self.take(rest[half:], scanned_to, head)
                 rest = []
         await self.move(scanned_to, head=head)
+
+    async def _apply(self, events: list[RecordedEvent]) -> Applied:
+        """What a run comes to; those who share the loop have a turn after each page of it."""
+        size, done = self._settings.page_events, Applied({}, [], {})
+        for start in range(0, len(events), size):
+            if start:
+                await asyncio.sleep(0)
+            self.applier.add(done, events[start : start + size])
+        self.applier.finish(done)
+        return done
 
     async def _take_alone(self, event: RecordedEvent, failed: _Failed) -> None:
         """One event that failed once, as often as it may be tried; then its key is parked, or the

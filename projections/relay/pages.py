@@ -29,7 +29,8 @@ class Letter(msgspec.Struct, frozen=True):
 
 class Applied(msgspec.Struct):
     """What a run of events comes to. `before` holds the fold states to go back to, by the texts of
-    their keys, and `last` each such key with the last event of the run that is its own."""
+    their keys, and `last` each such key with the last event of the run that is its own. `seen`
+    counts the events that were looked at."""
 
     changes: dict[Key, Change]
     letters: list[Letter]
@@ -38,6 +39,7 @@ class Applied(msgspec.Struct):
     effects: int = 0
     recorded_us: int = 0
     last: dict[Key, tuple[int, RecordedEvent]] = {}
+    seen: int = 0
 
 
 class Poison(Exception):
@@ -103,28 +105,37 @@ class Applier:
         """What the events come to. Raises `Poison`. With `unpark` the key's place among the dead
         letters does not hold it back."""
         done = Applied({}, [], {})
-        for index, event in enumerate(events):
+        self.add(done, events, unpark)
+        self.finish(done)
+        return done
+
+    def add(self, done: Applied, events: Sequence[RecordedEvent], unpark: bool = False) -> None:
+        """Applies more events of a run, whose rows `finish` makes. Raises as `apply`."""
+        key_of, dropped, folder = self._projection.key, self.dropped, self._folder
+        parked = frozenset[str]() if unpark else self.parked
+        for event in events:
             done.recorded_us = event.recorded_us
             text = event.stream
             try:
-                key = self._projection.key(event)
-                if key is None:
-                    continue
-                text = key_name(key)
-                if not self._is_mine(text) or event.position in self.dropped:
-                    continue
-                done.events += 1
-                if text in self.parked and not unpark:
-                    done.letters.append(Letter(text, event.position))
-                elif self._folder is None:
-                    self._map(done, event)
-                else:
-                    self._fold(done, self._folder, key, text, index, event)
+                key = key_of(event)
+                if key is not None:
+                    text = key_name(key)
+                    if self._is_mine(text) and event.position not in dropped:
+                        done.events += 1
+                        if text in parked:
+                            done.letters.append(Letter(text, event.position))
+                        elif folder is None:
+                            self._map(done, event)
+                        else:
+                            self._fold(done, folder, key, text, done.seen, event)
             except Exception as exc:
-                raise Poison(text, reason_of(exc), done, index) from exc
+                raise Poison(text, reason_of(exc), done, done.seen) from exc
+            done.seen += 1
+
+    def finish(self, done: Applied) -> None:
+        """Makes the rows of a run's folds. Raises as `apply`."""
         if self._folder is not None:
             self._make_rows(done, self._folder)
-        return done
 
     def undo(self, applied: Applied) -> None:
         """Takes a run back that was not written."""

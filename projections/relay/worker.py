@@ -24,6 +24,7 @@ from .delivering import PASSING, Delivery, Settings, Stopped, until_it_answers
 from .heads import Heads
 from .pages import Applier, reason_of
 from .progress import note_state, place_of, reincarnate
+from .reading import Pages
 from .replaying import do_wishes
 
 _log = logging.getLogger("eventstore")
@@ -206,6 +207,13 @@ class Worker:
                 await check(self.build)
 
     async def _feed(self, delivery: Delivery, once: bool) -> None:
+        pages = Pages(self._outbox, self._queries, self._settings.page_events)
+        try:
+            await self._feed_from(pages, delivery, once)
+        finally:
+            await pages.close()
+
+    async def _feed_from(self, pages: Pages, delivery: Delivery, once: bool) -> None:
         head = await self._outbox.head()
         until = head.position
         while True:
@@ -215,18 +223,20 @@ class Worker:
                     raise SinkEmptied(f"view {self.view.name!r}: its sink was emptied")
                 await do_wishes(delivery)
             if delivery.position < head.position:
-                await self._take_page(delivery, head)
+                await self._take_page(pages, delivery, head)
             elif once and delivery.position >= until:
                 await delivery.move(delivery.position)
                 return
             else:
                 head = await self._next_head(delivery)
 
-    async def _take_page(self, delivery: Delivery, head: Head) -> None:
+    async def _take_page(self, pages: Pages, delivery: Delivery, head: Head) -> None:
         with self._commits.working():
-            page = await self._outbox.page(
-                delivery.position, head.position, self._queries, self._settings.page_events
-            )
+            if self.view.projection.is_fold:
+                key_of = delivery.applier.key_of
+                page = await pages.take_run(delivery.position, head.position, key_of)
+            else:
+                page = await pages.take(delivery.position, head.position)
             if page.events:
                 await delivery.take(page.events, page.scanned_to, head)
                 return
