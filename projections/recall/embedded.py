@@ -224,12 +224,13 @@ class Embedded:
             question = "SELECT " + ", ".join([one] * len(missing))
             args = [value for term in missing for value in (1.0, _match(scope, term))]
             found = (await build.outbox.query(question, args))[0]
-            if len(known.of) > _COUNTS_MAX:
-                known.of.clear()
             known.of.update(zip(missing, found, strict=True))
         while len(self._counts) > _SCOPES_MAX:
             del self._counts[next(iter(self._counts))]
-        return {term: known.of.get(term, 0) for term in terms}
+        counts = {term: known.of[term] for term in terms}
+        if len(known.of) > _COUNTS_MAX:
+            known.of.clear()
+        return counts
 
     async def _has_words_table(self, build: Build) -> bool:
         if build.incarnation not in self._has_words:
