@@ -6,8 +6,6 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from eventstore.outbox import Statement
 
 from ..embedding import EmbeddingFailed
@@ -124,20 +122,22 @@ class VectorSink:
         cut short; the table goes with its last tenant. Vectors that were kept for their texts go
         with the last row that uses them."""
         outbox, sql, tenant = build.outbox, sql_of(build), build.tenant_id
-        tenants = dict(await outbox.query(sql.tenants, (build.view, build.generation)))
-        embedder = tenants.pop(tenant, None)
+        mine = await self._generations(build)
+        embedder = mine.get(build.generation)
         if embedder is None:
             return []
-        await self._embedded.followers.forget(build)
-        others = [each for each in await self._generations(build) if each != build.generation]
+        if outbox.dialect == "sqlite":
+            await self._embedded.followers.forget(build)
+        using = [number for number, each in mine.items() if each == embedder]
         while rows := await outbox.query(sql.some, (tenant, _DROPPED_ROWS)):
             labels = listed(build, [row[0] for row in rows])
             hashes = list({bytes(row[1]) for row in rows if row[1] is not None})
             gone = Statement(sql.delete_rows, ((tenant, labels),))
-            unused = embeddings_forgotten(build, embedder, hashes, [*others, build.generation])
+            unused = embeddings_forgotten(build, embedder, hashes, using)
             await outbox.change([gone, unused] if hashes else [gone])
         unplace = Statement(sql.unplace, (place_of(build),))
-        if tenants:
+        tenants = await outbox.query(sql.tenants, (build.view, build.generation))
+        if len(tenants) > 1:
             return [Statement(sql.delete_all, ((tenant,),)), unplace]
         return [*[Statement(text) for text in self.place(build).drop(build)], unplace]
 
@@ -188,29 +188,26 @@ class VectorSink:
         unused = sorted(old - used)
         if not unused:
             return []
-        generations = await self._generations(build)
-        return [embeddings_forgotten(build, self.identity, unused, generations)]
+        found = await self._generations(build)
+        using = [number for number, each in found.items() if each == self.identity]
+        return [embeddings_forgotten(build, self.identity, unused, using)]
 
-    async def _generations(self, build: Build) -> list[int]:
-        rows = await build.outbox.query(sql_of(build).generations, (build.view,))
-        return [row[0] for row in rows]
+    async def _generations(self, build: Build) -> dict[int, str]:
+        """The tenant's generations of the view, each with its embedder."""
+        question = sql_of(build).generations
+        return dict(await build.outbox.query(question, (build.tenant_id, build.view)))
 
     async def _refuse_going_back(self, build: Build) -> None:
         """Two processes with two models would replace each other's generations for ever."""
         fed = self._fed.get(build.tenant_id)
         if fed is None:
             return
-        for number in sorted(await self._generations(build), reverse=True):
-            if fed < number < build.generation:
-                other = msgspec.structs.replace(build, generation=number)
-                question = (build.view, number)
-                places = dict(await build.outbox.query(sql_of(other).tenants, question))
-                embedder = places.get(build.tenant_id, self.identity)
-                if embedder != self.identity:
-                    raise ProjectionError(
-                        f"view {self.view!r}: {embedder} has replaced {self.identity}, which this"
-                        " process embeds with"
-                    )
+        for number, embedder in sorted((await self._generations(build)).items()):
+            if fed < number < build.generation and embedder != self.identity:
+                raise ProjectionError(
+                    f"view {self.view!r}: {embedder} has replaced {self.identity}, which this"
+                    " process embeds with"
+                )
 
 
 def _columns(memory: Memory) -> tuple[str, str | None, str | None, int | None, str]:

@@ -30,7 +30,7 @@ class Sql(msgspec.Struct, frozen=True):
     """Notes a build: tenant, view, generation, embedder."""
     unplace: str
     generations: str
-    """The generations of a view that have a table."""
+    """A tenant's generations of a view, each with its embedder."""
     tenants: str
     """Tenants that have a build in the table."""
     state: str
@@ -122,8 +122,8 @@ def _sql(name: str, schema: str | None, dialect: str) -> Sql:
         " VALUES (?, ?, ?, ?, 0, 0) ON CONFLICT (tenant_id, name, generation)"
         " DO UPDATE SET embedder = excluded.embedder",
         unplace=f"DELETE FROM {places} WHERE tenant_id = ? AND name = ? AND generation = ?",
-        generations=f"SELECT DISTINCT generation FROM {places} WHERE name = ?",
-        tenants=f"SELECT tenant_id, embedder FROM {places} WHERE name = ? AND generation = ?",
+        generations=f"SELECT generation, embedder FROM {places} WHERE tenant_id = ? AND name = ?",
+        tenants=f"SELECT tenant_id FROM {places} WHERE name = ? AND generation = ?",
         state="SELECT v.generation, v.incarnation, p.embedder, p.change, p.purged,"
         f" {progress.format('min(g.position)')}, {progress.format('max(g.position)')},"
         f" {progress.format('min(g.recorded_at)')}"
