@@ -31,6 +31,9 @@ ROOMS = {
     "reducers": "State, computed from events.",
     "reducers.agent": "Agents' sessions: the stock reducers. Their events are in"
     " [agent events](agent-events.md).",
+    "projections": "Views that follow the log.",
+    "projections.stock": "The views that are there: see [stock views](stock-views.md).",
+    "projections.embedding": "What turns texts into vectors.",
 }
 """Modules whose `__all__` is public (where there is none: what they define), in this order."""
 
@@ -43,6 +46,15 @@ REACHED = {
         "eventstore.snapshots:Snapshot",
         "eventstore.snapshots:SnapshotInfo",
         "eventstore.verify:Damage",
+    ),
+    "projections": (
+        "projections.recall:Found",
+        "projections.recall:Recalled",
+        "projections.relay.rebuilding:Progress",
+        "projections.relay.rebuilding:RebuildReport",
+        "projections.relay.comparing:Comparison",
+        "projections.relay.comparing:Difference",
+        "projections.status:ViewStatus",
     ),
 }
 """What is never imported by its name, but is what public calls give back."""
@@ -89,13 +101,19 @@ def api_page() -> str:
 def errors_page() -> str:
     """The errors: the tree, then each class with what it carries."""
     from eventstore import errors
+    from projections import errors as projection_errors
 
     parts = [
         "# Errors",
         "Made from the docstrings by `make docs`.",
         _markdown(errors.__doc__ or ""),
+        _markdown(projection_errors.__doc__ or ""),
     ]
-    for name, value in [*entries("eventstore"), *entries("reducers")]:
+    from eventstore.errors import RowRefused
+
+    raised_within = [("RowRefused", RowRefused)]
+    rooms = [each for room in ("eventstore", "reducers", "projections") for each in entries(room)]
+    for name, value in [*rooms, *raised_within]:
         if isinstance(value, type) and issubclass(value, EventStoreError):
             parts += [f"## `{name}`", _markdown(_doc(value, name)), _told(value)]
     return "\n\n".join(parts) + "\n"
@@ -103,7 +121,7 @@ def errors_page() -> str:
 
 def commands_page() -> str:
     """What ``eventstore COMMAND --help`` says, for every command."""
-    from cli.app import COMMANDS
+    from cli.app import COMMANDS, GROUPS
 
     parts = [
         "# Commands",
@@ -112,11 +130,15 @@ def commands_page() -> str:
         "Exit codes: 0 done; 1 the store said no; 2 wrong usage; 3 done, with rejected records;"
         " 4 corruption; 130 interrupted; 141 the reader of the output is gone. Errors are one line"
         " on stderr, with what to do next.",
-        "`$EVENTSTORE_URL` names the store where `--store` does not. `$EVENTSTORE_TRACEBACK` set to"
+        "`$EVENTSTORE_URL` names the store where `--store` does not, `$EVENTSTORE_REDIS_URL` the Redis"
+        " of the stock view `session_state` where `--redis` does not. `$EVENTSTORE_TRACEBACK` set to"
         " anything shows tracebacks, which may hold payloads. `$NO_COLOR` and `$FORCE_COLOR` are"
         " honoured.",
     ]
     for name in COMMANDS:
+        group = name.split()[0]
+        if group in GROUPS and f"## `eventstore {group} ...`" not in parts:
+            parts += [f"## `eventstore {group} ...`", GROUPS[group]]
         parts += [f"## `eventstore {name}`", f"```text\n{_help(name)}\n```"]
     return "\n\n".join(parts) + "\n"
 
@@ -134,7 +156,7 @@ def _help(command: str) -> str:
     printed = io.StringIO()
     # As wide as in a pipe, whoever asks and on whatever terminal.
     with redirect_stdout(printed), patch.dict("os.environ", {"COLUMNS": "80"}):
-        main([command, "--help"])
+        main([*command.split(), "--help"])
     return "\n".join(line.rstrip() for line in printed.getvalue().strip().splitlines())
 
 
@@ -187,7 +209,7 @@ def _own_and_hidden(cls: type) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for base in reversed(cls.__mro__):
         public = any(getattr(sys.modules.get(room), base.__name__, None) is base for room in ROOMS)
-        ours = base.__module__.split(".")[0] in ("eventstore", "reducers")
+        ours = base.__module__.split(".")[0] in ("eventstore", "reducers", "projections")
         if base is cls or (ours and not public):
             found |= vars(base)
     return found

@@ -20,6 +20,31 @@ EVENTSTORE = Path(sys.executable).with_name("eventstore")
 SECONDS_MAX = 60
 """One call of the command. It takes well under a second; a machine under load is given time."""
 
+VIEWS = """
+import sqlalchemy as sa
+
+from projections import Projection, RelationalView, Upsert
+
+table = sa.Table(
+    "notes",
+    sa.MetaData(),
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("text", sa.Text, nullable=False),
+)
+projection = Projection("notes")
+
+
+@projection.on("note.added")
+def added(event):
+    if event.data["text"].startswith("bad"):
+        raise ValueError(event.data["text"])
+    return Upsert(event.data["id"], {"text": event.data["text"]})
+
+
+notes = RelationalView(projection, table, attempts=2)
+"""
+"""A user's views.py: notes, of which those that begin with "bad" cannot be applied."""
+
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from cli import main
-from cli.app import COMMANDS
+from cli.app import COMMANDS, GROUPS
 
-from .conftest import Command
+from .conftest import VIEWS, Command
 
-OTHERS = {"import", "export"}
-"""Their examples need source files."""
+OTHERS = {"import", "export", "projections run", "projections drop"}
+"""Their examples need source files, code of a user's own, or something that is parked."""
 
 CHAT = [{"role": "user", "content": "Is there a train?"}, {"role": "assistant", "content": "Yes."}]
 
@@ -30,7 +30,19 @@ def help_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 def test_help_then_every_command_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
     """eventstore --help names all commands, each with a sentence."""
     shown = help_of(capsys)
-    for name in COMMANDS:
+    for name in {name.split()[0] for name in COMMANDS}:
+        assert re.search(rf"^  {name} +\w", shown, re.MULTILINE), name
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_help_of_a_group_then_its_commands_are_listed(
+    group: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A group says what its commands are for, each with a sentence."""
+    shown = help_of(capsys, group)
+    names = [name.split()[1] for name in COMMANDS if name.startswith(f"{group} ")]
+    assert names
+    for name in names:
         assert re.search(rf"^  {name} +\w", shown, re.MULTILINE), name
 
 
@@ -39,7 +51,7 @@ def test_help_of_a_command_then_examples_and_shared_options(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Every command's help has an example of itself, and the options that all share."""
-    shown = help_of(capsys, name)
+    shown = help_of(capsys, *name.split())
     assert any(f"eventstore {name} " in f"{line} " for line in LINE.findall(shown))
     for option in ("--store URL", "--tenant NAME", "--json"):
         assert option in shown
@@ -50,7 +62,7 @@ def test_examples_of_a_command_then_they_run(
     name: str, board: Command, shell: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Whoever pastes an example sees it work."""
-    for example in LINE.findall(help_of(capsys, name)):
+    for example in LINE.findall(help_of(capsys, *name.split())):
         ran = shell(example)
         assert (ran.returncode, ran.stderr) == (0, ""), example
         assert ran.stdout, example
@@ -74,10 +86,23 @@ def test_examples_of_import_and_export_then_they_run(
         assert ran.stdout or "> session.json" in example, example
 
 
+def test_examples_of_run_and_drop_then_they_work(
+    board: Command, shell: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same with views of the user's own, one of whose events cannot be applied."""
+    (tmp_path / "views.py").write_text(VIEWS)
+    board("append", "s0", "note.added", '{"id": 1, "text": "bad"}')
+    for command in ("run", "drop"):
+        for example in LINE.findall(help_of(capsys, "projections", command)):
+            ran = shell(example)
+            assert ran.returncode == 0, example
+            assert ran.stdout, example
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_then_a_how_to_page(name: str) -> None:
     """A command that is not written about does not exist for its users."""
-    page = Path(__file__).parents[2] / "docs" / "how-to" / f"cli-{name}.md"
+    page = Path(__file__).parents[2] / "docs" / "how-to" / f"cli-{name.split()[0]}.md"
     assert f"$ eventstore {name}" in page.read_text()
 
 

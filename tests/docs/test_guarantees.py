@@ -28,8 +28,10 @@ PROMISED = (
     "written once",
     "reducers deterministic",
     "damage is seen",
+    "view = fold of the log",
+    "nothing parked is lost",
 )
-"""What the log and its reducers promise, in the words of the design."""
+"""What the log, its reducers and its views promise, in the words of the design."""
 
 
 def _functions(file: Path) -> set[str]:

@@ -79,6 +79,23 @@ FACADES = {
         "to_json",
         "verify_snapshots",
     ],
+    "projections": [
+        "Answer",
+        "CacheView",
+        "Delete",
+        "KeyParked",
+        "Projection",
+        "ProjectionError",
+        "RelationalView",
+        "Relay",
+        "SinkEmptied",
+        "SinkUnavailable",
+        "Upsert",
+        "VectorView",
+        "View",
+        "ViewNotBuilt",
+        "ViewStale",
+    ],
     "cli": ["main"],
 }
 """What each room offers. A name enters here when it enters the documentation."""

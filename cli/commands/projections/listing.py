@@ -75,6 +75,7 @@ async def _told(store: EventStore, known: Known, view: View) -> dict[str, Any]:
 
 def _place(view: View) -> str | None:
     """What a person calls the view's sink."""
+    from projections import VectorView
     from projections.cache import CacheView
     from projections.cache.redis import RedisSink
     from projections.relational import RelationalView
@@ -85,4 +86,4 @@ def _place(view: View) -> str | None:
         return f"table {view.table.name}"
     if isinstance(view, CacheView):
         return "Redis" if isinstance(view.sink, RedisSink) else "cache in the store"
-    return type(view).__name__.removesuffix("View").lower()
+    return "vectors" if isinstance(view, VectorView) else type(view).__name__

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 LOOK_SECONDS = 0.25
 """Between two looks at how far the views are: as often as a person can follow numbers."""
 
+VECTORS = "memory_index"
+"""The stock view that a PostgreSQL database has to have an extension for."""
+
 LETTERS = "eventstore projections dead-letters"
 
 
@@ -62,7 +65,8 @@ def run_command(
       $ eventstore projections run --once --views views.py
     """
     chosen = Known(views, redis).chosen(names)
-    code = asyncio.run(_run((store, tenant), chosen, once, all_tenants, as_json))
+    where, named = (store, tenant), bool(names or views)
+    code = asyncio.run(_run(where, chosen, named, once, all_tenants, as_json))
     if code:
         raise typer.Exit(code)
 
@@ -70,6 +74,7 @@ def run_command(
 async def _run(
     where: tuple[str, str | None],
     views: list[View],
+    named: bool,
     once: bool,
     all_tenants: bool,
     as_json: bool,
@@ -78,6 +83,8 @@ async def _run(
 
     screen = Screen()
     async with open_store(*where) as store:
+        if not named:
+            views = await _possible(store, views)
         relay = Relay(store, views, all_tenants=all_tenants)
         told = _Told(screen, store, relay, all_tenants, as_json)
         told.begin(once)
@@ -88,6 +95,20 @@ async def _run(
                 await told.up_to_date()
                 return ExitCode.DONE
             return await _stay(relay, told)
+
+
+async def _possible(store: EventStore, views: list[View]) -> list[View]:
+    """The stock views that the store can have; nobody asked for the others by name."""
+    outbox = store.outbox
+    if outbox.dialect != "postgresql" or await outbox.query(
+        "SELECT 1 FROM pg_extension WHERE extname = 'vector'"
+    ):
+        return views
+    print(
+        f"eventstore: {VECTORS} is left out: this database has no extension vector (pgvector)",
+        file=sys.stderr,
+    )
+    return [view for view in views if view.name != VECTORS]
 
 
 async def _stay(relay: Relay, told: _Told) -> int:
