@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Callable
 
 PATIENCE_SECONDS = 30.0
@@ -12,7 +13,13 @@ _LOOK_SECONDS = 0.002
 
 
 async def until(condition: Callable[[], object], seconds: float = PATIENCE_SECONDS) -> None:
-    """Returns when `condition` holds; it is asked again and again. Raises `TimeoutError`."""
+    """Returns when `condition`, which may be a coroutine function, holds; it is asked again and
+    again. Raises `TimeoutError`."""
     async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - what is awaited lies in another process
+        while True:
+            found = condition()
+            if inspect.isawaitable(found):
+                found = await found
+            if found:
+                return
             await asyncio.sleep(_LOOK_SECONDS)

@@ -27,8 +27,8 @@ LATER_SECONDS = 1_000.0
 """How much later each process begins than the one before: its lease has run out then, and nobody
 waits for it."""
 
-PAGE_EVENTS = 4
-"""Events of a page: small, so that each process has several."""
+PAGE_EVENTS = 1
+"""Events of a page: small, so that each process has several of them, and runs of them."""
 
 Failpoint = Callable[[str], None]
 

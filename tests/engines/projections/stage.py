@@ -17,9 +17,6 @@ from projections.relay import Relay, letters
 from projections.sinks import Build, Change, Row, Written
 from projections.view import View
 from reducers import Reducer
-from tests.waiting import PATIENCE_SECONDS
-
-WAIT_SECONDS = 0.005
 
 
 class Boom(Exception):
@@ -183,18 +180,6 @@ class Outside:
     def _check_marker(self, build: Build) -> None:
         if self.markers.get((build.tenant_id, build.generation)) != build.incarnation:
             raise SinkEmptied(f"view {build.view!r}: its marker is missing")
-
-
-async def until(condition: Callable[[], Any]) -> None:
-    """Returns when `condition()`, which may be awaited, holds."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while True:
-            found = condition()
-            if asyncio.iscoroutine(found):
-                found = await found
-            if found:
-                return
-            await asyncio.sleep(WAIT_SECONDS)
 
 
 async def add(store: EventStore, stream: str, key: str, text: str) -> int:

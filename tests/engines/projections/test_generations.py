@@ -14,6 +14,7 @@ from projections.asking import serving
 from projections.relay import generations
 from projections.relay.comparing import compare
 from projections.relay.rebuilding import Progress
+from tests.waiting import until
 
 from .stage import (
     Faults,
@@ -29,7 +30,6 @@ from .stage import (
     notes_view,
     rows_of,
     texts_of,
-    until,
 )
 
 

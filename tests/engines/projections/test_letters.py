@@ -18,6 +18,7 @@ from projections.relay import letters
 from projections.relay.generations import begin
 from projections.sinks import Build
 from projections.view import View
+from tests.waiting import until
 
 from .stage import (
     Faults,
@@ -32,7 +33,6 @@ from .stage import (
     notes_view,
     rows_of,
     texts_of,
-    until,
 )
 
 TRIES = 3

@@ -9,6 +9,7 @@ import pytest
 
 from eventstore import EventStore, NewEvent
 from projections import KeyParked, ProjectionError, Relay, ViewNotBuilt, ViewStale
+from tests.waiting import until
 
 from .stage import (
     Faults,
@@ -22,7 +23,6 @@ from .stage import (
     place_of,
     rows_of,
     texts_of,
-    until,
 )
 
 

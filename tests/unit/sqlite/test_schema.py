@@ -21,12 +21,12 @@ PAGE_BYTES = 4_096
 """SQLite's default; the file's first page says how many there are."""
 
 _SECOND = '''
-"""A second revision, as a later version of this code may have."""
+"""A third revision, as a later version of this code may have."""
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "0003"
+down_revision = "0002"
 
 
 def upgrade():
@@ -167,7 +167,7 @@ async def test_an_older_file_is_opened_then_it_is_migrated_and_keeps_its_events(
             assert (await store.append("s", NewEvent("t", 1))).position == position
             assert (await store.verify()).damages == ()
     with connect() as raw:
-        assert raw.execute("SELECT version_num FROM alembic_version").fetchall() == [("0002",)]
+        assert raw.execute("SELECT version_num FROM alembic_version").fetchall() == [("0003",)]
         assert raw.execute("SELECT count(later) FROM events").fetchone() == (0,)
 
 
@@ -222,11 +222,11 @@ def become_newer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[s
     def become(second: str) -> None:
         folder = tmp_path / "schema"
         shutil.copytree(migrate._HERE, folder, ignore=shutil.ignore_patterns("__pycache__"))
-        (folder / "versions" / "0002_later.py").write_text(second)
+        (folder / "versions" / "0003_later.py").write_text(second)
         monkeypatch.setattr(migrate, "_HERE", folder)
         for place in ("eventstore.schema.migrate", "eventstore.engines.sqlite.migrating"):
-            monkeypatch.setattr(f"{place}.NEWEST", "0002")
-        assert known_revisions() == ["0001", "0002"]
+            monkeypatch.setattr(f"{place}.NEWEST", "0003")
+        assert known_revisions() == ["0001", "0002", "0003"]
 
     return become
 
