@@ -29,6 +29,7 @@ from .rows.postgres import pg_bulk, pg_callers, pg_processes, pg_read_all, pg_si
 from .rows.reads import behind_snapshot, typed_load, whole_log
 from .rows.subscriptions import wake_ups
 from .rows.views_building import catching_up, rebuilding
+from .rows.views_live import beside_views, lags
 from .sizes import FULL, QUICK, Sizes
 
 ROWS: dict[str, Callable[[Bench], Awaitable[Section]]] = {
@@ -46,6 +47,8 @@ ROWS: dict[str, Callable[[Bench], Awaitable[Section]]] = {
     "disk": on_disk,
     "memory": memory,
     "growth": at_size,
+    "views_append": beside_views,
+    "views_lag": lags,
     "views_rebuild": rebuilding,
     "views_fold": catching_up,
     "pg_callers": pg_callers,

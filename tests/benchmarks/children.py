@@ -12,6 +12,7 @@ from pathlib import Path
 
 from eventstore import EventStore, NewEvent
 
+from .viewing import relay, six_views, watch
 from .workload import Callers, plain_events
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -59,9 +60,12 @@ class Child:
             self._process.kill()
             raise RuntimeError(f"a child ended and did not say {word}")
 
-    def end(self) -> None:
-        """Waits for its end."""
-        self._process.communicate()
+    def end(self) -> str:
+        """Waits for its end, and gives what it said last. Raises when it failed."""
+        said, _ = self._process.communicate()
+        if self._process.returncode != 0:
+            raise RuntimeError(f"a child ended with {self._process.returncode}")
+        return said
 
 
 async def watch_memory(url: str) -> None:
@@ -115,5 +119,9 @@ if __name__ == "__main__":
         asyncio.run(watch_memory(sys.argv[2]))
     elif sys.argv[1] == "callers":
         asyncio.run(call(sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5])))
+    elif sys.argv[1] == "relay":
+        asyncio.run(relay(sys.argv[2], six_views(*sys.argv[3:])))
+    elif sys.argv[1] == "watch":
+        watch(sys.argv[2], int(sys.argv[3]))
     else:
         asyncio.run(write_now_and_then(sys.argv[2], int(sys.argv[3])))

@@ -35,6 +35,9 @@ class Sizes(msgspec.Struct, frozen=True):
     pg_appends_of_ten: int = 40
     pg_single_appends: int = 1_000
     fold_events: int = 100_000
+    offered_per_second: int = 1_000
+    offered_events: int = 5_000
+    offered_streams: int = 500
 
 
 FULL = Sizes()
@@ -66,5 +69,7 @@ QUICK = Sizes(
     pg_appends_of_ten=2,
     pg_single_appends=30,
     fold_events=2_000,
+    offered_events=300,
+    offered_streams=20,
 )
 """For a smoke test: every row runs, and no figure means anything."""
