@@ -21,16 +21,13 @@ from .faults import Outcome, Run
 from .filled import answers, fill_store
 from .processes import Worker, run_inside
 
-FLIPS = 7
-"""For each kind of server; in a database of its own each, by turns in these relations."""
+FLIPS = 9
+"""For each kind of server; in a database of its own each, in these relations, as the seed says."""
 RELATIONS = (
-    "events",
-    "events_by_position",
-    "events_by_stream",
-    "event_tags_by_tag",
-    "streams",
-    "streams_by_name",
-    "heads",
+    *("events", "events_by_position", "events_by_stream", "events_by_type"),
+    *("event_tags_by_tag", "heads", "heads_pkey", "streams", "streams_by_name", "streams_pkey"),
+    *("tenants", "tenants_name_key", "tags", "tags_by_name"),
+    *("event_types", "event_types_name_key", "idempotency_keys", "keys_by_stream"),
 )
 
 
@@ -65,15 +62,14 @@ async def _damage(run: Run, server: PostgresServer, checksums: bool) -> Outcome:
     async with Worker(run, sound) as worker:
         await worker.ask("call", target="tests.crash.pages:fill", seed=run.seed)
     copies = []
-    for number in range(run.times(FLIPS)):
-        relation = RELATIONS[number % len(RELATIONS)]
+    chance = random.Random(f"{run.seed} {checksums}")
+    for relation in chance.sample(RELATIONS, run.times(FLIPS)):
         url = await asyncio.to_thread(server.new_url, sound.rsplit("/", 1)[1])
         where = f"SELECT pg_relation_filepath('eventstore.{relation}')"
         ((file,),) = await asyncio.to_thread(server.execute, where, url.rsplit("/", 1)[1])
         copies.append((url, relation, server.data / file))
     server.execute("CHECKPOINT")
     server._run("pg_ctl", "-D", server.data, "-m", "fast", "-w", "-s", "stop")
-    chance = random.Random(run.seed)
     places = [(url, f"{relation}, {_flip(file, chance)}") for url, relation, file in copies]
     server.start()
     return await run_inside(run, "pages:trial", sound, places=places, checksums=checksums)

@@ -21,7 +21,7 @@ from .faults import Outcome, Run
 from .worker import main
 
 _LINE_BYTES_MAX = 16 * 1024 * 1024
-TRIAL_SECONDS_MAX = 120.0
+TRIAL_SECONDS_MAX = 300.0
 """How long a trial that runs in one other process may take, so that a hang is red, not endless."""
 
 _PRELOADED = (

@@ -10,6 +10,7 @@ from . import statements as sql
 from .address import parse_address
 from .connections import Connections
 from .engine import PostgresEngine
+from .lookups import check_names
 from .migrating import prepare_schema
 
 WRITING_MAX = 4
@@ -52,6 +53,7 @@ async def open_postgres(options: PostgresOptions, clock: Callable[[], int]) -> P
                     f"{address.shown}: tenant_isolation=on, and row-level security is not in force"
                     " on every table for this role (its owner and a superuser pass it by)"
                 )
+        await reading.run(lambda connection: check_names(connection, address.schema, address.shown))
     except BaseException:
         await reading.abort()  # it may wait for another process that makes the schema
         raise

@@ -12,6 +12,7 @@ from ..indexes import TOLD_MAX, missing_rows, surplus_rows
 from ..port import Damage
 from .connections import Connection, transaction
 from .errors import is_lost
+from .lookups import BY_INDEXES, Lookups
 from .reader import Reader
 
 _Check = Callable[[Connection, int | None], Awaitable[list[Damage]]]
@@ -19,10 +20,17 @@ _Check = Callable[[Connection, int | None], Awaitable[list[Damage]]]
 
 async def check_integrity(reader: Reader, schema: str, tenant: str) -> list[Damage]:
     """See `Engine`. Pages are the server's to check: it says so by an error when it reads."""
-    tenant_id = await reader.find_tenant(tenant)
-    checks = _Checks(schema)
+    checks, lookups = _Checks(schema), Lookups(schema)
     damages: list[Damage] = []
-    for check in (checks.streams, checks.indexes, checks.beyond_head, checks.keys):
+    tenant_id: int | None = None
+    try:
+        tenant_id = await reader.find_tenant(tenant)
+    except Corrupt as exc:
+        damages.append(Damage(exc.kind, str(exc)))
+    for check in (
+        *(lookups.names, lookups.logs, lookups.keys, lookups.events),
+        *(checks.streams, checks.indexes, checks.beyond_head, checks.keys),
+    ):
         try:
             damages += await reader.run(tenant, partial(_by_indexes, check, tenant_id))
         except Corrupt as exc:  # so damaged that the server gives up
@@ -31,15 +39,10 @@ async def check_integrity(reader: Reader, schema: str, tenant: str) -> list[Dama
 
 
 async def _by_indexes(check: _Check, tenant_id: int | None, connection: Connection) -> list[Damage]:
-    """What a check finds when the server looks everything up as reads do. What an index without
-    checksums hides is in the table, and a plan that scans the table would find it there."""
+    """What a check finds when the server looks everything up as reads do."""
     try:
         async with transaction(connection):
-            await connection.execute(
-                "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off;"
-                " SET LOCAL enable_indexonlyscan = off;"
-                " SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off"
-            )
+            await connection.execute(BY_INDEXES)
             return await check(connection, tenant_id)
     except asyncpg.InternalServerError as exc:
         if is_lost(exc):
@@ -117,13 +120,15 @@ class _Checks:
         )
 
     def _missing_tags(self) -> str:
+        """Without the OFFSET, where statistics are old, the server joins all tags with all of
+        their events first and looks through the whole of that for each event."""
         s = self._s
         return (
             f"SELECT e.position, s.name, e.version, said.name FROM {s}.events e"
             " CROSS JOIN LATERAL jsonb_array_elements_text(e.tags::jsonb) said(name)"
             f" LEFT JOIN {s}.streams s USING (stream_id) WHERE e.tenant_id = $1"
             f" AND NOT EXISTS (SELECT 1 FROM {s}.tags t JOIN {s}.event_tags x USING (tag_id)"
-            "  WHERE t.tenant_id = $1 AND t.name = said.name AND x.position = e.position)"
+            "  WHERE t.tenant_id = $1 AND t.name = said.name AND x.position = e.position OFFSET 0)"
             " ORDER BY e.position LIMIT $2"
         )
 
@@ -148,7 +153,7 @@ class _Checks:
             f" LEFT JOIN {s}.streams s USING (stream_id)"
             " WHERE e.tenant_id = $1 AND said.name IS NOT NULL"
             f" AND NOT EXISTS (SELECT 1 FROM {s}.event_causes c WHERE c.tenant_id = $1"
-            "  AND c.cause_id = said.name AND c.position = e.position)"
+            "  AND c.cause_id = said.name AND c.position = e.position OFFSET 0)"
             " ORDER BY e.position LIMIT $2"
         )
 
@@ -172,11 +177,12 @@ class _Checks:
         return (
             f"SELECT (SELECT count(*) FROM {s}.idempotency_keys k WHERE k.tenant_id = $1"
             f"  AND k.stream_id <> 0 AND NOT EXISTS ({ends} AND f.position = k.first_position"
-            "   AND f.stream_id = k.stream_id AND l.version = f.version + k.event_count - 1))"
+            "   AND f.stream_id = k.stream_id AND l.version = f.version + k.event_count - 1"
+            "   OFFSET 0))"
             f" + (SELECT count(*) FROM {s}.idempotency_keys k, LATERAL"
             "   jsonb_array_elements(coalesce(k.call, '[[],[]]')::jsonb -> 1) part"
             "  WHERE k.tenant_id = $1 AND k.stream_id = 0 AND (part ->> 2)::bigint > 0"
             f"  AND NOT EXISTS ({ends} AND f.position = (part ->> 1)::bigint"
             "   AND f.version = (part ->> 0)::bigint"
-            "   AND l.version = f.version + (part ->> 2)::bigint - 1))"
+            "   AND l.version = f.version + (part ->> 2)::bigint - 1 OFFSET 0))"
         )
