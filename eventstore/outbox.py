@@ -94,9 +94,11 @@ class Outbox:
 
         False, and nothing is changed, where a lease's fencing token is not the newest, a
         checkpoint does not stand where it is said to, or a statement changes another number of
-        rows than it expects. Raises `RowRefused` for what the database refuses, `LogDiverged` for
-        a position beyond the log, `Busy` and `StorageFailed`. If cancelled, it may be written all
-        the same.
+        rows than it expects; False as well, where there are `advances`, when the answer to the
+        commit was lost: load the checkpoints, which say. Raises `RowRefused` for what the database
+        refuses, `LogDiverged` for a position beyond the log, `Busy`, `StorageFailed`, and
+        `OutcomeUnknown` where no connection came back. If cancelled, it may be written all the
+        same.
         """
         moves = [Move(await self._row(each), each.before) for each in advances]
         return await self._engine().change_views(self.tenant, statements, moves)

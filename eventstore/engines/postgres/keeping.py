@@ -129,21 +129,35 @@ class Keeping:
     async def change_views(
         self, tenant: str, statements: Sequence[Statement], moves: Sequence[Move]
     ) -> bool:
-        """See `Engine`. Sent again after a lost connection, it finds its moves made, and is
-        False: whoever moves a checkpoint loads it then."""
+        """See `Engine`. False as well where the answer to its COMMIT was lost: whoever moves a
+        checkpoint loads it then. The rows stay locked until that COMMIT comes or the session ends,
+        so that nobody overtakes it; sent again behind somebody who then sets the checkpoint back,
+        it would be made twice."""
         tenant_id = await self.place_tenant(tenant)
+        is_committing = False
 
         async def change(connection: Connection) -> bool:
+            nonlocal is_committing
+            if is_committing and moves:
+                return False
+            is_committing = False
             try:
                 async with transaction(connection):
                     await views.change(
                         connection, self._sql.move_checkpoint, tenant_id, statements, moves
                     )
+                    is_committing = True
             except views.Missed:
                 return False
             return True
 
-        return await self._reader.run(tenant, change)
+        try:
+            return await self._reader.run(tenant, change)
+        except StorageFailed as exc:
+            if is_committing and exc.__cause__ is not None and is_lost(exc.__cause__):
+                unknown = "views: the connection was lost at the commit; load the checkpoint"
+                raise OutcomeUnknown(unknown) from exc.__cause__
+            raise
 
     async def query_views(
         self, tenant: str, sql: str, args: Sequence[Any]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from eventstore import EventStore, LeaseLost, NewEvent, OutcomeUnknown, StorageFailed
-from eventstore.engines.port import CheckpointRow
+from eventstore.engines.port import CheckpointRow, Statement
+from eventstore.outbox import Advance
 from eventstore.testing import FixedClock
 
 from .proxy import Proxy
@@ -169,3 +171,49 @@ async def test_a_save_is_overtaken_by_a_new_lease_then_its_holder_is_told(
         row = await store._core.engine.load_checkpoint("default", "reader", 1, 0)
         assert isinstance(row, CheckpointRow)
         assert (row.position, row.holder, row.fencing_token) == (0, "other", 2)
+
+
+async def test_the_answer_to_a_change_is_lost_then_it_is_not_made_again_behind_a_reset(
+    url: str, store: EventStore, raw: Any
+) -> None:
+    """Its COMMIT comes late, its rows are locked until then, and who sets the checkpoint back to
+    where the change began comes behind it: the change is made once, and does not move it again."""
+    await raw.execute("CREATE TABLE counted (n int)")
+    async with Proxy(url) as proxy, EventStore.open(f"{proxy.url}?notify=off") as slow:
+        await slow.append("s", [NewEvent("n", n) for n in range(3)])
+        lease = await slow.checkpoints.acquire("reader", HOLDER, seconds=600)
+        assert lease is not None
+        row = Statement("INSERT INTO counted VALUES ($1)", ((1,),))
+        proxy.lose = ("late", b"COMMIT")
+        async with asyncio.timeout(20):
+            assert not await slow.outbox.change([row], [Advance(lease, 0, 2)])
+            reset = asyncio.create_task(store.checkpoints.save("reader", 0, lease=lease))
+            waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+            while not await raw.fetchval(waiting):
+                assert not reset.done()
+            await proxy.deliver()
+            await reset
+        assert await _place(slow) == 0
+        assert await raw.fetchval("SELECT count(*) FROM counted") == 1
+
+
+async def test_no_connection_comes_back_behind_a_commit_then_the_change_is_unknown(
+    url: str, raw: Any
+) -> None:
+    """The rows may stand; "nothing was written" would not be true."""
+    async with (
+        Proxy(url) as proxy,
+        EventStore.open(f"{proxy.url}?notify=off", busy_timeout_seconds=0.2) as store,
+    ):
+        await store.outbox.tenant_id()
+        await raw.execute("CREATE TABLE counted (n int)")
+        proxy.lose = ("answer", b"COMMIT")
+        task = asyncio.ensure_future(
+            store.outbox.change([Statement("INSERT INTO counted VALUES ($1)", ((1,),))])
+        )
+        await proxy.lost.wait()
+        proxy.is_down = True
+        with pytest.raises(OutcomeUnknown):
+            await task
+        assert await raw.fetchval("SELECT count(*) FROM counted") == 1
+        proxy.is_down = False
