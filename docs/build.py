@@ -130,10 +130,10 @@ def commands_page() -> str:
         "Exit codes: 0 done; 1 the store said no; 2 wrong usage; 3 done, with rejected records;"
         " 4 corruption; 130 interrupted; 141 the reader of the output is gone. Errors are one line"
         " on stderr, with what to do next.",
-        "`$EVENTSTORE_URL` names the store where `--store` does not, `$EVENTSTORE_REDIS_URL` the Redis"
-        " of the stock view `session_state` where `--redis` does not. `$EVENTSTORE_TRACEBACK` set to"
-        " anything shows tracebacks, which may hold payloads. `$NO_COLOR` and `$FORCE_COLOR` are"
-        " honoured.",
+        "`$EVENTSTORE_URL` names the store where `--store` does not, `$EVENTSTORE_REDIS_URL` the"
+        " Redis of the stock view `session_state` where `--redis` does not. `$EVENTSTORE_TRACEBACK`"
+        " set to anything shows tracebacks, which may hold payloads. `$NO_COLOR` and"
+        " `$FORCE_COLOR` are honoured.",
     ]
     for name in COMMANDS:
         group = name.split()[0]

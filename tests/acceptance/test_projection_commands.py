@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import signal
@@ -25,6 +26,18 @@ def lines(ran: subprocess.CompletedProcess[str]) -> list[Any]:
     """What a command printed as JSON Lines; it must have gone well."""
     assert (ran.returncode, ran.stderr) == (0, ""), ran.stderr
     return [json.loads(line) for line in ran.stdout.splitlines()]
+
+
+@contextlib.contextmanager
+def started(
+    tmp_path: Path, environment: dict[str, str], *arguments: str
+) -> Iterator[subprocess.Popen[str]]:
+    """The command in the background; whatever a test finds, it does not outlive the block."""
+    with start(tmp_path, environment, *arguments) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -176,7 +189,7 @@ def test_a_relay_runs_then_writes_are_read_and_a_signal_ends_it(
 ) -> None:
     """Rows follow appends as long as it runs; SIGTERM ends it with 0 and Ctrl-C with 130, and what
     it held is free at once."""
-    with start(tmp_path, environment, "projections", "run", "audit", "--json") as relay:
+    with started(tmp_path, environment, "projections", "run", "audit", "--json") as relay:
         assert relay.stdout is not None
         assert json.loads(relay.stdout.readline())["report"] == "feeding"
         assert json.loads(relay.stdout.readline())["position"] == 8
@@ -217,7 +230,7 @@ def test_status_is_watched_on_a_terminal_then_it_is_drawn_again_and_nothing_is_c
     assert "…" not in text
     for name in STOCK:
         assert re.search(rf"^{name} +1  serving ", text, re.MULTILINE), name
-    with start(tmp_path, environment, "projections", "status", "audit", "-w", "--json") as watch:
+    with started(tmp_path, environment, "projections", "status", "audit", "-w", "--json") as watch:
         assert watch.stdout is not None
         seen = [json.loads(watch.stdout.readline()) for _ in range(2)]
         watch.send_signal(signal.SIGINT)

@@ -177,7 +177,7 @@ class _Told:
     async def as_it_goes(self) -> None:
         """A bar until the views have caught up, then where they are, then what comes."""
         async with self.catching_up():
-            await self._relay.caught_up()
+            await self._caught_up()
         await self.up_to_date()
         with status(quiet=self._as_json) as say:
             if say is None:
@@ -188,6 +188,24 @@ class _Told:
                 behind = f", {now.behind:,} behind" if now.behind else ""
                 say(f"at {_positions(now)}{behind}{parked}; Ctrl-C ends it")
                 await asyncio.sleep(LOOK_SECONDS)
+
+    async def _caught_up(self) -> None:
+        """Waits until each view that can be fed has what stood in the log at the first look, in
+        any of its generations: another one may belong to other code."""
+        heads: dict[str, int] = {}
+        while True:
+            now = await self._extent()
+            for place in now.places:
+                heads.setdefault(place["tenant"], place["head"])
+            reached = {
+                (place["view"], place["tenant"])
+                for place in now.places
+                if place["position"] >= heads[place["tenant"]]
+            }
+            views = set(self._relay.views) - set(self._relay.failed)
+            if {(view, tenant) for view in views for tenant in heads or [""]} <= reached:
+                return
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def _draw(self, advance: Callable[[int, int], None]) -> None:
         if not sys.stderr.isatty():
