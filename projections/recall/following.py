@@ -70,6 +70,7 @@ class Following:
         self.lock = asyncio.Lock()
         self.allowed: dict[Any, tuple[int, Any]] = {}
         self.worker: threading.Thread | None = None
+        self.is_folding = False
 
     @property
     def bytes(self) -> int:
@@ -111,7 +112,9 @@ class Following:
     def fold_and_keep(self, marker: str, change: int, note: str) -> None:
         """Builds or extends its graph where that is due, and keeps it."""
         try:
-            folded = self.index.fold_due and self.index.fold()
+            self.is_folding = self.index.fold_due
+            folded = self.is_folding and self.index.fold()
+            self.is_folding = False
             if folded or self.is_changed(_KEPT_AGAIN_SHARE):
                 self.keep(marker, change, note)
         except Exception as exc:  # such as an extra that is missing: every row is compared then
@@ -165,6 +168,8 @@ class Followers:
         mine = self._mine()
         while mine:
             following = mine.popitem()[1]
+            if following.worker is not None and not following.is_folding:
+                await asyncio.to_thread(following.worker.join)
             if following.is_changed(_KEPT_AT_END_SHARE):
                 await asyncio.to_thread(following.keep, *await self._named(following))
 
@@ -197,7 +202,7 @@ class Followers:
         )
         if opened.origin == "rebuilt":
             _log.debug("view %s: %s", self.view, opened.reason)
-            following.unkept = len(opened.index)
+        following.unkept += opened.taken
         following.index = opened.index
         await self._tend(following, place)
 

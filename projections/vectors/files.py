@@ -191,8 +191,9 @@ def load(
 def _manifest(folder: Path) -> _Manifest:
     try:
         manifest = msgspec.json.decode((folder / _MANIFEST).read_bytes(), type=_Manifest)
-    except FileNotFoundError:
-        raise IndexRefused("missing", f"no {_MANIFEST} in {folder.name}") from None
+    except OSError as exc:  # not there, most of all; whatever it is, the rows are elsewhere
+        said = f"no {_MANIFEST} in {folder.name} ({type(exc).__name__})"
+        raise IndexRefused("missing", said) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as unreadable:
         raise IndexRefused("damaged", f"{_MANIFEST} cannot be read") from unreadable
     if manifest.crc32 != manifest.checksum():
@@ -209,8 +210,8 @@ def _checked(folder: Path, file: _File) -> mmap.mmap | bytes:
             size = os.fstat(opened.fileno()).st_size
             # An empty file cannot be mapped.
             mapped = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
-    except FileNotFoundError:
-        raise IndexRefused("damaged", f"{file.name} is gone") from None
+    except OSError as exc:
+        raise IndexRefused("damaged", f"{file.name} is gone ({type(exc).__name__})") from None
     if size != file.size or zlib.crc32(mapped) != file.crc32:
         raise IndexRefused("damaged", f"{file.name} is not what was written")
     return mapped

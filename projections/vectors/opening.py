@@ -37,12 +37,13 @@ class Opened:
     """An index that is good for the position that was asked for, and how it came to be.
 
     `origin`: `kept` as it was in the folder; `caught up` from an older one; `rebuilt` from rows,
-    and then `reason` says why the folder was not used.
+    and then `reason` says why the folder was not used. `taken` counts the rows that were asked for.
     """
 
     index: VectorIndex
     origin: Literal["kept", "caught up", "rebuilt"]
     reason: str = ""
+    taken: int = 0
 
 
 async def open_index(
@@ -70,13 +71,13 @@ async def open_index(
             raise IndexRefused("foreign", "it was made of another log")
         if kept.position == position:
             return Opened(kept.index, "kept")
-        await take(kept.index, changes(kept.position))
-        return Opened(kept.index, "caught up")
+        taken = await take(kept.index, changes(kept.position))
+        return Opened(kept.index, "caught up", taken=taken)
     except IndexRefused as refused:
         reason = str(refused)
     index = VectorIndex(dimensions, exact_rows_max=exact_rows_max)
-    await take(index, changes(0))
-    return Opened(index, "rebuilt", reason)
+    taken = await take(index, changes(0))
+    return Opened(index, "rebuilt", reason, taken)
 
 
 def _read(
