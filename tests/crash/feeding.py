@@ -118,12 +118,13 @@ async def feed(
     url: str, *, turn: int, place: str, hit: int, file: str, told: str, how: int
 ) -> None:
     """Runs a relay until it comes to `place` for the time number `hit`, and sends itself the
-    signal `how` there. What it says goes into the file `told`."""
+    signal `how` there; with 0 hits it ends when it has caught up. What it says goes into the file
+    `told`."""
     left = hit
 
     def failpoint(reached: str) -> None:
         nonlocal left
-        if left == 0:
+        if hit and left == 0:
             _say(told, reached)
         if reached != place or left == 0:
             return
@@ -140,7 +141,8 @@ async def feed(
         if how == STOP:
             # Stopped with a commit of another view under way, it would keep the file's lock.
             del made[0]
-        await Relay(store, made, page_events=PAGE_EVENTS, failpoint=failpoint).run()
+        relay = Relay(store, made, page_events=PAGE_EVENTS, failpoint=failpoint)
+        await (relay.run() if hit else relay.run_once())
 
 
 class _Told(logging.Handler):
