@@ -127,10 +127,13 @@ class Registry:
         return canonical.freeze(self._upcast(name, schema_version, payload))
 
     def decode_current(self, name: str, schema_version: int, payload: bytes) -> Any:
-        """The instance, where a class is registered and nothing is in the way; else
-        `msgspec.UNSET`, and `decode` does it or says what is wrong. A fold spends its time here.
+        """The instance or, where neither class nor upcast is registered, read-only data; where
+        anything is in the way `msgspec.UNSET`, and `decode` does it or says what is wrong. Folds
+        and views spend their time here.
         """
         entry = self.by_name.get(name)
+        if entry is None and name not in self.upcasters:
+            return canonical.decode(payload)
         if entry is None or entry.version != schema_version or entry.decoder is None:
             return msgspec.UNSET
         try:

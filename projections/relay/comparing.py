@@ -78,9 +78,16 @@ def _same(one: Row | None, other: Row | None) -> bool:
     return bool(one.value == other.value)
 
 
+def _changed_since(head: int, pairs: Sequence[tuple[Key, Row | None, Row | None]]) -> bool:
+    """Whether one of the rows is of an event after `head`: two looks at a row that goes on
+    changing, one after the other, may each find another state of it."""
+    return any(row is not None and row.position > head for pair in pairs for row in pair[1:])
+
+
 async def _settle(view: View, serving: Build, built: Build, odd: Sequence[Key]) -> list[Difference]:
-    """Those that still differ when both builds have passed the log's end as it is now; a build
-    that is fed no more is waited for in vain, and compared as it stands."""
+    """Those that still differ when both builds have passed the log's end as it is now, and have
+    not changed since; a build that is fed no more is waited for in vain, and compared as it
+    stands."""
     keys, head = list(odd), (await serving.outbox.head()).position
     for look in range(_LOOKS):
         if not keys:
@@ -93,7 +100,7 @@ async def _settle(view: View, serving: Build, built: Build, odd: Sequence[Key]) 
         pairs = [(key, found[0].get(key_text(key)), found[1].get(key_text(key))) for key in keys]
         differing = [pair for pair in pairs if not _same(pair[1], pair[2])]
         keys = [pair[0] for pair in differing]
-        if look and min(places) >= head:
+        if look and min(places) >= head and not _changed_since(head, differing):
             break
         await asyncio.sleep(_LOOK_SECONDS)
     return [
