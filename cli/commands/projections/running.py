@@ -14,7 +14,7 @@ import typer
 
 from eventstore import EventStore
 
-from ...exits import ExitCode
+from ...exits import ExitCode, Stop
 from ...options import DEFAULT_URL, JsonOption, StoreOption, TenantOption, open_store
 from ...relaying import Extent, extent, saying_warnings
 from ...rendering.progress import progress, status
@@ -80,6 +80,7 @@ async def _run(
     as_json: bool,
 ) -> int:
     from projections import Relay
+    from projections.relay.delivering import Stopped
 
     screen = Screen()
     async with open_store(*where) as store:
@@ -89,12 +90,15 @@ async def _run(
         told = _Told(screen, store, relay, all_tenants, as_json)
         told.begin(once)
         with saying_warnings():
-            if once:
+            try:
+                if not once:
+                    return await _stay(relay, told)
                 async with told.catching_up():
                     await relay.run_once()
-                await told.up_to_date()
-                return ExitCode.DONE
-            return await _stay(relay, told)
+            except Stopped as exc:
+                raise Stop(str(exc), next_step="mend its code, then run it again") from exc
+            await told.up_to_date()
+            return ExitCode.DONE
 
 
 async def _possible(store: EventStore, views: list[View]) -> list[View]:
