@@ -30,6 +30,7 @@ from .rows.reads import behind_snapshot, typed_load, whole_log
 from .rows.subscriptions import wake_ups
 from .rows.views_building import catching_up, rebuilding
 from .rows.views_live import beside_views, lags
+from .rows.views_remember import remembering
 from .sizes import FULL, QUICK, Sizes
 
 ROWS: dict[str, Callable[[Bench], Awaitable[Section]]] = {
@@ -49,6 +50,7 @@ ROWS: dict[str, Callable[[Bench], Awaitable[Section]]] = {
     "growth": at_size,
     "views_append": beside_views,
     "views_lag": lags,
+    "views_remember": remembering,
     "views_rebuild": rebuilding,
     "views_fold": catching_up,
     "pg_callers": pg_callers,

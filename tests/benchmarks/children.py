@@ -12,7 +12,7 @@ from pathlib import Path
 
 from eventstore import EventStore, NewEvent
 
-from .viewing import relay, six_views, watch
+from .viewing import five_stores, relay, six_views, watch
 from .workload import Callers, plain_events
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -121,6 +121,8 @@ if __name__ == "__main__":
         asyncio.run(call(sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5])))
     elif sys.argv[1] == "relay":
         asyncio.run(relay(sys.argv[2], six_views(*sys.argv[3:])))
+    elif sys.argv[1] == "relay-five":
+        asyncio.run(relay(sys.argv[2], five_stores()))
     elif sys.argv[1] == "watch":
         watch(sys.argv[2], int(sys.argv[3]))
     else:

@@ -38,6 +38,7 @@ class Sizes(msgspec.Struct, frozen=True):
     offered_per_second: int = 1_000
     offered_events: int = 5_000
     offered_streams: int = 500
+    remembered_a_caller: int = 25
 
 
 FULL = Sizes()
@@ -71,5 +72,6 @@ QUICK = Sizes(
     fold_events=2_000,
     offered_events=300,
     offered_streams=20,
+    remembered_a_caller=3,
 )
 """For a smoke test: every row runs, and no figure means anything."""

@@ -10,20 +10,29 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
+import sqlalchemy as sa
 
-from eventstore import EventStore, NewEvent
-from projections import Relay
+from eventstore import EventStore, NewEvent, RecordedEvent
+from projections import CacheView, Projection, RelationalView, Relay
 from projections.asking import reached, serving
-from projections.stock import stock_views
+from projections.stock import memories, stock_views
+from projections.stock.audit import entry as audit_entry
+from projections.stock.audit import table as audit_table
+from projections.stock.memory_index import memory_index
 from projections.view import View
+from reducers import Reducer
 from reducers.agent import vocabulary
 
 from .workload import MESSAGES
 
 SIX = ("sessions", "messages", "tool_calls", "memories", "audit", "session_state")
 """The views that follow: five tables and a cache."""
+
+_KEPT = 10
+"""Memories that the context of a session shows: what a prompt has room for."""
 
 LOOK_SECONDS = 0.002
 """How often the watcher looks: it adds at most this to a lag."""
@@ -36,6 +45,52 @@ def six_views(cache_url: str | None = None) -> list[View]:
     """Six stock views, of which the cache may be in Redis."""
     views = stock_views(cache_url=cache_url)
     return [views[name] for name in SIX]
+
+
+_hot: Reducer[dict[str, Any]] = Reducer("bench.hot", {"memories": 0, "last": None})
+_context: Reducer[list[str]] = Reducer("bench.context", [])
+_context_table = sa.Table(
+    "context",
+    sa.MetaData(),
+    sa.Column("stream", sa.Text, primary_key=True),
+    sa.Column("text", sa.Text, nullable=False),
+)
+
+
+@_hot.on(vocabulary.MEMORY_REMEMBERED)
+def _count(state: dict[str, Any], event: RecordedEvent) -> dict[str, Any]:
+    return {"memories": state["memories"] + 1, "last": event.data["content"]}
+
+
+@_context.on(vocabulary.MEMORY_REMEMBERED)
+def _show(state: list[str], event: RecordedEvent) -> list[str]:
+    return [*state, event.data["content"]][-_KEPT:]
+
+
+def five_stores() -> list[View]:
+    """What follows when something is remembered: the log is the sixth."""
+    return [
+        RelationalView(Projection("trail", map=audit_entry), audit_table),
+        memories,
+        CacheView(Projection("hot", fold=_hot)),
+        memory_index(),
+        RelationalView(
+            Projection("context", fold=_context, row=lambda _, texts: {"text": "\n".join(texts)}),
+            _context_table,
+        ),
+    ]
+
+
+def memory_events(caller: int, count: int) -> list[NewEvent]:
+    """So many different things to remember, of about 400 bytes."""
+    return [
+        vocabulary.memory_remembered(
+            memory_id=f"m{caller}-{number}",
+            content=f"{caller} {number} {MESSAGES[(caller * count + number) % 1_024]['content']}",
+            attributes={"user": f"user-{caller % 15}"},
+        )
+        for number in range(count)
+    ]
 
 
 def agent_events(count: int) -> list[NewEvent]:
