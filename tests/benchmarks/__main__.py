@@ -31,6 +31,7 @@ from .rows.subscriptions import wake_ups
 from .rows.views_building import catching_up, rebuilding
 from .rows.views_live import beside_views, lags
 from .rows.views_remember import remembering
+from .rows.views_search import searching
 from .sizes import FULL, QUICK, Sizes
 
 ROWS: dict[str, Callable[[Bench], Awaitable[Section]]] = {
@@ -53,6 +54,7 @@ ROWS: dict[str, Callable[[Bench], Awaitable[Section]]] = {
     "views_remember": remembering,
     "views_rebuild": rebuilding,
     "views_fold": catching_up,
+    "vectors": searching,
     "pg_callers": pg_callers,
     "pg_processes": pg_processes,
     "pg_bulk": pg_bulk,

@@ -39,6 +39,8 @@ class Sizes(msgspec.Struct, frozen=True):
     offered_events: int = 5_000
     offered_streams: int = 500
     remembered_a_caller: int = 25
+    vector_rows: int = 100_000
+    searches: int = 200
 
 
 FULL = Sizes()
@@ -73,5 +75,7 @@ QUICK = Sizes(
     offered_events=300,
     offered_streams=20,
     remembered_a_caller=3,
+    vector_rows=300,
+    searches=10,
 )
 """For a smoke test: every row runs, and no figure means anything."""

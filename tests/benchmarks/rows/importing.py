@@ -15,9 +15,14 @@ _FOLDERS = ("adk", "claude-code", "tau-bench", "tau2-bench")
 _BESIDE = Path(__file__).resolve().parents[3].parent / "shared" / "data"
 
 
+def recorded_data() -> Path:
+    """Where the recorded sessions are, if they are on this machine."""
+    return Path(os.environ.get("EVENTSTORE_DATA", _BESIDE))
+
+
 async def import_sessions(bench: Bench) -> Section:
     """Source records a second, and the store file against its sources."""
-    data = Path(os.environ.get("EVENTSTORE_DATA", _BESIDE))
+    data = recorded_data()
     folders = [data / name for name in _FOLDERS if (data / name).is_dir()]
     if not folders:
         return Section("import", [], not_run="the recorded sessions are not on this machine")
