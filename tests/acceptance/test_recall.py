@@ -79,7 +79,7 @@ async def test_a_user_is_asked_for_then_only_this_users_memories_answer(
     ("user", "question", "answer"),
     [
         ("Emily", "I mentioned that I had been to a park. What did I see there?", "squirrel"),
-        ("Emily", "What science fiction movie did I recommend?", "Interstellar"),
+        ("Emily", "What science fiction movie did I recommend?", "The Wandering Earth"),
     ],
 )
 async def test_a_question_is_asked_then_a_memory_that_holds_the_answer_is_among_ten(
