@@ -13,8 +13,10 @@ from cli.app import COMMANDS, GROUPS
 
 from .conftest import VIEWS, Command
 
-OTHERS = {"import", "export", "projections run", "projections drop"}
-"""Their examples need source files, code of a user's own, or something that is parked."""
+OTHERS = {"import", "export", "recall", "projections run", "projections drop"}
+"""Their examples need source files, a memory, code of a user's own, or something that is parked."""
+
+SEA = {"memory_id": "sea", "content": "Ben spends his holidays by the sea"}
 
 CHAT = [{"role": "user", "content": "Is there a train?"}, {"role": "assistant", "content": "Yes."}]
 
@@ -86,14 +88,17 @@ def test_examples_of_import_and_export_then_they_run(
         assert ran.stdout or "> session.json" in example, example
 
 
-def test_examples_of_run_and_drop_then_they_work(
+def test_examples_of_run_drop_and_recall_then_they_work(
     board: Command, shell: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The same with views of the user's own, one of whose events cannot be applied."""
+    """The same with views of the user's own, one of whose events cannot be applied, and with a
+    memory."""
     (tmp_path / "views.py").write_text(VIEWS)
     board("append", "s0", "note.added", '{"id": 1, "text": "bad"}')
-    for command in ("run", "drop"):
-        for example in LINE.findall(help_of(capsys, "projections", command)):
+    remembered = json.dumps({**SEA, "attributes": {"user": "ben"}})
+    board("append", "session/ben", "memory.remembered", remembered)
+    for command in (["projections", "run"], ["projections", "drop"], ["recall"]):
+        for example in LINE.findall(help_of(capsys, *command)):
             ran = shell(example)
             assert ran.returncode == 0, example
             assert ran.stdout, example
