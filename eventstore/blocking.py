@@ -97,9 +97,8 @@ class BlockingStore(Blocking):
 
         Closing twice is allowed. If interrupted, close it again.
         """
-        if self._background.is_over():
-            return
-        self._background.run(self._target.close)
+        if not self._background.is_over():
+            self._background.run(self._target.close)
         self._background.stop()
 
     def __enter__(self) -> BlockingStore:
@@ -123,11 +122,11 @@ class _Background:
         self._pid = os.getpid()
         self._loop = asyncio.new_event_loop()
         self._lock = threading.Lock()
-        self._over = False
+        self._ending = threading.Lock()
+        self._served = threading.Event()
+        self._over = self._told_to_stop = False
         # A daemon, so that a store left open does not keep the program from ending.
-        self._thread = threading.Thread(
-            target=self._loop.run_forever, name="eventstore blocking", daemon=True
-        )
+        self._thread = threading.Thread(target=self._serve, name="eventstore blocking", daemon=True)
         self._thread.start()
 
     def run(self, function: Callable[..., Coroutine[Any, Any, Any]], *args: Any) -> Any:
@@ -147,10 +146,10 @@ class _Background:
             future.cancel()
             raise
 
-    def leave(self, steps: AsyncIterator[Any]) -> None:
+    def leave(self, steps: _Steps) -> None:
         """Ends an iterator, without waiting: garbage collection may call this in any thread."""
         with contextlib.suppress(RuntimeError):  # the loop has ended, and the iterator with it
-            self._loop.call_soon_threadsafe(lambda: self._loop.create_task(_end(steps)))
+            self._loop.call_soon_threadsafe(lambda: self._loop.create_task(steps.end()))
 
     def wrap(self, value: Any) -> Any:
         """`value`, or a proxy of it where it has something to await or to iterate."""
@@ -158,17 +157,29 @@ class _Background:
             return BlockingStore(value, self)
         return Blocking(value, self) if _is_asynchronous(type(value)) else value
 
+    def _serve(self) -> None:
+        try:
+            self._loop.run_forever()
+        finally:
+            self._served.set()
+
     def is_over(self) -> bool:
         """Whether the loop has ended. Raises `Misuse` in a forked process."""
         self._check_process()
         return self._over
 
     def stop(self) -> None:
-        """Ends the loop and its thread."""
+        """Ends the loop and its thread. Where it was interrupted, the next call goes on with it."""
         with self._lock:
-            first, self._over = not self._over, True
-        if first:
-            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._over = True
+        with self._ending:
+            if self._loop.is_closed():
+                return
+            if not self._told_to_stop:
+                self._loop.call_soon_threadsafe(self._loop.stop)
+                self._told_to_stop = True
+            # Python 3.11 takes a thread whose `join` was interrupted for one that has ended.
+            self._served.wait()
             self._thread.join()
             # Here, and not in the thread: an iterator that is left while the loop stops has put a
             # last task into it, and nothing can come after this.
@@ -217,11 +228,11 @@ async def _finish() -> None:
 def _iterate(source: Any, background: _Background) -> Iterator[Any]:
     """One crossing between threads for each page where there are pages, else for each item."""
     paged = hasattr(source, "pages")
-    steps: AsyncIterator[Any] = background.run(_begin, source, paged)
+    steps: _Steps = background.run(_begin, source, paged)
     try:
         while True:
             try:
-                step = background.run(_next, steps)
+                step = background.run(steps.next)
             except StopAsyncIteration:
                 return
             if paged:
@@ -232,18 +243,27 @@ def _iterate(source: Any, background: _Background) -> Iterator[Any]:
         background.leave(steps)
 
 
-async def _begin(source: Any, paged: bool) -> AsyncIterator[Any]:
-    return aiter(source.pages() if paged else source)
+async def _begin(source: Any, paged: bool) -> _Steps:
+    return _Steps(aiter(source.pages() if paged else source))
 
 
-async def _next(steps: AsyncIterator[Any]) -> Any:
-    return await anext(steps)
+class _Steps:
+    """An iterator that lives in the loop. Who is interrupted leaves it while its last step is still
+    being cancelled: it is ended behind that, because a generator that runs cannot be closed."""
 
+    def __init__(self, items: AsyncIterator[Any]) -> None:
+        self._items = items
+        self._stepping = asyncio.Lock()
 
-async def _end(steps: AsyncIterator[Any]) -> None:
-    close = getattr(steps, "aclose", None)
-    if close is not None:
-        await close()
+    async def next(self) -> Any:
+        async with self._stepping:
+            return await anext(self._items)
+
+    async def end(self) -> None:
+        close = getattr(self._items, "aclose", None)
+        async with self._stepping:
+            if close is not None:
+                await close()
 
 
 def _is_asynchronous(kind: type) -> bool:

@@ -16,12 +16,14 @@ import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from typing import Any
 
+import reducers
 from eventstore import Append, EventStore, NewEvent
 from eventstore.checkpoints import Checkpoints
+from eventstore.outbox import Advance, Outbox, Statement
 from eventstore.reading import Events
 from eventstore.snapshots import Snapshot, Snapshots
 from eventstore.store import Opening
-from reducers import Decider, Reducer
+from reducers import Decider, Reducer, take_snapshot, verify_snapshots
 from tests.waiting import until
 
 from .faults import Fault, Outcome, Run
@@ -106,6 +108,21 @@ def _decide(state: int, name: str) -> list[NewEvent]:
     return [_note(name)]
 
 
+async def _change(store: EventStore, name: str) -> None:
+    """A row of a view, in one transaction with its checkpoint."""
+    outbox = store.outbox
+    table = "embeddings" if outbox.schema is None else f"{outbox.schema}.embeddings"
+    slots = "?, ?, ?, ?" if outbox.schema is None else "$1, $2, $3, $4"
+    row = (await outbox.tenant_id(), "cancelled", name.encode(), b"vector")
+    lease = await store.checkpoints.acquire(name, "ann")
+    assert lease is not None
+    moved = await outbox.change(
+        [Statement(f"INSERT INTO {table} VALUES ({slots})", (row,))], [Advance(lease, 0, 1)]
+    )
+    assert moved
+    await store.checkpoints.release(lease)
+
+
 _KEPT = Snapshot(1, 1, b"{}", b"h" * 32)
 _url: contextvars.ContextVar[str] = contextvars.ContextVar("url")
 WORK: dict[str, Work] = {
@@ -140,6 +157,15 @@ WORK: dict[str, Work] = {
     "snapshots.find": lambda s, name: s.snapshots.find("seed", "r", "f"),
     "snapshots.list": lambda s, name: s.snapshots.list("seed"),
     "snapshots.drop": lambda s, name: s.snapshots.drop("seed"),
+    "outbox.tenant_id": lambda s, name: s.tenant(name).outbox.tenant_id(),
+    "outbox.head": lambda s, name: s.outbox.head(),
+    "outbox.page": lambda s, name: s.outbox.page(0, 1),
+    "outbox.wait": lambda s, name: s.outbox.wait(0),
+    "outbox.change": _change,
+    "outbox.query": lambda s, name: s.outbox.query("SELECT 1"),
+    "outbox.tell": lambda s, name: s.outbox.tell("$told", "$told", {"name": name}),
+    "take_snapshot": lambda s, name: take_snapshot(_names, s, "seed"),
+    "verify_snapshots": lambda s, name: verify_snapshots(_names, s, "seed"),
     "reducer.load": lambda s, name: _names.load(s, "seed"),
     "decider.run": lambda s, name: Decider(_names, _decide).run(s, "a", name, idempotency_key=name),
     "open": lambda s, name: _open_and_close(_url.get()),
@@ -173,11 +199,13 @@ async def _open_and_close(url: str) -> None:
 def public_names() -> set[str]:
     """What can be awaited or iterated on a store, found by looking at it."""
     names = {"open", "close"}
+    names |= {n for n in reducers.__all__ if inspect.iscoroutinefunction(getattr(reducers, n))}
     for prefix, owner in (
         ("", EventStore),
         ("checkpoints.", Checkpoints),
         ("snapshots.", Snapshots),
         ("events.", Events),
+        ("outbox.", Outbox),
         ("reducer.", Reducer),
         ("decider.", Decider),
     ):

@@ -35,7 +35,7 @@ async def do_damage(run: Run) -> Outcome:
         run.ground.drop(url)
         pages = await damage_pages(run)
         outcome.add(pages.trials, pages.violations)
-        outcome.note = f"{rows} rows changed, {pages.trials} bits of files, half with checksums"
+        outcome.note = f"{rows} rows changed, {pages.trials} bits of files, with checksums or not"
         return outcome
     with tempfile.TemporaryDirectory(prefix="eventstore-damage-") as folder:
         url = f"sqlite:///{folder}/log.db"
