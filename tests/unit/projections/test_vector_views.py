@@ -136,12 +136,12 @@ _STEPS = st.lists(
         st.sampled_from(["ann", "bob"]),
         st.booleans(),
     ),
-    max_size=25,
+    max_size=10,
 )
 
 
 @given(steps=_STEPS)
-@settings(max_examples=25)
+@settings(max_examples=8)
 def test_any_history_happens_then_live_and_rebuilt_views_find_what_a_dict_has(
     steps: list[tuple[int, list[str] | None, str, bool]],
 ) -> None:
