@@ -81,6 +81,8 @@ def test_views_are_fed_once_then_rows_status_and_list_say_so(notes: Command) -> 
     assert (row["key"], row["position"], row["stale"]) == (2, 6, False)
     assert (row["value"]["stream"], row["value"]["type"]) == ("b", "note.added")
     assert lines(notes("projections", "show", "audit", "99", "--json"))[0]["value"] is None
+    state = lines(notes("projections", "show", "session_state", "a", "--json"))[0]
+    assert (state["key"], state["position"], type(state["value"])) == ("a", 6, dict)
 
 
 def test_the_database_has_no_pgvector_then_the_other_stock_views_are_fed(
@@ -201,6 +203,23 @@ def test_a_relay_runs_then_writes_are_read_and_a_signal_ends_it(
         out, err = relay.communicate(timeout=SECONDS_MAX)
     assert (relay.returncode, out, err) == (code, "", "")
     assert "fed by nobody: audit" in board("projections", "status").stdout
+
+
+def test_session_state_is_kept_in_redis_then_it_is_shown_from_there_and_its_password_nowhere(
+    board: Command, redis_url: str
+) -> None:
+    """--redis, or the variable, says where the rows are; without it nobody calls the store
+    damaged."""
+    ran = board("projections", "run", "--once", "session_state", "--redis", redis_url)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    key = ("session_state", "board/7")
+    row = board("projections", "show", *key, "--json", EVENTSTORE_REDIS_URL=redis_url)
+    assert lines(row)[0]["value"]["tasks"]["tasks"]["1"]["title"] == "Book a room"
+    without = board("projections", "show", *key)
+    assert (without.returncode, "name it with --redis URL" in without.stderr) == (1, True)
+    away = board("projections", "show", *key, "--redis", "redis://:hunter2@127.0.0.1:1/0")
+    assert (away.returncode, "does not answer" in away.stderr) == (1, True)
+    assert "hunter2" not in away.stdout + away.stderr
 
 
 def test_a_view_that_stops_then_exit_code_1_with_the_reason(board: Command, tmp_path: Path) -> None:

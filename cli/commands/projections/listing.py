@@ -9,7 +9,7 @@ from eventstore import EventStore
 
 from ...options import DEFAULT_URL, JsonOption, StoreOption, TenantOption, open_store
 from ...rendering.screen import Screen
-from ...views import Known, ViewsOption, has_code
+from ...views import Known, RedisOption, ViewsOption, has_code
 
 if TYPE_CHECKING:
     from projections.view import View
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 def list_command(
     views: ViewsOption = None,
+    redis: RedisOption = None,
     store: StoreOption = DEFAULT_URL,
     tenant: TenantOption = None,
     as_json: JsonOption = False,
@@ -28,7 +29,7 @@ def list_command(
       $ eventstore projections list
       $ eventstore projections list --json
     """
-    known = Known(views)
+    known = Known(views, redis)
     asyncio.run(_list((store, tenant), known, as_json))
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
-from ...exits import wrong_usage
+from ...exits import Stop, wrong_usage
 from ...options import DEFAULT_URL, JsonOption, StoreOption, TenantOption, open_store
 from ...rendering.events import iso_time, show_time
 from ...rendering.screen import Screen
@@ -16,7 +16,7 @@ from ...views import Known, RedisOption, ViewArgument, ViewsOption, key_of
 
 if TYPE_CHECKING:
     from projections.projection import Key
-    from projections.view import Answer
+    from projections.view import Answer, View
 
 
 def show_command(
@@ -62,9 +62,9 @@ def show_command(
     async def ask() -> Answer:
         async with open_store(store, tenant) as opened:
             try:
-                return await view.bind(opened).get(
-                    wanted, at_least=position, timeout_seconds=timeout
-                )
+                bound = view.bind(opened)
+                await _check_place(bound)
+                return await bound.get(wanted, at_least=position, timeout_seconds=timeout)
             finally:
                 await view.close()
 
@@ -78,6 +78,30 @@ def _position(typed: str | None) -> int | None:
     if not number.isdecimal() or len(number) > 18:
         raise wrong_usage(f"--at-least: {typed!r} is no position", "give a number, such as 42")
     return int(number)
+
+
+async def _check_place(view: View) -> None:
+    """Refuses to look for rows in the store where they were never put there, such as those of a
+    view that is fed with --redis."""
+    from projections.asking import serving
+    from projections.cache.table import CacheTableSink
+
+    if not isinstance(view.sink, CacheTableSink):
+        return
+    build, generation = await serving(view)
+    outbox, table = build.outbox, f"cache_{view.name}_{generation.generation}"
+    if outbox.dialect == "sqlite":
+        found = await outbox.query("SELECT 1 FROM sqlite_master WHERE name = ?", (table,))
+    else:
+        found = await outbox.query(
+            "SELECT 1 FROM pg_tables WHERE schemaname = $1 AND tablename = $2",
+            (outbox.schema, table),
+        )
+    if not found:
+        raise Stop(
+            f"view {view.name!r}: its rows are not in the store",
+            next_step="where they are in Redis, name it with --redis URL",
+        )
 
 
 def _show(screen: Screen, name: str, key: Key, answer: Answer, as_json: bool) -> None:
