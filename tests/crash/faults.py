@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 
 from .grounds import Ground
 
+SMALL = 0.1
+"""The share of a quick run of `make crash`; `make test` asks for less."""
+
 VIOLATIONS_TOLD_MAX = 5
 """How many violations of a line are told in words; all are counted."""
 
@@ -47,6 +50,12 @@ class Run:
 
     def __post_init__(self) -> None:
         self.chance = random.Random(self.seed)
+
+    @property
+    def is_small(self) -> bool:
+        """Whether this is one of the few trials of `make test`, in which what takes seconds to be
+        set up (a second server, a network) is left to `make crash`, quick or not."""
+        return self.scale < SMALL
 
     def times(self, full: int) -> int:
         """How many of `full` trials this run makes; at least one."""

@@ -36,7 +36,7 @@ def enter() -> bool:
 class Loopback:
     """The loopback of the network that this process is in."""
 
-    def cut(self) -> None:
+    def hold(self) -> None:
         """From now on every packet is lost."""
         self._set(0)
 

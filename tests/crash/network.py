@@ -13,11 +13,11 @@ import time
 from typing import Protocol
 
 from tests.servers.postgres import PostgresServer
+from tests.servers.proxy import Proxy
 
 from . import namespace
 from .faults import Fault, Outcome, Run
 from .processes import new_store, run_inside
-from .proxy import proxy
 from .traffic import READERS, Traffic
 
 CUT_SECONDS = 5.0
@@ -29,7 +29,7 @@ SKIPS = "takes a lost page for an empty one"
 class _Network(Protocol):
     """What can be cut."""
 
-    def cut(self) -> None: ...
+    def hold(self) -> None: ...
     def mend(self) -> None: ...
 
 
@@ -42,27 +42,26 @@ async def cut_networks(run: Run) -> Outcome:
         url,
         cut_seconds=CUT_SECONDS if run.scale >= 1 else 1.0,
         hang_ups=run.times(HANG_UPS),
+        apart=not run.is_small,
     )
     run.ground.drop(url)
     return outcome
 
 
 async def trial(
-    url: str, seed: int, cut_seconds: float, hang_ups: int
+    url: str, seed: int, cut_seconds: float, hang_ups: int, apart: bool
 ) -> tuple[int, list[str], str]:
     """Both parts, in this process, each with stores of its own."""
     chance = random.Random(seed)
-    is_apart = namespace.enter()
+    is_apart = apart and namespace.enter()
     async with contextlib.AsyncExitStack() as stack:
         if is_apart:  # the server of the other network cannot be reached from here
             server = await asyncio.to_thread(PostgresServer)
             stack.push_async_callback(asyncio.to_thread, server.stop)
             await asyncio.to_thread(server.start)
             url = server.new_url()
-        base, _, name = url.rpartition("/")
-        port = int(base.rpartition(":")[2])
-        between = await stack.enter_async_context(proxy(port))
-        through = f"{base.rpartition(':')[0]}:{between.port}/{name}"
+        between = await stack.enter_async_context(Proxy(url))
+        through = between.url
         network: _Network = namespace.Loopback() if is_apart else between
         first = Traffic(url if is_apart else through, "cut", seed)
         async with first:
@@ -73,10 +72,10 @@ async def trial(
             for turn in range(hang_ups):
                 await asyncio.sleep(chance.random() * 0.02)
                 second.note_under_way()
-                between.hang_up()
+                between.cut()
                 await second.goes_on(f"hanging up {turn}")
             await second.end()
-    how = "packets lost in a namespace" if is_apart else "held back by a proxy: no namespace here"
+    how = "packets lost in a namespace" if is_apart else "held back by a proxy"
     return 1 + hang_ups, [*first.told, *second.told], f"{how}; {note}"
 
 
@@ -84,7 +83,7 @@ async def _cut(traffic: Traffic, network: _Network, seconds: float) -> str:
     """Cuts once, and says what was under way."""
     await traffic.goes_on("the beginning")
     await traffic.begin_appends()
-    network.cut()
+    network.hold()
     await asyncio.sleep(seconds)
     traffic.note_under_way()  # those of before the cut, and those that were begun in it
     mended_ns = time.monotonic_ns()

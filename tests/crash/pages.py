@@ -23,9 +23,6 @@ from .processes import Worker, run_inside
 
 FLIPS = 9
 """For each kind of server; in a database of its own each, in these relations, as the seed says."""
-WHOLE = 0.2
-"""Of a full run, from which on both kinds of servers are tried."""
-
 RELATIONS = (
     *("events", "events_by_position", "events_by_stream", "events_by_type"),
     *("event_tags_by_tag", "heads", "heads_pkey", "streams", "streams_by_name", "streams_pkey"),
@@ -35,10 +32,10 @@ RELATIONS = (
 
 
 async def damage_pages(run: Run) -> Outcome:
-    """A server with checksums and one without, each of this trial's own; with few trials one of
-    the two, as the seed says, because each takes seconds to start."""
+    """A server with checksums and one without, each of this trial's own; in a small run one
+    of the two, as the seed says."""
     outcome = Outcome()
-    for checksums in (True, False) if run.scale >= WHOLE else (run.seed % 2 == 0,):
+    for checksums in (run.seed % 2 == 0,) if run.is_small else (True, False):
         with contextlib.closing(_server(checksums)) as servers:
             server = await asyncio.to_thread(next, servers)
             found = await _damage(run, server, checksums)

@@ -17,7 +17,7 @@ from typing import Any
 import asyncpg
 
 from eventstore import EventStore, EventStoreError, Expected, NewEvent
-from tests.engines.postgres.proxy import Proxy
+from tests.servers.proxy import Proxy
 from tests.waiting import until
 
 from .faults import Fault, Outcome, Run

@@ -12,9 +12,9 @@ from eventstore import Busy, EventStore, NewEvent, StoreClosed
 from eventstore.engines.postgres import connections, migrating, watch
 from eventstore.engines.postgres.address import parse_address
 from eventstore.engines.postgres.connections import Connections
+from tests.servers.proxy import Proxy
 from tests.waiting import until
 
-from .proxy import Proxy
 from .rights import documented, drop_role, role_with_rights
 
 OTHERS = (

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from eventstore import EventStore, NewEvent, OutcomeUnknown, StorageFailed
+from tests.servers.proxy import Proxy
 from tests.waiting import until
-
-from .proxy import Proxy
 
 
 @pytest.mark.parametrize("lost", ["request", "answer"])

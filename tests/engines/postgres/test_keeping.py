@@ -11,8 +11,7 @@ from eventstore import EventStore, LeaseLost, NewEvent, OutcomeUnknown, StorageF
 from eventstore.engines.port import CheckpointRow, Statement
 from eventstore.outbox import Advance
 from eventstore.testing import FixedClock
-
-from .proxy import Proxy
+from tests.servers.proxy import Proxy
 
 HOLDER = "canary-holder"
 

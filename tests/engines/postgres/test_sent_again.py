@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from eventstore import Append, EventStore, NewEvent
-
-from .proxy import Proxy
+from tests.servers.proxy import Proxy
 
 CHANNEL = "eventstore_eventstore"
 

@@ -10,9 +10,8 @@ import pytest
 
 from eventstore import Busy, EventStore, NewEvent, OutcomeUnknown, StorageFailed
 from eventstore.engines.postgres import connections, watch, writer
+from tests.servers.proxy import Proxy
 from tests.waiting import until
-
-from .proxy import Proxy
 
 
 @pytest.mark.parametrize("error", [ValueError, asyncio.CancelledError])

@@ -1,4 +1,5 @@
-"""A TCP proxy between a store and its server, which can lose a connection at the worst moment."""
+"""A TCP proxy between a store and its server, which can lose a connection at the worst moment,
+or go deaf and dumb."""
 
 from __future__ import annotations
 
@@ -16,6 +17,7 @@ class Proxy:
     `lose` says what becomes of the next message of a client that holds these bytes: "request" is
     lost before the server has it, "answer" when the server answers, "late" is held back: the client
     sees its connection lost, the server gets the message at `deliver`. `is_down` refuses newcomers.
+    Between `hold` and `mend` nothing comes through, in either direction.
     """
 
     def __init__(self, url: str) -> None:
@@ -27,6 +29,8 @@ class Proxy:
         self._late: tuple[asyncio.StreamWriter, bytes] | None = None
         self._late_answered = asyncio.Event()
         self.is_down = False
+        self._passing = asyncio.Event()
+        self._passing.set()
         self.lost = asyncio.Event()
         self.dropped = 0
         self.url = ""
@@ -45,6 +49,7 @@ class Proxy:
         traceback: TracebackType | None,
     ) -> None:
         self._server.close()
+        self.mend()
         self.cut()
         for task in self._tasks:
             task.cancel()
@@ -54,6 +59,15 @@ class Proxy:
         """Ends all connections."""
         for writer in self._writers:
             writer.transport.abort()
+
+    def hold(self) -> None:
+        """From now on nothing comes through, and nobody is told: packets are lost, connections
+        stay. New ones are accepted, as by a kernel, and are silent."""
+        self._passing.clear()
+
+    def mend(self) -> None:
+        """What was held back comes through, as TCP sends it again."""
+        self._passing.set()
 
     async def deliver(self) -> None:
         """Hands the server what is "late", and returns when it has answered."""
@@ -72,7 +86,12 @@ class Proxy:
             writer.transport.abort()
             return
         host, port = self._target.hostname, self._target.port
-        server_reader, server_writer = await asyncio.open_connection(host, port)
+        await self._passing.wait()
+        try:
+            server_reader, server_writer = await asyncio.open_connection(host, port)
+        except OSError:  # there is no server just now
+            writer.transport.abort()
+            return
         pair = (writer, server_writer)
         self._writers.update(pair)
         mutes = asyncio.Event()
@@ -95,6 +114,7 @@ class Proxy:
     ) -> None:
         with contextlib.suppress(ConnectionError):
             while data := await reader.read(_BLOCK_BYTES):
+                await self._passing.wait()
                 if from_client and self.lose is not None and self.lose[1] in data:
                     what, self.lose = self.lose[0], None
                     if what == "request":
