@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from collections.abc import Sequence
 from typing import Any
 
+import sqlalchemy as sa
+import stamina
+
+from eventstore import Lease
 from eventstore.engines.postgres import views as postgres_views
 from eventstore.engines.sqlite import statements as sqlite_statements
 from eventstore.engines.sqlite import views as sqlite_views
+from projections.asking import checkpoint_name
+from projections.errors import SinkUnavailable
+from projections.relay import delivering, generations, worker
 from projections.relay.delivering import Delivery
 from projections.relay.pages import Applied, Applier
+from projections.relay.worker import Worker
+from projections.sinks import Build
 
 from .defects import defect
 
@@ -39,6 +50,44 @@ def _does_not_hold_a_parked_key() -> None:
         add(self, done, events, unpark)
 
     Applier.add = hold_nothing  # type: ignore[method-assign]
+
+
+@defect("postgres", "asks for a lease once")
+@defect("sqlite", "asks for a lease once")
+def _asks_for_a_lease_once() -> None:
+    acquire = Worker._acquire
+
+    async def ask_once(self: Worker) -> Lease:
+        name = checkpoint_name(self.view.name)
+        if await self._store.checkpoints.held_by(name, partition=self.partition) is not None:
+            await asyncio.Event().wait()
+        return await acquire(self)
+
+    Worker._acquire = ask_once  # type: ignore[method-assign]
+
+
+@defect("postgres", "ends where the log does not answer")
+def _ends_where_the_log_does_not_answer() -> None:
+    worker.PASSING = ()  # type: ignore[assignment]
+
+
+@defect("postgres", "asks a sink once")
+@defect("sqlite", "asks a sink once")
+def _asks_a_sink_once() -> None:
+    def once() -> Any:
+        return stamina.retry_context(on=SinkUnavailable, attempts=1)
+
+    delivering.until_it_answers = worker.until_it_answers = once
+
+
+@defect("postgres", "lets a generation serve before it is built")
+@defect("sqlite", "lets a generation serve before it is built")
+def _serves_before_it_is_built() -> None:
+    async def anywhere(build: Build) -> tuple[int, int]:
+        return sys.maxsize, 0
+
+    generations.reached = anywhere
+    generations._furthest = lambda progress, build: sa.literal(0)  # type: ignore[assignment, return-value]
 
 
 @defect("sqlite", "does not compare the fencing token")

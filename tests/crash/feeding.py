@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from eventstore import EventStore, RecordedEvent
 from projections import Projection, RelationalView, Relay
 from projections.projection import Key, key_text
+from projections.relay import reading
 from projections.sinks import Build, Change, Row, Written
 from projections.view import View
 from reducers import Reducer
@@ -27,8 +28,9 @@ LATER_SECONDS = 1_000.0
 """How much later each process begins than the one before: its lease has run out then, and nobody
 waits for it."""
 
-PAGE_EVENTS = 1
-"""Events of a page: small, so that each process has several of them, and runs of them."""
+PAGE_EVENTS, RUN_EVENTS = 10, 20
+"""Events of a page, and of what a fold that is behind takes at once: few, so that each process has
+several runs of several pages, and dies between them."""
 
 Failpoint = Callable[[str], None]
 
@@ -86,7 +88,7 @@ class FileSink:
         self._connection.close()
 
 
-def _counting(name: str) -> Projection:
+def counting(name: str) -> Projection:
     """How many notes a stream has, and the sum of what they hold; a note that is bad cannot be
     applied."""
     count = Reducer(name, initial={"n": 0, "sum": 0})
@@ -100,8 +102,8 @@ def _counting(name: str) -> Projection:
     return Projection(name, fold=count)
 
 
-def views(file: Path, failpoint: Failpoint) -> list[View]:
-    """One view in the store's database, one outside."""
+def counts_view() -> RelationalView:
+    """The counts in the store's database, in two partitions."""
     table = sa.Table(
         "counts",
         sa.MetaData(),
@@ -109,9 +111,13 @@ def views(file: Path, failpoint: Failpoint) -> list[View]:
         sa.Column("n", sa.Integer),
         sa.Column("sum", sa.Integer),
     )
-    inside = RelationalView(_counting("counts"), table, attempts=1, partitions=2)
-    outside = View(_counting("outside"), FileSink(file, failpoint), attempts=1)
-    return [inside, outside]
+    return RelationalView(counting("counts"), table, attempts=1, partitions=2)
+
+
+def views(file: Path, failpoint: Failpoint) -> list[View]:
+    """One view in the store's database, one outside."""
+    outside = View(counting("outside"), FileSink(file, failpoint), attempts=1)
+    return [counts_view(), outside]
 
 
 async def feed(
@@ -133,9 +139,8 @@ async def feed(
             _say(told, f"signal at {place}")
             os.kill(os.getpid(), how)
 
-    log = logging.getLogger("eventstore")
-    log.setLevel(logging.INFO)
-    log.addHandler(_Told(told))
+    tell_log(told)
+    reading.RUN_EVENTS_MAX = RUN_EVENTS
     async with EventStore.open(url, clock=later(turn)) as store:
         made = views(Path(file), failpoint)
         if how == STOP:
@@ -143,6 +148,13 @@ async def feed(
             del made[0]
         relay = Relay(store, made, page_events=PAGE_EVENTS, failpoint=failpoint)
         await (relay.run() if hit else relay.run_once())
+
+
+def tell_log(path: str) -> None:
+    """Has all that is logged in this process written to a file, line by line."""
+    log = logging.getLogger("eventstore")
+    log.setLevel(logging.INFO)
+    log.addHandler(_Told(path))
 
 
 class _Told(logging.Handler):

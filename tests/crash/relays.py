@@ -15,6 +15,7 @@ from eventstore import EventStore, Lease, NewEvent
 from projections.asking import serving
 from projections.relay import Relay, letters
 from projections.status import status
+from projections.view import View
 from tests.waiting import PATIENCE_SECONDS, until
 
 from .faults import Fault, Outcome, Run
@@ -26,10 +27,9 @@ STALLS = 20
 EVENTS_A_TURN = 60
 STREAMS = 7
 HITS_MAX = 3
-"""Three partitions are fed. A fold that is behind takes many pages at once, so that a turn may have
-one run for each: half-way, where only one of them comes by, is the first time."""
+"""Three partitions are fed, of which only one comes by half-way: there it is the first time."""
 
-_Counts = dict[str, tuple[int, int]]
+Counts = dict[str, tuple[int, int]]
 
 
 class Ground:
@@ -68,27 +68,23 @@ class Ground:
         async with EventStore.open(self.url, clock=later(self.turn + 1)) as store:
             made = views(self.file, lambda place: None)
             await Relay(store, made).run_once()
-            wanted, parked, events = await _folded(store)
+            wanted, parked, events = await folded(store)
             inside = made[0].bind(store)
-            build, _ = await serving(inside)
-            found: _Counts = {}
-            async for page in inside.sink.scan(build):
-                found.update({str(r.key): (r.value["n"], r.value["sum"]) for r in page})
-            _hold(outcome, "the view in the store", found, wanted)
-            _hold(outcome, "the view outside", _in_file(self.file), wanted)
+            hold(outcome, "the view in the store", await counted(inside), wanted)
+            hold(outcome, "the view outside", in_file(self.file), wanted)
             for view in made:
                 place = (await serving(view.bind(store)))[0]
                 waiting = [(each.key, each.position) for each in await letters.load(place)]
-                _hold(outcome, f"dead letters of {view.name}", waiting, sorted(parked))
+                hold(outcome, f"dead letters of {view.name}", waiting, sorted(parked))
                 told = (await status(store, [view.bind(store)]))[0]
-                _hold(outcome, f"events that {view.name} counted", told.events, events)
+                hold(outcome, f"events that {view.name} counted", told.events, events)
                 await view.close()
         outcome.note = f"{events} events, {len(parked)} parked"
 
 
-async def _folded(store: EventStore) -> tuple[_Counts, list[tuple[str, int]], int]:
+async def folded(store: EventStore) -> tuple[Counts, list[tuple[str, int]], int]:
     """Rows, dead letters and the number of events, by code that knows nothing of views."""
-    rows: _Counts = defaultdict(lambda: (0, 0))
+    rows: Counts = defaultdict(lambda: (0, 0))
     parked: list[tuple[str, int]] = []
     held: set[str] = set()
     events = 0
@@ -104,7 +100,18 @@ async def _folded(store: EventStore) -> tuple[_Counts, list[tuple[str, int]], in
     return dict(rows), parked, events
 
 
-def _in_file(path: Path) -> _Counts:
+async def counted(view: View) -> Counts:
+    """The rows of a view that counts notes."""
+    build, _ = await serving(view)
+    return {
+        str(row.key): (row.value["n"], row.value["sum"])
+        async for page in view.sink.scan(build)
+        for row in page
+    }
+
+
+def in_file(path: Path) -> Counts:
+    """The rows of the view outside."""
     connection = sqlite3.connect(path)
     try:
         return {
@@ -117,7 +124,8 @@ def _in_file(path: Path) -> _Counts:
         connection.close()
 
 
-def _hold(outcome: Outcome, what: str, found: object, wanted: object) -> None:
+def hold(outcome: Outcome, what: str, found: object, wanted: object) -> None:
+    """Counts a trial, and a violation where it is not what it has to be."""
     outcome.held(found == wanted, f"{what}: {found}, not {wanted}")
 
 

@@ -28,10 +28,12 @@ from . import (
     lost_update,
     malformed,
     network,
+    outages,
     readers,
     relays,
     resend,
     server_kill,
+    sharing,
     syncs,
     tenants,
 )
@@ -48,6 +50,8 @@ FAULTS: tuple[Fault, ...] = tuple(
     fault
     for module in (
         relays,
+        outages,
+        sharing,
         server_kill,
         kill,
         damage,
