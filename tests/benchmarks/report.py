@@ -17,7 +17,8 @@ _NOT_DONE = [
     " of the disk that keeps its word at fsync.",
     "No network but loopback, no free-threaded Python and no other event loop than asyncio's own.",
     "Nothing was read from a cold disk: every file was in the operating system's cache.",
-    "Several processes that write to one file are tested for correctness, not measured here.",
+    "Several processes that append to one file are tested for correctness, not measured here; a"
+    " relay that feeds views of the file is.",
     "Snapshots and replays of much larger states, and payloads much larger or smaller than 400"
     " bytes, were not measured.",
     "The neighbours ran with their defaults (but for eventsourcing's waiting times); nothing"
