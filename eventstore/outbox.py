@@ -21,6 +21,7 @@ from .envelope import GENESIS
 from .errors import InvalidEvent, LogDiverged
 from .limits import PAGE_ROWS_MAX
 from .query import Query
+from .reading import Seen
 
 __all__ = ["Advance", "Head", "LogPage", "Outbox", "Statement"]
 
@@ -74,12 +75,23 @@ class Outbox:
         return await self._engine().head(self.tenant)
 
     async def page(
-        self, after: int, until: int, queries: Sequence[Query] = (), limit: int = PAGE_ROWS_MAX
+        self,
+        after: int,
+        until: int,
+        queries: Sequence[Query] = (),
+        limit: int = PAGE_ROWS_MAX,
+        digest: bytes | None = None,
     ) -> LogPage:
-        """Events after position `after` up to `until` that match, and how far it looked; at most
-        `limit` positions, and fewer where payloads are large. Raises `Corrupt` for damage.
-        If cancelled, nothing is left open."""
-        return await self._engine().log_page(self.tenant, after, until, queries, limit)
+        """Events after position `after` up to `until`, which the head must have reached, that
+        match, and how far it looked; at most `limit` positions, and fewer where payloads are large.
+        With `digest`, the `hash` of the page before, it goes on from that page.
+
+        Raises `LogDiverged` where it does not, `Corrupt` for damage. If cancelled, nothing is left
+        open."""
+        engine = self._engine()
+        if digest is None:
+            return await engine.log_page(self.tenant, after, until, queries, limit)
+        return await Seen(engine, self.tenant, after, digest).page(after, until, queries, limit)
 
     async def wait(self, after: int) -> None:
         """Returns when the head may be beyond `after`; it may wake without cause. Raises

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING
 
-from .errors import InvalidEvent, LogDiverged
+from .envelope import GENESIS
+from .errors import Corrupt, InvalidEvent, LogDiverged
 from .events import RecordedEvent
 from .limits import PAGE_BYTES_MAX, PAGE_ROWS_MAX
 from .query import Query
 
 if TYPE_CHECKING:
     from .checkpoints import Checkpoint
-    from .engines.port import Engine
+    from .engines.port import Engine, LogPage
 
 _BEFORE_ALL = 2**62
 """A version above any that can exist: where reading backwards begins."""
@@ -96,12 +98,12 @@ async def log_pages(
     limit: int | None,
 ) -> AsyncIterator[Page]:
     """The log by position up to the head seen at the start."""
-    at = await start_position(engine, tenant, after)
-    head = (await engine.head(tenant)).position
-    left = limit
-    while at < head and (left is None or left > 0):
+    seen = await start(engine, tenant, after)
+    head = await engine.head(tenant)
+    at, left = seen.position, limit
+    while at < head.position and (left is None or left > 0):
         rows = PAGE_ROWS_MAX if left is None or queries else min(PAGE_ROWS_MAX, left)
-        page = await engine.log_page(tenant, at, head, queries, rows)
+        page = await seen.page(at, head.position, queries, rows, head.hash)
         at = page.scanned_to
         events = page.events if left is None else page.events[:left]
         if left is not None:
@@ -113,13 +115,16 @@ async def live_pages(
     engine: Engine, tenant: str, after: int | Checkpoint, queries: Sequence[Query]
 ) -> AsyncIterator[Page]:
     """The log by position: what is there, then what comes, until the store is closed."""
-    at = await start_position(engine, tenant, after)
+    seen = await start(engine, tenant, after)
+    at = seen.position
     while True:
-        head = (await engine.head(tenant)).position
-        if head < at:
-            raise LogDiverged(f"reader at position {at}: the log ends at {head}")
-        while at < head:
-            page = await engine.log_page(tenant, at, head, queries, PAGE_ROWS_MAX)
+        head = await engine.head(tenant)
+        if head.position < at:
+            raise LogDiverged(f"reader at position {at}: the log ends at {head.position}")
+        if head.position == at:
+            await seen.check()
+        while at < head.position:
+            page = await seen.page(at, head.position, queries, PAGE_ROWS_MAX, head.hash)
             at = page.scanned_to
             yield page.events
         await engine.wait(tenant, at)
@@ -133,21 +138,99 @@ async def live_stream_pages(
     queries: Sequence[Query],
 ) -> AsyncIterator[Page]:
     """One stream's events behind a position: what is there, then what comes."""
-    seen = await start_position(engine, tenant, after)
-    version = await _version_at(engine, tenant, stream, seen)
+    seen = await start(engine, tenant, after)
+    version = await _version_at(engine, tenant, stream, seen.position)
     while True:
-        head = (await engine.head(tenant)).position
-        while page := await engine.stream_page(tenant, stream, version, PAGE_ROWS_MAX, False):
-            version = page[-1].version
-            head = max(head, page[-1].position)
+        head = await engine.head(tenant)
+        if head.position < seen.position:
+            raise LogDiverged(
+                f"reader at position {seen.position}: the log ends at {head.position}"
+            )
+        is_more = True
+        while is_more:
+            page = await engine.stream_page(tenant, stream, version, PAGE_ROWS_MAX, False)
+            await seen.check()  # also behind an empty one: what we know is about to be forgotten
+            # What came behind the head that we know is read again behind the next one, so that a
+            # log that goes back in between takes nothing with it that we have given.
+            known = [event for event in page if event.position <= head.position]
+            is_more = len(known) == PAGE_ROWS_MAX or _is_full(known)
+            version = known[-1].version if known else version
             if queries:
-                page = [e for e in page if any(q.matches(e.type, e.tags) for q in queries)]
-            yield page
-        await engine.wait(tenant, head)
+                known = [e for e in known if any(q.matches(e.type, e.tags) for q in queries)]
+            yield known
+        seen.position, seen.hash = head.position, head.hash
+        await engine.wait(tenant, head.position)
 
 
-async def start_position(engine: Engine, tenant: str, after: int | Checkpoint) -> int:
-    """The position to read after. Raises `LogDiverged` when it does not lie in this log."""
+class Seen:
+    """An event that a reader has seen in a log. A log only grows, so whoever goes on from there
+    goes on in the same log only while that event still stands in it.
+
+    It does not when a server that had not all of the log takes over behind our back, or when one
+    crashes that answers before it syncs; others may have appended to it again by then, so that
+    its length says nothing.
+    """
+
+    def __init__(self, engine: Engine, tenant: str, position: int, digest: bytes | None) -> None:
+        self._engine = engine
+        self._tenant = tenant
+        self.position = position
+        self.hash = digest
+        """None where only the position is known, as at the beginning."""
+
+    async def page(
+        self,
+        after: int,
+        until: int,
+        queries: Sequence[Query],
+        limit: int,
+        last: bytes | None = None,
+    ) -> LogPage:
+        """The events behind `after` up to `until`, which the head has reached, if they go on from
+        what was seen. Without a filter the first event's hash says so, at no cost; with one it is
+        asked, behind the page, so that nothing can have changed in between, and from then on the
+        hash at `until`, which is `last`, is what was seen.
+
+        Raises `LogDiverged` where the log is another one, `Corrupt` where it is damaged."""
+        engine, tenant = self._engine, self._tenant
+        try:
+            if queries:
+                page = await engine.log_page(tenant, after, until, queries, limit)
+                await self.check()
+                if last is not None:
+                    self.position, self.hash = until, last
+            else:
+                page = await engine.log_page(tenant, after, until, (), limit, self.hash)
+                self.position, self.hash = page.scanned_to, page.hash
+        except Corrupt as exc:
+            now = await engine.head(tenant)
+            if now.position < until:
+                raise LogDiverged(
+                    f"reader at position {after}: the log ended at {until}, and ends at"
+                    f" {now.position} now"
+                ) from exc
+            with contextlib.suppress(Corrupt):  # what was seen first is told
+                await self.check()
+            raise
+        return page
+
+    async def check(self) -> None:
+        """Raises `LogDiverged` unless the event still stands where it was seen."""
+        position = self.position
+        if position == 0 or self.hash is None:
+            return
+        if await self._engine.hash_at(self._tenant, position) == self.hash:
+            return
+        head = await self._engine.head(self._tenant)
+        if head.position < position:
+            raise LogDiverged(f"reader at position {position}: the log ends at {head.position}")
+        # If the event is damaged, that is what is wrong.
+        await self._engine.log_page(self._tenant, position - 1, position, (), 1)
+        raise LogDiverged(f"reader at position {position}: another event stands there")
+
+
+async def start(engine: Engine, tenant: str, after: int | Checkpoint) -> Seen:
+    """Where to read on. Raises `LogDiverged` when it does not lie in this log."""
     digest: bytes | None = None
     if isinstance(after, int):
         position = int(after)
@@ -156,13 +239,15 @@ async def start_position(engine: Engine, tenant: str, after: int | Checkpoint) -
     if position < 0:
         raise InvalidEvent("after: a position, an int from 0 on")
     if position == 0:
-        return 0
+        return Seen(engine, tenant, 0, GENESIS)
     head = await engine.head(tenant)
     if position > head.position:
         raise LogDiverged(f"reader at position {position}: the log ends at {head.position}")
-    if digest is not None and await engine.hash_at(tenant, position) != digest:
-        raise LogDiverged(f"reader at position {position}: another event stands there")
-    return position
+    if position == head.position and digest is None:
+        digest = head.hash
+    seen = Seen(engine, tenant, position, digest)
+    await seen.check()
+    return seen
 
 
 async def _version_at(engine: Engine, tenant: str, stream: str, position: int) -> int:

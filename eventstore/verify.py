@@ -50,10 +50,11 @@ async def verify_log(
         return VerifyReport(0, 0, KnownHead(0, GENESIS), tuple(damages))
     versions: dict[str, int] = {}
     at, rows = 0, PAGE_ROWS_MAX
+    digest: bytes | None = GENESIS
     try:
         while at < head.position:
             try:
-                page = await engine.log_page(tenant, at, head.position, (), rows)
+                page = await engine.log_page(tenant, at, head.position, (), rows, digest)
             except Corrupt:
                 if rows == 1:
                     raise
@@ -71,6 +72,7 @@ async def verify_log(
                     )
                 versions[event.stream] = version
                 at += 1
+            digest = page.hash
             if progress is not None:
                 progress(at, head.position)
         await _check_end(engine, tenant, head, known)

@@ -46,10 +46,12 @@ class StreamRow(msgspec.Struct, frozen=True):
 
 
 class LogPage(msgspec.Struct):
-    """A page of the log. `scanned_to`: every position up to here was looked at."""
+    """A page of the log. `scanned_to`: every position up to here was looked at. `hash` is that of
+    the event there, for a page without a filter."""
 
     events: list[RecordedEvent]
     scanned_to: int
+    hash: bytes | None = None
 
 
 class CheckpointRow(msgspec.Struct, frozen=True):
@@ -112,9 +114,17 @@ class Engine(Protocol):
         """Events after (backwards: before) version `after`, at most `limit`, in that order."""
 
     async def log_page(
-        self, tenant: str, after: int, until: int, queries: Sequence[Query], limit: int
+        self,
+        tenant: str,
+        after: int,
+        until: int,
+        queries: Sequence[Query],
+        limit: int,
+        digest: bytes | None = None,
     ) -> LogPage:
-        """Events after position `after` up to `until`, at most `limit` rows scanned."""
+        """Events after position `after` up to `until`, at most `limit` rows scanned. `digest` is
+        the hash at `after` as the reader knows it: without a filter, `Corrupt` is raised where the
+        first event is not chained onto it."""
 
     async def head(self, tenant: str) -> Head:
         """The end of the log."""

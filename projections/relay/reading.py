@@ -34,7 +34,8 @@ class Pages:
             await self.close()
             page = await self._read(after, until)
         if page.scanned_to < until:
-            reading = asyncio.get_running_loop().create_task(self._read(page.scanned_to, until))
+            next_page = self._read(page.scanned_to, until, page.hash)
+            reading = asyncio.get_running_loop().create_task(next_page)
             self._ahead = page.scanned_to, reading
         return page
 
@@ -56,7 +57,7 @@ class Pages:
             events += page.events
             keys.update([key_of(event) for event in page.events])
             size += sum([len(event.payload) for event in page.events])
-        return LogPage(events, page.scanned_to)
+        return LogPage(events, page.scanned_to, page.hash)
 
     async def close(self) -> None:
         """Gives up what is being read ahead."""
@@ -66,5 +67,5 @@ class Pages:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
 
-    async def _read(self, after: int, until: int) -> LogPage:
-        return await self._outbox.page(after, until, self._queries, self._page_events)
+    async def _read(self, after: int, until: int, digest: bytes | None = None) -> LogPage:
+        return await self._outbox.page(after, until, self._queries, self._page_events, digest)

@@ -10,12 +10,13 @@ from typing import Any
 import msgspec
 
 from ...calls import Call, Outcome, Written
-from ...errors import StoreClosed
+from ...errors import Corrupt, StoreClosed
 from ...events import RecordedEvent
 from ...judge import StoredKey, judge
 from ...limits import SNAPSHOTS_KEPT
 from ...query import Query
 from ..port import CheckpointRow, Damage, Head, LogPage, Move, SnapshotRow, Statement, StreamRow
+from ..rows import check_consecutive
 from .ledger import MemoryLedger
 from .views import MemoryViews
 
@@ -58,14 +59,31 @@ class MemoryEngine:
         return _fresh(events[after : after + limit])
 
     async def log_page(
-        self, tenant: str, after: int, until: int, queries: Sequence[Query], limit: int
+        self,
+        tenant: str,
+        after: int,
+        until: int,
+        queries: Sequence[Query],
+        limit: int,
+        digest: bytes | None = None,
     ) -> LogPage:
         """See `Engine`."""
         stop = min(until, after + limit)
-        rows = self._ledger.log(tenant).events[after:stop]
+        if stop <= after:
+            return LogPage([], until)
+        log = self._ledger.log(tenant)
+        rows = log.events[after:stop]
         if queries:
             rows = [row for row in rows if any(q.matches(row.type, row.tags) for q in queries)]
-        return LogPage(_fresh(rows), stop)
+            return LogPage(_fresh(rows), stop)
+        check_consecutive([(row.position,) for row in rows], after, stop)
+        if digest is not None and after and log.hashes[after - 1] != digest:
+            raise Corrupt(
+                f"position {after + 1}: it does not follow the event that was there before it",
+                kind="hash",
+                position=after + 1,
+            )
+        return LogPage(_fresh(rows), stop, log.hashes[stop - 1])
 
     async def head(self, tenant: str) -> Head:
         """See `Engine`."""

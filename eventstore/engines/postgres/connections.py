@@ -48,6 +48,8 @@ class Connections:
     def __init__(self, address: Address, count_max: int, patience_seconds: float) -> None:
         self.address = address
         self.settings: dict[str, Any] = {}
+        self.store_id: str | None = None
+        """Of the store that was opened: whoever answers later has to be the same one."""
         self._patience = patience_seconds
         self._asked = session_settings(address, patience_seconds)
         # The server ends a statement before that: silence for longer is a lost connection.
@@ -156,10 +158,28 @@ class Connections:
             found = await connection.fetchrow(sql.SETTINGS, timeout=CONNECT_SECONDS)
             assert found is not None
             self.settings = check_settings(address, dict(found))
+            if self.store_id is not None:
+                await self._check_store(connection)
         except BaseException:
             connection.terminate()
             raise
         return connection
+
+    async def learn_store(self) -> str:
+        """Notes which store this is, and gives its id."""
+        found = await self.run(lambda asked: asked.fetchval(sql.find_store(self.address.schema)))
+        self.store_id = str(found)
+        return self.store_id
+
+    async def _check_store(self, connection: Connection) -> None:
+        found = await connection.fetchval(
+            sql.find_store(self.address.schema), timeout=ANSWER_SECONDS
+        )
+        if str(found) != self.store_id:
+            raise StorageFailed(
+                f"{self.address.shown}: another store stands there than the one that was opened;"
+                " nothing was read or written; open it anew"
+            )
 
     async def abort(self) -> None:
         """Ends those who use a connection at once, whatever they wait for, then frees all."""

@@ -67,21 +67,25 @@ class PostgresEngine(Keeping):
         return await self._reader.stream_page(tenant, stream, after, limit, backwards)
 
     async def log_page(
-        self, tenant: str, after: int, until: int, queries: Sequence[Query], limit: int
+        self,
+        tenant: str,
+        after: int,
+        until: int,
+        queries: Sequence[Query],
+        limit: int,
+        digest: bytes | None = None,
     ) -> LogPage:
         """See `Engine`."""
-        return await self._reader.log_page(tenant, after, until, queries, limit)
+        return await self._reader.log_page(tenant, after, until, queries, limit, digest)
 
     async def head(self, tenant: str) -> Head:
         """See `Engine`."""
-        tenant_id = await self._reader.find_tenant(tenant)
-        rows = await self._reader.fetch(tenant, self._sql.find_head, tenant_id)
+        rows = await self._reader.fetch(tenant, self._sql.find_head, tenant)
         return Head(*rows[0]) if rows else Head(0, GENESIS, 0)
 
     async def hash_at(self, tenant: str, position: int) -> bytes | None:
         """See `Engine`."""
-        tenant_id = await self._reader.find_tenant(tenant)
-        rows = await self._reader.fetch(tenant, self._sql.hashes_at, tenant_id, [position])
+        rows = await self._reader.fetch(tenant, self._sql.hashes_at, tenant, [position])
         return rows[0][1] if rows else None
 
     async def stream_version(self, tenant: str, stream: str) -> int:
@@ -93,10 +97,9 @@ class PostgresEngine(Keeping):
         self, tenant: str, prefix: str, after: str, limit: int
     ) -> list[StreamRow]:
         """See `Engine`."""
-        tenant_id = await self._reader.find_tenant(tenant)
         if "\0" in prefix:
             return []  # no name holds one, and PostgreSQL's text cannot
-        args = (tenant_id, after, prefix, prefix_end(prefix), limit)
+        args = (tenant, after, prefix, prefix_end(prefix), limit)
         rows = await self._reader.fetch(tenant, self._sql.list_streams, *args)
         return [StreamRow(*row) for row in rows]
 

@@ -54,11 +54,13 @@ async def open_postgres(options: PostgresOptions, clock: Callable[[], int]) -> P
                     " on every table for this role (its owner and a superuser pass it by)"
                 )
         await reading.run(lambda connection: check_names(connection, address.schema, address.shown))
+        writing = Connections(address, WRITING_MAX, patience)
+        writing.store_id = await reading.learn_store()
     except BaseException:
         await reading.abort()  # it may wait for another process that makes the schema
         raise
     return PostgresEngine(
-        Connections(address, WRITING_MAX, patience),
+        writing,
         reading,
         clock,
         options.queue_appends_max,

@@ -1,11 +1,15 @@
 """Reads: each page is one short transaction on a connection that is borrowed for it.
 
-Ids of tenants, streams, types and tags never change, so what was once found is remembered.
+A tenant is named in each question, and its id is remembered nowhere: a server that had not all of
+the log may have taken over since (behind a pooler nobody is told), and have given the id to another
+tenant. Names of streams and types are remembered by their ids, because an event's hash tells when
+one of them is not its own; then they are asked for again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
@@ -32,6 +36,8 @@ _NAMES_MAX = 100_000
 """Names remembered by id; beyond it all are forgotten at once."""
 
 T = TypeVar("T")
+_Place = tuple[str, int, int, int]
+"""Of a page: tenant, after, until, limit."""
 
 
 class Reader:
@@ -41,11 +47,9 @@ class Reader:
         self._connections = connections
         self._isolated = connections.address.isolated
         self.sql = statements
-        self._tenants: dict[str, int] = {}
         self._streams: dict[int, str] = {}
         self._types: dict[int, str] = {}
-        self._hash_at: tuple[int, int, bytes] = (0, 0, GENESIS)
-        self._ahead: tuple[tuple[int, int, int, int], asyncio.Future[list[Row]]] | None = None
+        self._ahead: tuple[_Place, asyncio.Future[list[Row]]] | None = None
 
     async def run(self, tenant: str, work: Callable[[Connection], Awaitable[T]]) -> T:
         """What `work` gives, with only the tenant's rows in sight where the store is isolated."""
@@ -65,76 +69,71 @@ class Reader:
 
     async def find_tenant(self, tenant: str) -> int | None:
         """The tenant's id, or None where it is not known to the store."""
-        tenant_id = self._tenants.get(tenant)
-        if tenant_id is None:
-            rows = await self.fetch(tenant, self.sql.find_tenant, tenant)
-            if rows:
-                tenant_id = self._tenants[tenant] = rows[0][0]
-        return tenant_id
+        rows = await self.fetch(tenant, self.sql.find_tenant, tenant)
+        return int(rows[0][0]) if rows else None
 
     async def find_stream(self, tenant: str, stream: str) -> tuple[int, int, int] | None:
         """(id, version, tenant's id) of a stream, or None."""
-        tenant_id = await self.find_tenant(tenant)
-        if tenant_id is None:
-            return None
-        rows = await self.fetch(tenant, self.sql.find_stream, tenant_id, stream)
-        return (rows[0][0], rows[0][1], tenant_id) if rows else None
+        rows = await self.fetch(tenant, self.sql.find_stream, tenant, stream)
+        return (rows[0][0], rows[0][1], rows[0][2]) if rows else None
 
     async def stream_page(
         self, tenant: str, stream: str, after: int, limit: int, backwards: bool
     ) -> list[RecordedEvent]:
         """See `Engine`."""
-        tenant_id = await self.find_tenant(tenant)
-        if tenant_id is None:
-            return []
         statement = self.sql.read_stream_backwards if backwards else self.sql.read_stream
 
         async def page(connection: Connection) -> list[RecordedEvent]:
-            found = await connection.fetch(statement, tenant_id, stream, after, limit)
+            found = await connection.fetch(statement, tenant, stream, after, limit)
             if not found:
                 return []
             version = found[0][18]
             rows = [row[:18] for row in found] if found[0][0] is not None else []
             check_stream_rows(rows, stream, version, after, limit, backwards)
-            return await self._to_events(connection, tenant_id, rows)
+            return await self._to_events(connection, tenant, rows)
 
         return await self.run(tenant, page)
 
     async def log_page(
-        self, tenant: str, after: int, until: int, queries: Sequence[Query], limit: int
+        self,
+        tenant: str,
+        after: int,
+        until: int,
+        queries: Sequence[Query],
+        limit: int,
+        digest: bytes | None,
     ) -> LogPage:
         """See `Engine`."""
-        tenant_id = await self.find_tenant(tenant)
-        if tenant_id is None or until <= after:
+        if until <= after:
             return LogPage([], until)
         if queries:
             return await self.run(
                 tenant,
                 lambda connection: self._filtered_page(
-                    connection, tenant_id, after, until, queries, limit
+                    connection, tenant, after, until, queries, limit
                 ),
             )
 
-        place = (tenant_id, after, until, limit)
+        place = (tenant, after, until, limit)
         rows = await self._rows_ahead(place)
         if rows is None:
-            rows = await self._log_rows(tenant, place)
+            rows = await self._log_rows(place)
         # A page ends early when it is full; what it holds must be without holes all the same.
         last = rows[-1][0] if rows else min(until, after + limit)
         check_consecutive(rows, after, last)
-        if self._hash_at[:2] == (tenant_id, after) and after < last < until:
+        if after and digest is not None and last < until:
             # Somebody goes through the log: the server works on the next page while this one is
             # made into events. Whoever gives up leaves a page that nobody fetches, for a while.
-            place = (tenant_id, last, until, limit)
-            self._ahead = place, asyncio.ensure_future(self._log_rows(tenant, place))
+            place = (tenant, last, until, limit)
+            self._ahead = place, asyncio.ensure_future(self._log_rows(place))
             self._ahead[1].add_done_callback(_look_at)
             loop = asyncio.get_running_loop()
             loop.call_later(_AHEAD_SECONDS, self._forget_ahead, self._ahead)
             for _ in range(_TURNS_TO_SEND):
                 await asyncio.sleep(0)
-        return LogPage(await self._events_of(tenant, tenant_id, rows), last)
+        return LogPage(await self._events_of(tenant, rows, {after: digest}), last, rows[-1][17])
 
-    async def _rows_ahead(self, place: tuple[int, int, int, int]) -> list[Row] | None:
+    async def _rows_ahead(self, place: _Place) -> list[Row] | None:
         """The rows that were asked for ahead, where they are those of `place`."""
         ahead, self._ahead = self._ahead, None
         if ahead is None or ahead[0] != place:
@@ -148,38 +147,37 @@ class Reader:
         if self._ahead is ahead:
             self._ahead = None
 
-    async def _log_rows(self, tenant: str, place: tuple[int, int, int, int]) -> list[Row]:
-        return await self.fetch(tenant, self.sql.read_log, *place)
+    async def _log_rows(self, place: _Place) -> list[Row]:
+        return await self.fetch(place[0], self.sql.read_log, *place)
 
     async def _events_of(
-        self, tenant: str, tenant_id: int, rows: Sequence[Row]
+        self, tenant: str, rows: Sequence[Row], before: dict[int, bytes | None]
     ) -> list[RecordedEvent]:
-        """The events of rows whose connection was given back; most need no other one."""
-        owner, last, digest = self._hash_at
+        """The events of rows whose connection was given back; most need no other one. `before` is
+        the hash in front of them, None where it is not known."""
+        hashes = {position: digest for position, digest in before.items() if digest is not None}
         known = {row[1] for row in rows} <= self._streams.keys()
         known = known and {row[4] for row in rows} <= self._types.keys()
-        if known and rows and (owner, last) == (tenant_id, rows[0][0] - 1):
-            return self._made(tenant_id, rows, {last: digest}, self._streams, self._types)
+        if known and hashes:
+            with contextlib.suppress(Corrupt):  # a name may be another one's by now
+                return to_events(rows, self._streams, self._types, hashes)
         return await self.run(
-            tenant, lambda connection: self._to_events(connection, tenant_id, rows)
+            tenant, lambda connection: self._to_events(connection, tenant, rows, hashes)
         )
 
     async def events(self, tenant: str, statement: str, *args: Any) -> list[RecordedEvent]:
         """The events of a query for a tenant's rows of `EVENT_COLUMNS`."""
-        tenant_id = await self.find_tenant(tenant)
-        if tenant_id is None:
-            return []
 
         async def page(connection: Connection) -> list[RecordedEvent]:
-            rows = await connection.fetch(statement, tenant_id, *args)
-            return await self._to_events(connection, tenant_id, rows)
+            rows = await connection.fetch(statement, tenant, *args)
+            return await self._to_events(connection, tenant, rows)
 
         return await self.run(tenant, page)
 
     async def _filtered_page(
         self,
         connection: Connection,
-        tenant_id: int,
+        tenant: str,
         after: int,
         until: int,
         queries: Sequence[Query],
@@ -188,9 +186,7 @@ class Reader:
         scanned_to = min(until, after + _SCAN_POSITIONS)
         found: set[int] = set()
         for query in queries:
-            positions = await self._positions(
-                connection, tenant_id, query, after, scanned_to, limit
-            )
+            positions = await self._positions(connection, tenant, query, after, scanned_to, limit)
             if len(positions) == limit:
                 scanned_to = min(scanned_to, positions[-1])
             found.update(positions)
@@ -200,23 +196,23 @@ class Reader:
         if len(wanted) > limit:  # each query alone kept to it
             wanted = wanted[:limit]
             scanned_to = wanted[-1]
-        rows = await connection.fetch(self.sql.read_positions, tenant_id, wanted)
+        rows = await connection.fetch(self.sql.read_positions, tenant, wanted)
         if len(rows) < len(wanted):
             if not rows or rows[-1][0] != wanted[len(rows) - 1]:
                 raise Corrupt("an index names events that are not in the log", kind="index")
             scanned_to = rows[-1][0]  # the page is full by its bytes
-        return LogPage(await self._to_events(connection, tenant_id, rows), scanned_to)
+        return LogPage(await self._to_events(connection, tenant, rows), scanned_to)
 
     async def _positions(
         self,
         connection: Connection,
-        tenant_id: int,
+        tenant: str,
         query: Query,
         after: int,
         until: int,
         limit: int,
     ) -> list[int]:
-        tags = await connection.fetch(self.sql.ids_of_tags, tenant_id, query.tags)
+        tags = await connection.fetch(self.sql.ids_of_tags, tenant, query.tags)
         if len(tags) < len(query.tags):
             return []
         types = await connection.fetch(self.sql.ids_of_types, query.types) if query.types else []
@@ -224,7 +220,7 @@ class Reader:
             return []
         statement = self.sql.positions_of(len(tags), len(types))
         ids = [row[0] for row in tags]
-        args: list[Any] = [tenant_id, after, until, limit, *ids[:JOINED_MAX]]
+        args: list[Any] = [tenant, after, until, limit, *ids[:JOINED_MAX]]
         if len(ids) > JOINED_MAX:
             args.append(ids[JOINED_MAX:])
         if types:
@@ -232,9 +228,30 @@ class Reader:
         return [row[0] for row in await connection.fetch(statement, *args)]
 
     async def _to_events(
-        self, connection: Connection, tenant_id: int, rows: Sequence[Row]
+        self,
+        connection: Connection,
+        tenant: str,
+        rows: Sequence[Row],
+        known: dict[int, bytes] | None = None,
     ) -> list[RecordedEvent]:
-        """The rows' events, checked; asks for the names and hashes that the rows refer to."""
+        """The rows' events, checked; asks for the names and hashes that the rows refer to, but for
+        the hashes that are `known`."""
+        hashes = {0: GENESIS, **(known or {})}
+        wanted = [position for position in hashes_wanted(rows) if position not in hashes]
+        if wanted:
+            found = await connection.fetch(self.sql.hashes_at, tenant, wanted)
+            hashes.update([tuple(row) for row in found])
+        try:
+            return to_events(rows, *await self._names(connection, rows), hashes)
+        except Corrupt:
+            # An id may have another name since, if a server took over that had not all of the log.
+            self._streams, self._types = {}, {}
+            return to_events(rows, *await self._names(connection, rows), hashes)
+
+    async def _names(
+        self, connection: Connection, rows: Sequence[Row]
+    ) -> tuple[dict[int, str], dict[int, str]]:
+        """The names of the rows' streams and types, by id."""
         if len(self._streams) > _NAMES_MAX:
             self._streams = {}  # not emptied: another page may be about to look into it
         streams, types = self._streams, self._types
@@ -245,26 +262,7 @@ class Reader:
             missing = [number for number in ids if number not in known]
             if missing:
                 known.update([tuple(row) for row in await connection.fetch(statement, missing)])
-        owner, last, digest = self._hash_at
-        hashes = {0: GENESIS, last: digest} if owner == tenant_id else {0: GENESIS}
-        wanted = [position for position in hashes_wanted(rows) if position not in hashes]
-        if wanted:
-            found = await connection.fetch(self.sql.hashes_at, tenant_id, wanted)
-            hashes.update([tuple(row) for row in found])
-        return self._made(tenant_id, rows, hashes, streams, types)
-
-    def _made(
-        self,
-        tenant_id: int,
-        rows: Sequence[Row],
-        hashes: dict[int, bytes],
-        streams: dict[int, str],
-        types: dict[int, str],
-    ) -> list[RecordedEvent]:
-        events = to_events(rows, streams, types, hashes)
-        if rows:
-            self._hash_at = (tenant_id, rows[-1][0], rows[-1][17])
-        return events
+        return streams, types
 
 
 def _look_at(task: asyncio.Future[Any]) -> None:

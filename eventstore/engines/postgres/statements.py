@@ -43,6 +43,13 @@ HAS_ISOLATION = (
     " WHERE n.nspname = $1"
 )
 """Whether each table with a policy is under it for this role; its owner and a superuser are not."""
+
+
+def find_store(schema: str) -> str:
+    """The id of the store in a schema, which it was given when it was made."""
+    return f'SELECT store_id::text FROM {schema}.store_info WHERE "only" = 1'
+
+
 NOTIFY = "SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, '')"
 """A transaction of its own, which would wait for the disk otherwise: nothing is lost with it."""
 
@@ -66,6 +73,7 @@ class Statements:
 
     def __init__(self, schema: str) -> None:
         s = schema
+        own = self._own = f"(SELECT t.tenant_id FROM {s}.tenants t WHERE t.name = $1)"
         self.append_batch = f"SELECT * FROM {s}.append_batch({_append_slots()})"
         self.find_revision = f"SELECT version_num FROM {s}.alembic_version"
         self.insert_store = (
@@ -77,37 +85,42 @@ class Statements:
         self.name_tenant = f"SELECT {s}.name_tenant($1)"
         self.find_head = (
             "SELECT position, hash, recorded_at"
-            f" FROM {s}.heads WHERE tenant_id = $1 AND position > 0"
+            f" FROM {s}.heads WHERE tenant_id = {own} AND position > 0"
         )
-        self.heads_of = f"SELECT tenant_id, position FROM {s}.heads WHERE tenant_id = ANY ($1)"
+        self.heads_of = (
+            f"SELECT t.name, h.position FROM {s}.tenants t JOIN {s}.heads h USING (tenant_id)"
+            " WHERE t.name = ANY ($1::text[])"
+        )
         self.find_stream = (
-            f"SELECT stream_id, version FROM {s}.streams WHERE tenant_id = $1 AND name = $2"
+            f"SELECT stream_id, version, tenant_id FROM {s}.streams"
+            f" WHERE tenant_id = {own} AND name = $2"
         )
         self.find_event_by_id = (
-            f"SELECT {EVENT_COLUMNS} FROM {s}.events e WHERE e.tenant_id = $1 AND e.event_id = $2"
+            f"SELECT {EVENT_COLUMNS} FROM {s}.events e"
+            f" WHERE e.tenant_id = {own} AND e.event_id = $2"
         )
         self.read_stream = self._stream_page(s, "e.version > $3", "e.version")
         self.read_stream_backwards = self._stream_page(s, "e.version < $3", "e.version DESC")
         self.read_log = _bounded(
-            f"SELECT {EVENT_COLUMNS} FROM {s}.events e WHERE e.tenant_id = $1"
+            f"SELECT {EVENT_COLUMNS} FROM {s}.events e WHERE e.tenant_id = {own}"
             " AND e.position > $2 AND e.position <= $3 ORDER BY e.position LIMIT $4",
             "e.position",
         )
         self.read_positions = _bounded(
-            f"SELECT {EVENT_COLUMNS} FROM {s}.events e WHERE e.tenant_id = $1"
+            f"SELECT {EVENT_COLUMNS} FROM {s}.events e WHERE e.tenant_id = {own}"
             " AND e.position = ANY ($2::bigint[]) ORDER BY e.position",
             "e.position",
         )
         self.read_caused = _bounded(
             f"SELECT {EVENT_COLUMNS} FROM {s}.event_causes c JOIN {s}.events e"
             " ON e.tenant_id = c.tenant_id AND e.position = c.position"
-            " WHERE c.tenant_id = $1 AND c.cause_id = $2 AND c.position > $3"
+            f" WHERE c.tenant_id = {own} AND c.cause_id = $2 AND c.position > $3"
             " ORDER BY c.position LIMIT $4",
             "e.position",
         )
         self.hashes_at = (
             f"SELECT position, hash FROM {s}.events"
-            " WHERE tenant_id = $1 AND position = ANY ($2::bigint[])"
+            f" WHERE tenant_id = {own} AND position = ANY ($2::bigint[])"
         )
         self.names_of_streams = (
             f"SELECT stream_id, name FROM {s}.streams WHERE stream_id = ANY ($1::bigint[])"
@@ -116,12 +129,13 @@ class Statements:
             f"SELECT type_id, name FROM {s}.event_types WHERE type_id = ANY ($1::bigint[])"
         )
         self.ids_of_tags = (
-            f"SELECT tag_id FROM {s}.tags WHERE tenant_id = $1 AND name = ANY ($2::text[])"
+            f"SELECT tag_id FROM {s}.tags WHERE tenant_id = {own} AND name = ANY ($2::text[])"
         )
         self.ids_of_types = f"SELECT type_id FROM {s}.event_types WHERE name = ANY ($1::text[])"
         self.list_streams = (
             f"SELECT name, version, first_recorded_at, recorded_at FROM {s}.streams"
-            " WHERE tenant_id = $1 AND name > $2 AND name >= $3 AND ($4::text IS NULL OR name < $4)"
+            f" WHERE tenant_id = {own} AND name > $2 AND name >= $3"
+            " AND ($4::text IS NULL OR name < $4)"
             " AND version > 0 ORDER BY name LIMIT $5"
         )
         self.list_tenants = (
@@ -143,7 +157,8 @@ class Statements:
         )
         return (
             f"SELECT {EVENT_COLUMNS}, s.version FROM {s}.streams s"
-            f" LEFT JOIN LATERAL ({page}) e ON true WHERE s.tenant_id = $1 AND s.name = $2"
+            f" LEFT JOIN LATERAL ({page}) e ON true"
+            f" WHERE s.tenant_id = {self._own} AND s.name = $2"
             f" ORDER BY {order}"
         )
 
@@ -170,11 +185,13 @@ class Statements:
                     " WHERE x.tag_id = r.tag_id AND x.position = t0.position))"
                 )
             if types:
-                source += f" JOIN {s}.events e ON e.tenant_id = $1 AND e.position = t0.position"
+                source += (
+                    f" JOIN {s}.events e ON e.tenant_id = {self._own} AND e.position = t0.position"
+                )
             else:
-                where += " AND $1::bigint IS NOT NULL"
+                where += " AND $1::text IS NOT NULL"
         else:
-            source, position, where = f"{s}.events e", "e.position", "e.tenant_id = $1"
+            source, position, where = f"{s}.events e", "e.position", f"e.tenant_id = {self._own}"
         if types:
             where += f" AND e.type_id = ANY (${tags + 5}::bigint[])"
         return (

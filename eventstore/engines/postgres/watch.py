@@ -117,29 +117,26 @@ class Watch:
                     await self._look.wait()
 
     async def _look_at_heads(self) -> None:
-        awaited = {tenant for tenant, _ in self._waiters.values()}
-        ids = {tenant: await self._reader.find_tenant(tenant) for tenant in awaited}
-        known = [number for number in ids.values() if number is not None]
-        if not known:
-            return
-        if len(known) == 1 or not self._connections.address.isolated:
-            # One that has an id: under another's name row-level security would hide its head.
-            tenant = next(name for name, number in ids.items() if number is not None)
-            rows = await self._heads(tenant, known)
+        awaited = sorted({tenant for tenant, _ in self._waiters.values()})
+        if not self._connections.address.isolated:
+            heads = await self._heads(awaited)
         else:
-            rows = []
-            for tenant, number in ids.items():
-                rows += await self._heads(tenant, [number])
-        heads = {row[0]: row[1] for row in rows}
+            # Under another's name row-level security would hide a head.
+            heads = {}
+            for tenant in awaited:
+                heads |= await self._heads([tenant])
         for waiter, (tenant, after) in self._waiters.items():
-            if not waiter.done() and heads.get(ids.get(tenant), 0) > after:
+            # A head that went back is for them to see, too.
+            if not waiter.done() and heads.get(tenant, 0) != after:
                 waiter.set_result(None)
 
-    async def _heads(self, tenant: str, ids: list[Any]) -> list[Any]:
+    async def _heads(self, tenants: list[str]) -> dict[str, int]:
         heads_of = self._reader.sql.heads_of
-        return await self._reader.run(
-            tenant, lambda connection: connection.fetch(heads_of, ids, timeout=ANSWER_SECONDS)
+        rows = await self._reader.run(
+            tenants[0],
+            lambda connection: connection.fetch(heads_of, tenants, timeout=ANSWER_SECONDS),
         )
+        return {row[0]: row[1] for row in rows}
 
     async def _listen(self) -> None:
         """Listens, from the first wait on until the store closes, also while nobody waits. A

@@ -67,10 +67,16 @@ class SqliteEngine:
         return await self._reader.stream_page(tenant, stream, after, limit, backwards)
 
     async def log_page(
-        self, tenant: str, after: int, until: int, queries: Sequence[Query], limit: int
+        self,
+        tenant: str,
+        after: int,
+        until: int,
+        queries: Sequence[Query],
+        limit: int,
+        digest: bytes | None = None,
     ) -> LogPage:
         """See `Engine`."""
-        return await self._reader.log_page(tenant, after, until, queries, limit)
+        return await self._reader.log_page(tenant, after, until, queries, limit, digest)
 
     async def head(self, tenant: str) -> Head:
         """See `Engine`."""

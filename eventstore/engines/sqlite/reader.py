@@ -171,7 +171,13 @@ class Reader:
         return found[2], found[0], found[1]
 
     async def log_page(
-        self, tenant: str, after: int, until: int, queries: Sequence[Query], limit: int
+        self,
+        tenant: str,
+        after: int,
+        until: int,
+        queries: Sequence[Query],
+        limit: int,
+        digest: bytes | None,
     ) -> LogPage:
         """See `Engine`."""
         tenant_id = await self.find_tenant(tenant)
@@ -185,9 +191,10 @@ class Reader:
             # A page ends early when it is full; what it holds must be without holes all the same.
             last = rows[-1][0] if rows else min(until, after + limit)
             check_consecutive(rows, after, last)
-            events = await self._to_events(connection, tenant_id, rows)
+            known = None if digest is None else {after: digest}
+            events = await self._to_events(connection, tenant_id, rows, known)
         self._hash_at = (tenant_id, last, rows[-1][17])
-        return LogPage(events, last)
+        return LogPage(events, last, rows[-1][17])
 
     async def events(
         self, statement: str, tenant_id: int, args: Sequence[Any]
@@ -287,12 +294,18 @@ class Reader:
         return [row[0] for row in await self._fetch(connection, statement, args)]
 
     async def _to_events(
-        self, connection: aiosqlite.Connection, tenant_id: int, rows: Sequence[Row]
+        self,
+        connection: aiosqlite.Connection,
+        tenant_id: int,
+        rows: Sequence[Row],
+        known: dict[int, bytes] | None = None,
     ) -> list[RecordedEvent]:
-        """The rows' events, checked; asks for the names and hashes that the rows refer to."""
+        """The rows' events, checked; asks for the names and hashes that the rows refer to, but for
+        the hashes that are `known`."""
         names = await self._learn_names(connection, rows)
         owner, last, digest = self._hash_at
         hashes = {0: GENESIS, last: digest} if owner == tenant_id else {0: GENESIS}
+        hashes.update(known or {})
         missing = [position for position in hashes_wanted(rows) if position not in hashes]
         if missing:
             args = (tenant_id, _encode(missing).decode())

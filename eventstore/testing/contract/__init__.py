@@ -22,6 +22,7 @@ from .checkpoints import CheckpointContract
 from .conditions import ConditionContract
 from .documents import DocumentContract
 from .expectations import ExpectationContract
+from .going_back import GoingBackContract
 from .harness import Harness
 from .idempotency import IdempotencyContract
 from .lifecycle import LifecycleContract
@@ -45,6 +46,7 @@ class EngineContract(
     ConditionContract,
     DocumentContract,
     ExpectationContract,
+    GoingBackContract,
     IdempotencyContract,
     LifecycleContract,
     ModelContract,
