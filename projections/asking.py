@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -129,12 +129,6 @@ async def _nothing_waits(view: View, outbox: Outbox, position: int, at_least: in
         return False
     page = await outbox.page(position, at_least, view.projection.queries())
     return not page.events and page.scanned_to >= at_least
-
-
-async def rows(view: View, keys: Sequence[Key]) -> dict[Key, Any]:
-    """See `View.rows`."""
-    build, _ = await serving(view)
-    return {row.key: row.value for row in await view.sink.find(build, keys)}
 
 
 async def _value(view: View, build: Build, key: Key) -> Any:

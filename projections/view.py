@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import msgspec
 
@@ -14,6 +14,9 @@ from eventstore import EventStore
 from .errors import ProjectionError
 from .projection import Key, Projection
 from .sinks import Sink
+
+if TYPE_CHECKING:
+    from .freshness import Values
 
 Late = Literal["warn", "raise", "fold"]
 OnError = Literal["park", "stop"]
@@ -126,12 +129,24 @@ class View:
 
         return await get(self, key, at_least, timeout_seconds, late or self.when_late)
 
-    async def rows(self, keys: Sequence[Key]) -> dict[Key, Any]:
-        """The values of those keys that have a row, as they stand. Raises as `get`.
-        If cancelled, nothing is left open."""
-        from .asking import rows
+    async def rows(
+        self,
+        keys: Sequence[Key],
+        *,
+        at_least: int | None = None,
+        timeout_seconds: float = 5.0,
+    ) -> Values[Key]:
+        """The values of those keys that have a row: a dict, with the position and the time that
+        it is good for. `at_least` is as in `get`.
 
-        return await rows(self, keys)
+        Raises as `get`; beyond the budget of a view that was declared to fold, `ViewStale`: many
+        rows are not folded from the log. If cancelled, nothing is left open.
+        """
+        from .freshness import Values, stand
+
+        standing = await stand(self, at_least, timeout_seconds)
+        found = await self.sink.find(standing.build, keys)
+        return Values({row.key: row.value for row in found}, standing)
 
     async def close(self) -> None:
         """Frees what the sink holds (connections of its own). If cancelled, call it again."""

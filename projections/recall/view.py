@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from eventstore.points import from_microseconds
 
 from .. import asking
-from ..errors import ProjectionError, SinkUnavailable, ViewStale
+from ..errors import ProjectionError, SinkUnavailable
+from ..freshness import is_late
 from ..projection import Projection
 from ..sinks import Build
 from ..view import View
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..embedding import Embedder
-
-_log = logging.getLogger("eventstore")
 
 
 class VectorView(View):
@@ -109,7 +107,7 @@ class VectorView(View):
         count = check_count(self.name, k)
         vector = await self._vector(query)
         serving = await self._serving(at_least, timeout_seconds)
-        stale = await self._is_late(serving)
+        stale = await is_late(self, serving.build, serving.position)
         words = query if hybrid and isinstance(query, str) else None
         found = await look(self._vectors, serving, Question(vector, words, count, wanted))
         at = from_microseconds(serving.recorded_us) if serving.recorded_us else None
@@ -152,21 +150,6 @@ class VectorView(View):
         elif self._tenant is None:
             self._tenant = (await asking.serving(self))[0]
         return await serving_of(self._vectors, self._tenant)
-
-    async def _is_late(self, serving: Serving) -> bool:
-        """Whether it is beyond the freshness budget, which is told, or raised."""
-        if self.fresh_seconds is None:
-            return False
-        outbox = serving.build.outbox
-        behind = await asking.seconds_behind(self, outbox, serving.position)
-        if behind <= self.fresh_seconds:
-            return False
-        said = f"view {self.name!r}: {behind:.3g} s behind, its budget is {self.fresh_seconds:g} s"
-        if self.when_late != "warn":
-            head = (await outbox.head()).position
-            raise ViewStale(said, view=self.name, position=serving.position, wanted=head)
-        _log.warning("%s", said)
-        return True
 
 
 def _embedder(view: str, embedder: Any) -> Embedder:

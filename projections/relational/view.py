@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
-from sqlalchemy.sql import visitors
 
-from ..asking import serving
 from ..dialects import compile, from_driver
 from ..errors import ProjectionError
+from ..freshness import Rows, stand
 from ..projection import Projection
 from ..view import View
+from .asked import narrowed
 from .sink import TableSink
 from .tables import TENANT, check_table
 
@@ -32,42 +33,48 @@ class RelationalView(View):
         self.table = table
         self._tables = sink
 
-    async def query(self, statement: Any, *others: RelationalView) -> list[dict[str, Any]]:
+    async def query(
+        self,
+        statement: Any,
+        *others: RelationalView,
+        at_least: int | None = None,
+        timeout_seconds: float = 5.0,
+    ) -> Rows:
         """The rows of a SELECT over `table` (and the tables of `others`, for joins), of this
-        tenant's serving generations: a dict of columns each.
+        tenant's serving generations: a list of dicts of columns, with the position and the time
+        that all of these views have reached.
 
-        Raises `ViewNotBuilt` when one of them has no generation, `ProjectionError` for what is no
-        SELECT. If cancelled, nothing is left open.
+        Tables count by their names. `at_least` is a position, such as `AppendResult.position`,
+        that all of them are waited for, `timeout_seconds` each at most. Raises `ProjectionError`
+        for what is no SELECT, for a table of no view that was given, and for text of SQL in it,
+        which cannot be looked through; `ViewNotBuilt` when one of the views has no generation,
+        `ViewStale` and `KeyParked` as `rows` does. If cancelled, nothing is left open.
         """
         if not isinstance(statement, sa.sql.expression.SelectBase):
             raise ProjectionError(f"view {self.name!r}: query takes a SELECT")
-        places: dict[Any, Any] = {}
+        places: dict[str, sa.FromClause] = {}
+        standings = []
         for view in (self, *others):
             bound = view if view.is_bound else view.bind(self.store)
-            build, _ = await serving(bound)
-            stored = bound._tables.table(build)
-            places[view.table] = (
+            standing = await stand(bound, at_least, timeout_seconds)
+            standings.append(standing)
+            stored = bound._tables.table(standing.build)
+            places[view.table.name] = (
                 sa.select(*[stored.c[name] for name in bound._tables.columns])
-                .where(stored.c[TENANT] == build.tenant_id)
+                .where(stored.c[TENANT] == standing.build.tenant_id)
                 .alias(view.table.name)
             )
-
-        def replace(element: Any, **_: Any) -> Any:
-            if element in places:
-                return places[element]
-            if isinstance(element, sa.Column) and element.table in places:
-                return places[element.table].c[element.name]
-            return None
-
         outbox = self.store.outbox
-        asked = visitors.replacement_traverse(statement, {}, replace)
-        made = compile(asked, outbox.dialect)
+        made = compile(narrowed(statement, places, self.name), outbox.dialect)
         columns = list(statement.selected_columns)
         back = [from_driver(column, outbox.dialect) for column in columns]
-        return [
+        rows = [
             {
                 column.name: value if process is None else process(value)
                 for column, process, value in zip(columns, back, row, strict=True)
             }
             for row in await outbox.query(made.sql, made.args({}))
         ]
+        last = min(standings, key=lambda each: each.position)
+        stale = any(each.stale for each in standings)
+        return Rows(rows, msgspec.structs.replace(last, stale=stale))
