@@ -85,8 +85,8 @@ def note_progress(
     return Statement(made.sql, (made.args(row),), 1)
 
 
-def note_state(build: Build, partition: int, state: str, error: str) -> Statement:
-    """Says that the worker waits or stopped, and why."""
+def note_state(build: Build, partition: int, state: str, error: str | None) -> Statement:
+    """Says that the worker runs, waits or stopped, and why."""
     outbox = build.outbox
     p = tables(outbox.schema).progress
     change = sa.update(p).where(own(p, build), p.c.partition == partition)

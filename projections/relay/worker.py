@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 
 from eventstore import Corrupt, EventStore, EventStoreError, Lease, LeaseLost, LogDiverged
 from eventstore.outbox import Head
 
 from ..asking import checkpoint_name
-from ..catalog import RETIRED, STOPPED, WAITING, generations, held_back
+from ..catalog import RETIRED, RUNNING, STOPPED, WAITING, generations, held_back
 from ..errors import ProjectionError, SinkEmptied
 from ..sinks import Build
 from ..view import View
@@ -64,13 +65,16 @@ class Worker:
         self._settings, self._commits, self._heads = settings, commits, heads
         self._queries = view.projection.queries()
         self._wished = asyncio.Event()
-        self._emptied = False
+        self._is_doubted = False
+        self._has_told = False
+        self.begun: Callable[[], None] = _nothing
+        """Called each time it has a lease and begins to feed."""
 
     def heed(self, build: Build) -> None:
-        """Tells it how its build stands now: where another partition's worker has seen that the
-        sink was emptied, it has to be filled by this one too."""
+        """Tells it how its build was seen to stand: where another partition's worker has seen that
+        the sink was emptied, it has to be filled by this one too."""
         if build.incarnation != self.build.incarnation:
-            self._emptied = True
+            self._is_doubted = True
             self._wished.set()
 
     def wish(self) -> None:
@@ -78,13 +82,15 @@ class Worker:
         self._wished.set()
 
     async def run(self, *, once: bool = False) -> None:
-        """Feeds the partition until it is cancelled or its generation is gone; `once`: up to the
-        head seen. Raises `Stopped`, `Corrupt`, `LogDiverged`, `StoreClosed`, and
-        `ProjectionError` for code that does not fit what is kept."""
-        pause = _PAUSE_SECONDS
+        """Feeds the partition until it is cancelled or its generation is gone; `once`: until it
+        is at the head seen, whoever feeds it. Raises `Stopped`, `Corrupt`, `LogDiverged`,
+        `StoreClosed`, and `ProjectionError` for code that does not fit what is kept."""
+        pause, until = _PAUSE_SECONDS, None
         while True:
             try:
-                if await self._feed_under_lease(once):
+                if once and until is None:
+                    until = (await self._outbox.head()).position
+                if await self._feed_under_lease(until):
                     return
                 pause = _PAUSE_SECONDS
             except PASSING as exc:
@@ -106,13 +112,16 @@ class Worker:
                 await self._tell(STOPPED, reason_of(exc))
                 raise
 
-    async def _feed_under_lease(self, once: bool) -> bool:
-        """Whether it is done."""
-        lease = await self._acquire()
+    async def _feed_under_lease(self, until: int | None) -> bool:
+        """Whether it is done: at `until`, or its generation is gone."""
+        lease = await self._acquire(until)
+        if lease is None:
+            return True
         renewing = asyncio.create_task(self._keep(lease))
         try:
             delivery = await self._begin(lease)
-            await self._feed(delivery, once)
+            self.begun()
+            await self._feed(delivery, until)
             return True
         except LeaseLost:
             _log.info("view %s: partition %d goes on elsewhere", self.view.name, self.partition)
@@ -127,7 +136,9 @@ class Worker:
             with contextlib.suppress(EventStoreError):
                 await self._store.checkpoints.release(lease)
 
-    async def _acquire(self) -> Lease:
+    async def _acquire(self, until: int | None) -> Lease | None:
+        """The lease; None where nothing is left to be done, because another one who holds it has
+        brought the partition to `until`."""
         settings = self._settings
         while True:
             taking = asyncio.ensure_future(
@@ -146,7 +157,17 @@ class Worker:
                 raise
             if lease is not None:
                 return lease
+            if until is not None and await self._is_fed_to(until):
+                return None
             await asyncio.sleep(min(settings.lease_seconds / 4, 1.0))
+
+    async def _is_fed_to(self, until: int) -> bool:
+        """Whether the partition has everything up to `until`, or is gone. One whose sink is being
+        filled again has nothing yet, wherever its checkpoint is."""
+        place = await place_of(self.build, self.partition)
+        if place is None:
+            return True
+        return place.position >= until and place.incarnation == place.build.incarnation
 
     async def _give_back(self, taking: asyncio.Future[Lease | None]) -> None:
         """What is being taken is nobody's: cancelled, it would be held until it runs out."""
@@ -174,7 +195,7 @@ class Worker:
         place = await place_of(self.build, self.partition)
         if place is None:
             raise LeaseLost(f"view {self.view.name!r}: generation {lease.generation} is gone")
-        self.build, self._emptied = place.build, False
+        self.build, self._is_doubted = place.build, False
         applier = Applier(self.view.projection, self.build, self.partition, self._partitions)
         delivery = Delivery(self.view, self.build, lease, applier, self._settings, self._commits)
         applier.parked, applier.dropped = await held_back(self.build, self.partition)
@@ -185,6 +206,9 @@ class Worker:
             # A checkpoint left behind by a generation of the same number, which was dropped.
             await delivery.move(place.position)
         self._wished.set()  # what was wished while nobody fed it
+        if self._has_told:
+            await self._tell(RUNNING, None)
+            self._has_told = False
         return delivery
 
     async def _check_sink(self, delivery: Delivery, written_as: str | None) -> None:
@@ -206,29 +230,38 @@ class Worker:
             with attempt:
                 await check(self.build)
 
-    async def _feed(self, delivery: Delivery, once: bool) -> None:
+    async def _feed(self, delivery: Delivery, until: int | None) -> None:
         pages = Pages(self._outbox, self._queries, self._settings.page_events)
         try:
-            await self._feed_from(pages, delivery, once)
+            await self._feed_from(pages, delivery, until)
         finally:
             await pages.close()
 
-    async def _feed_from(self, pages: Pages, delivery: Delivery, once: bool) -> None:
+    async def _feed_from(self, pages: Pages, delivery: Delivery, until: int | None) -> None:
         head = await self._outbox.head()
-        until = head.position
         while True:
             if self._wished.is_set():
                 self._wished.clear()
-                if self._emptied:
-                    raise SinkEmptied(f"view {self.view.name!r}: its sink was emptied")
+                if self._is_doubted:
+                    await self._look_at_incarnation()
                 await do_wishes(delivery)
             if delivery.position < head.position:
                 await self._take_page(pages, delivery, head)
-            elif once and delivery.position >= until:
+            elif until is not None and delivery.position >= until:
                 await delivery.move(delivery.position)
                 return
             else:
                 head = await self._next_head(delivery)
+
+    async def _look_at_incarnation(self) -> None:
+        """Raises `SinkEmptied` where the sink is being filled as another incarnation. What made
+        one doubt may be older than what this worker began with, and is not to be acted on."""
+        self._is_doubted = False
+        place = await place_of(self.build, self.partition)
+        if place is None:
+            raise LeaseLost(f"view {self.view.name!r}: its generation is gone")
+        if place.build.incarnation != self.build.incarnation:
+            raise SinkEmptied(f"view {self.view.name!r}: its sink was emptied")
 
     async def _take_page(self, pages: Pages, delivery: Delivery, head: Head) -> None:
         with self._commits.working():
@@ -277,6 +310,11 @@ class Worker:
         mine = [each for each in found if each.generation == self.build.generation]
         return not mine or mine[0].state == RETIRED
 
-    async def _tell(self, state: str, error: str) -> None:
+    async def _tell(self, state: str, error: str | None) -> None:
+        self._has_told = True
         with contextlib.suppress(EventStoreError):
             await self._outbox.change([note_state(self.build, self.partition, state, error)])
+
+
+def _nothing() -> None:
+    """What a worker calls where nobody wants to hear of it."""
