@@ -95,7 +95,8 @@ class Checkpoints:
         Raises `LeaseLost` when `lease` is no longer the newest, or when none is given and one was
         taken before; `LogDiverged` for a position beyond the log; `Busy` when others without a
         lease move it all the time; `OutcomeUnknown` when the connection is lost and does not
-        come back in time. Then, and if cancelled, it may or may not have moved; load it to know.
+        come back in time, or another one without a lease has saved since it was lost. Then, and if
+        cancelled, it may or may not have moved; load it to know.
         """
         check_name("checkpoint", name)
         _check_place(name, generation, partition)

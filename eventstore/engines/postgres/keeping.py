@@ -37,6 +37,19 @@ class _Standing(msgspec.Struct, frozen=True):
         return not row.fencing_token or self.holder == row.holder
 
 
+class _Sending:
+    """A statement to fetch the rows of, and how often it was sent: once, if no answer was lost."""
+
+    def __init__(self, statement: str, args: Sequence[Any]) -> None:
+        self._statement, self._args = statement, args
+        self.count = 0
+
+    async def __call__(self, connection: Connection) -> list[Row]:
+        self.count += 1
+        rows: list[Row] = await connection.fetch(self._statement, *self._args)
+        return rows
+
+
 def _fetching(statement: str, args: Sequence[Any]) -> Callable[[Connection], Awaitable[list[Row]]]:
     return lambda connection: connection.fetch(statement, *args)
 
@@ -77,11 +90,27 @@ class Keeping:
                 return False
             else:
                 statement, seen = self._sql.replace_checkpoint, [stands.row_version]
-            args = (*place, row.position, row.hash, *seen)
-            if await self._write(tenant, row, _fetching(statement, args)):
+            sending = _Sending(statement, (*place, row.position, row.hash, *seen))
+            if await self._write(tenant, row, sending):
                 return True
-            # Somebody changed the row; or we did, and the answer was lost.
+            if sending.count > 1 and not row.fencing_token:
+                return await self._settle(tenant, place, row)
+            # Somebody changed the row; or we did, and the answer was lost: under a lease, whose
+            # saves wait for each other here, nobody can have come in between.
         raise Busy(f"checkpoint {row.name!r}: others move it all the time; try again")
+
+    async def _settle(self, tenant: str, place: tuple[Any, ...], row: CheckpointRow) -> bool:
+        """What to say of a save without a lease whose first sending was lost, when the row is not
+        any more what it was judged by. Sent again it might undo what came behind it."""
+        stands = await self._standing(tenant, place)
+        if stands is None or not stands.belongs_to(row):
+            return False
+        if stands.position == row.position:
+            return True
+        raise OutcomeUnknown(
+            f"checkpoint {row.name!r}: the connection was lost after sending, and another save came"
+            " since; load it"
+        )
 
     async def take_lease(
         self, tenant: str, row: CheckpointRow, now_us: int

@@ -12,6 +12,7 @@ from eventstore.engines.port import CheckpointRow, Statement
 from eventstore.outbox import Advance
 from eventstore.testing import FixedClock
 from tests.servers.proxy import Proxy
+from tests.waiting import until
 
 HOLDER = "canary-holder"
 
@@ -110,6 +111,30 @@ async def test_the_first_save_comes_late_then_it_undoes_no_later_one(url: str) -
         async with asyncio.timeout(20):
             await proxy.deliver()
         assert await _place(store) == 1
+
+
+async def test_the_answer_to_a_save_is_lost_and_another_saves_then_it_does_not_come_twice(
+    url: str, store: EventStore
+) -> None:
+    """Sent again behind the other one's it would undo that."""
+    async with Proxy(url) as proxy, EventStore.open(f"{proxy.url}?notify=off") as slow:
+        await slow.append("s", [NewEvent("n", n) for n in range(5)])
+        await slow.checkpoints.save("reader", 1)
+        proxy.lost.clear()
+        proxy.lose = ("answer", await _hash_at(slow, 3))
+        save = asyncio.create_task(slow.checkpoints.save("reader", 3))
+        await proxy.lost.wait()
+        proxy.is_down = True
+        await until(lambda: _stands_at(store, 3))
+        await store.checkpoints.save("reader", 5)
+        proxy.is_down = False
+        with pytest.raises(OutcomeUnknown):
+            await save
+        assert await _place(store) == 5
+
+
+async def _stands_at(store: EventStore, position: int) -> bool:
+    return await _place(store) == position
 
 
 async def test_the_answer_is_lost_and_no_connection_comes_back_then_the_outcome_is_unknown(
