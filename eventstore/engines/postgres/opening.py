@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from ...errors import StorageFailed
+from ...schema.postgres import ISOLATED
 from . import statements as sql
 from .address import parse_address
 from .connections import Connections
@@ -46,12 +47,13 @@ async def open_postgres(options: PostgresOptions, clock: Callable[[], int]) -> P
         await prepare_schema(reading)
         if address.isolated:
             rows = await reading.run(
-                lambda connection: connection.fetch(sql.HAS_ISOLATION, address.schema)
+                lambda asked: asked.fetch(sql.NOT_ISOLATED, address.schema, ISOLATED)
             )
-            if not rows or not rows[0][0]:
+            if rows:
                 raise StorageFailed(
-                    f"{address.shown}: tenant_isolation=on, and row-level security is not in force"
-                    " on every table for this role (its owner and a superuser pass it by)"
+                    f"{address.shown}: tenant_isolation=on, and row-level security by the store's"
+                    f" own policy alone is not in force for this role on {rows[0][0]!r} (its"
+                    " owner and a superuser pass it by)"
                 )
         await reading.run(lambda connection: check_names(connection, address.schema, address.shown))
         writing = Connections(address, WRITING_MAX, patience)

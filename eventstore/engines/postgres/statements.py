@@ -36,13 +36,21 @@ LIST_TABLES = (
     " WHERE n.nspname = $1 AND c.relkind IN ('r', 'p', 'v', 'm')"
 )
 FIND_SCHEMA = "SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1"
-HAS_ISOLATION = (
-    "SELECT coalesce(bool_and(row_security_active(c.oid)), false) FROM pg_catalog.pg_class c"
+NOT_ISOLATED = (
+    "SELECT w.name FROM unnest($2::text[]) w(name) WHERE NOT EXISTS (SELECT 1"
+    " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+    " WHERE n.nspname = $1 AND c.relname = w.name AND row_security_active(c.oid)"
+    " AND (SELECT array_agg((p.polname, p.polcmd, p.polroles = ARRAY[0::oid])::text)"
+    "  FROM pg_catalog.pg_policy p WHERE p.polrelid = c.oid AND p.polpermissive)"
+    " = ARRAY['(own_tenant,*,t)'])"
+    " UNION SELECT c.relname::text FROM pg_catalog.pg_class c"
     " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
     " JOIN pg_catalog.pg_policy p ON p.polrelid = c.oid"
-    " WHERE n.nspname = $1"
+    " WHERE n.nspname = $1 AND NOT row_security_active(c.oid) ORDER BY 1"
 )
-"""Whether each table with a policy is under it for this role; its owner and a superuser are not."""
+"""Of the tables that must be under their policy alone, and of those that have one, which are not:
+for this role, because a table's owner and a superuser are not under it. A second policy that is
+permissive would let through what the first one holds back."""
 
 
 def find_store(schema: str) -> str:

@@ -77,6 +77,16 @@ _POLICIES = {
 """Rows that a tenant may see and write. Policies rest until row-level security is switched on for
 the tables; the last two ask a table that has a policy itself."""
 
+ISOLATED = (
+    *_POLICIES,
+    "views",
+    "view_progress",
+    "view_folds",
+    "dead_letters",
+    "embeddings",
+)
+"""Every table that holds what is a tenant's own: each has the policy `own_tenant`."""
+
 
 def complete(connection: sqlalchemy.Connection) -> None:
     """Adds to the tables of the first revision what only PostgreSQL has, in the current schema."""
