@@ -112,7 +112,12 @@ class Commits:
 
 
 async def _together(parts: list[_Part]) -> None:
-    """Commits the parts, and each alone where they do not go together."""
+    """Commits the parts, and each alone where they do not go together.
+
+    Rows are locked in one order, whichever part was ready first: PostgreSQL would else see a
+    deadlock with who locks all partitions of a view, to let another generation serve.
+    """
+    parts = sorted(parts, key=_place)
     try:
         done = await parts[0].outbox.change(
             [statement for part in parts for statement in part.statements],
@@ -130,6 +135,11 @@ async def _together(parts: list[_Part]) -> None:
             return
     for part in parts:
         await _together([part])
+
+
+def _place(part: _Part) -> list[tuple[str, int, int]]:
+    leases = [advance.lease for advance in part.advances]
+    return [(lease.name, lease.generation, lease.partition) for lease in leases]
 
 
 def _fail(part: _Part, error: Exception) -> None:

@@ -168,10 +168,11 @@ async def switch(view: View, build: Build, *, at_least: int) -> bool:
         if position < (await reached(old_build))[0]:
             return False
         # The old one may go on until the very moment: its rows are locked, then looked at.
-        hold = sa.update(p).where(own(p, old_build)).values(updated_at=p.c.updated_at)
+        # They are locked in the order in which relays lock them, who move several in one commit.
+        hold = sa.select(p.c.partition).where(own(p, old_build)).order_by(p.c.partition)
         enough = _furthest(p, build) >= _furthest(p, old_build)
         retire = sa.update(v).where(own(v, old_build), v.c.state == SERVING, enough)
-        statements.append(statement(outbox, hold))
+        statements.append(statement(outbox, hold.with_for_update()))
         statements.append(statement(outbox, retire.values(state=RETIRED), expect=1))
     serve = sa.update(v).where(own(v, build), v.c.state.in_([BUILDING, COMPARING]))
     serve = serve.values(state=SERVING, switched_at=outbox.now())

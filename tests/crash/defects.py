@@ -18,6 +18,9 @@ from eventstore.engines import rows
 LEAD_SECONDS = 0.02
 """How far an answer that comes too early is ahead of its commit."""
 
+NOBODY = "nobody"
+"""Who holds a lease in place of a relay that is still to come."""
+
 OURS = [
     "saves its checkpoint before the effect",
     "syncs less than FULL",

@@ -22,7 +22,7 @@ from projections.relay.pages import Applied, Applier
 from projections.relay.worker import Worker
 from projections.sinks import Build
 
-from .defects import defect
+from .defects import NOBODY, defect
 
 
 @defect("postgres", "moves the checkpoint before the sink")
@@ -52,18 +52,19 @@ def _does_not_hold_a_parked_key() -> None:
     Applier.add = hold_nothing  # type: ignore[method-assign]
 
 
-@defect("postgres", "asks for a lease once")
-@defect("sqlite", "asks for a lease once")
-def _asks_for_a_lease_once() -> None:
+@defect("postgres", "leaves partitions of a dead relay alone")
+@defect("sqlite", "leaves partitions of a dead relay alone")
+def _leaves_partitions_alone() -> None:
     acquire = Worker._acquire
 
-    async def ask_once(self: Worker) -> Lease:
+    async def leave_alone(self: Worker) -> Lease:
         name = checkpoint_name(self.view.name)
-        if await self._store.checkpoints.held_by(name, partition=self.partition) is not None:
+        holder = await self._store.checkpoints.held_by(name, partition=self.partition)
+        if holder is not None and holder != NOBODY:
             await asyncio.Event().wait()
         return await acquire(self)
 
-    Worker._acquire = ask_once  # type: ignore[method-assign]
+    Worker._acquire = leave_alone  # type: ignore[method-assign]
 
 
 @defect("postgres", "ends where the log does not answer")

@@ -30,6 +30,7 @@ from . import (
     network,
     outages,
     readers,
+    rebuilds,
     relays,
     resend,
     server_kill,
@@ -51,6 +52,7 @@ FAULTS: tuple[Fault, ...] = tuple(
     for module in (
         relays,
         outages,
+        rebuilds,
         sharing,
         server_kill,
         kill,

@@ -14,6 +14,7 @@ from projections import RelationalView, Relay
 from projections.asking import checkpoint_name, reached, serving
 from tests.waiting import PATIENCE_SECONDS, until
 
+from .defects import NOBODY
 from .faults import Fault, Outcome, Run
 from .feeding import counting
 from .processes import Worker, new_store
@@ -130,7 +131,7 @@ async def _take(store: EventStore, partition: int) -> Lease:
 
     async def take() -> bool:
         lease = await store.checkpoints.acquire(
-            CHECKPOINT, "nobody", seconds=600, partition=partition
+            CHECKPOINT, NOBODY, seconds=600, partition=partition
         )
         found.extend([] if lease is None else [lease])
         return bool(found)
@@ -175,5 +176,5 @@ FAULT = Fault(
     "relay_share",
     "one of two relays of a view killed: the other takes its partitions when the lease has run out",
     share,
-    dict.fromkeys(("sqlite", "postgres"), ("asks for a lease once",)),
+    dict.fromkeys(("sqlite", "postgres"), ("leaves partitions of a dead relay alone",)),
 )
