@@ -174,6 +174,10 @@ async def switch(view: View, build: Build, *, at_least: int) -> bool:
         retire = sa.update(v).where(own(v, old_build), v.c.state == SERVING, enough)
         statements.append(statement(outbox, hold.with_for_update()))
         statements.append(statement(outbox, retire.values(state=RETIRED), expect=1))
+        # Who read of the old one before the switch may read its rows after it: they are not to be
+        # newer than those of the new one.
+        over = sa.update(p).where(own(p, old_build)).values(state=RETIRED)
+        statements.append(statement(outbox, over))
     serve = sa.update(v).where(own(v, build), v.c.state.in_([BUILDING, COMPARING]))
     serve = serve.values(state=SERVING, switched_at=outbox.now())
     statements.append(statement(outbox, serve, expect=1))

@@ -12,7 +12,7 @@ from eventstore import LeaseLost
 from eventstore.ids import UuidSevens
 from eventstore.outbox import Statement
 
-from ..catalog import RUNNING, ask, bulk, own, statement, tables
+from ..catalog import RETIRED, RUNNING, ask, bulk, own, statement, tables
 from ..dialects import Compiled, compile
 from ..sinks import Build, Written
 from .pages import Applied
@@ -66,7 +66,8 @@ def first_places(build: Build, partitions: int) -> Statement:
 def note_progress(
     build: Build, partition: int, position: int, applied: Applied, written: Written
 ) -> Statement:
-    """Says how far the partition is, and adds what a page came to."""
+    """Says how far the partition is, and adds what a page came to; refused for a generation that
+    was replaced."""
     outbox = build.outbox
     row = {
         "new_position": position,
@@ -89,7 +90,8 @@ def note_state(build: Build, partition: int, state: str, error: str | None) -> S
     """Says that the worker runs, waits or stopped, and why."""
     outbox = build.outbox
     p = tables(outbox.schema).progress
-    change = sa.update(p).where(own(p, build), p.c.partition == partition)
+    mine = (own(p, build), p.c.partition == partition, p.c.state != RETIRED)
+    change = sa.update(p).where(*mine)
     return statement(outbox, change.values(state=state, last_error=error, updated_at=outbox.now()))
 
 
@@ -135,4 +137,6 @@ def _note(schema: str | None, dialect: str) -> Compiled:
     for name in _COUNTS:
         values[name] = p.c[name] + sa.bindparam(f"more_{name}")
     which = [p.c[name] == sa.bindparam(f"of_{name}") for name in _PLACE]
+    # In the row that the switch has locked, so that one who waited for it sees it.
+    which.append(p.c.state != sa.literal(RETIRED))
     return compile(sa.update(p).where(*which).values(values), dialect)

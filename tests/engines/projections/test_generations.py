@@ -13,7 +13,10 @@ from projections import ProjectionError, RelationalView
 from projections.asking import serving
 from projections.relay import generations
 from projections.relay.comparing import compare
+from projections.relay.pages import Applied
+from projections.relay.progress import note_progress, note_state
 from projections.relay.rebuilding import Progress
+from projections.sinks import Written
 from tests.waiting import until
 
 from .stage import (
@@ -128,6 +131,22 @@ async def test_a_view_is_rebuilt_while_appends_go_on_then_no_reader_sees_a_hole(
         assert await texts_of(notes) == await notes_in(store)
         assert await counted(counts) == await counts_in(store)
         assert await states(notes) == await states(counts) == ["retired", "serving"]
+
+
+async def test_another_generation_serves_then_the_old_one_takes_no_more_rows(
+    store: EventStore,
+) -> None:
+    """Whoever still reads of the old one finds nothing there that is newer than the new one."""
+    notes = notes_view().bind(store)
+    async with feed(store, notes) as relay:
+        await add(store, "s", "k", "a")
+        await relay.caught_up()
+        old, _ = await serving(notes)
+        nothing = Applied({}, [], {}), Written()
+        assert await store.outbox.change([note_progress(old, 0, 1, *nothing)])
+        await relay.rebuild("notes")
+        await store.outbox.change([note_state(old, 0, "waiting", "late")])
+        assert not await store.outbox.change([note_progress(old, 0, 1, *nothing)])
 
 
 async def test_generations_differ_then_each_row_is_listed(store: EventStore) -> None:
