@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias, TypeVar
@@ -25,7 +26,21 @@ CONNECT_SECONDS = 10.0
 """For one attempt; a machine that is gone does not answer at all."""
 
 GRACE_SECONDS = 10.0
-"""Beyond the server's own bound for a statement, before a connection counts as lost."""
+"""Beyond the server's own bound for a lock, and for a long statement, before a connection counts as
+lost: the largest append takes about 3 s on a slow disk, a page some milliseconds."""
+
+_GONE_SECONDS = 10
+"""A machine that is gone acknowledges nothing: the kernel tells after that long, where it can. It
+is longer than a short cut of a network, and leaves patience for a server that takes over."""
+
+_SOCKET_OPTIONS = {
+    "TCP_KEEPIDLE": _GONE_SECONDS // 2,
+    "TCP_KEEPINTVL": 1,
+    "TCP_KEEPCNT": _GONE_SECONDS // 2,
+    "TCP_USER_TIMEOUT": _GONE_SECONDS * 1_000,
+}
+"""By name, because not every system has all of them. The first three are for a connection on which
+an answer is awaited, the last one for what was sent."""
 
 ANSWER_SECONDS = 5.0
 """For what takes the server a millisecond: later, its connection counts as lost."""
@@ -52,21 +67,26 @@ class Connections:
         """Of the store that was opened: whoever answers later has to be the same one."""
         self._patience = patience_seconds
         self._asked = session_settings(address, patience_seconds)
-        # The server ends a statement before that: silence for longer is a lost connection.
-        self._answer_seconds = max(patience_seconds, 1.0) + STATEMENT_MS / 1_000 + GRACE_SECONDS
+        # The server ends a wait for a lock, and a statement, before that: silence for longer is a
+        # lost connection.
+        self.answer_seconds = max(patience_seconds, 1.0) + GRACE_SECONDS
+        self._statement_seconds = self.answer_seconds + STATEMENT_MS / 1_000
         self._slots = asyncio.Semaphore(count_max)
         self._free: list[Connection] = []
         self._running: set[asyncio.Future[Any]] = set()
         self.closing = False
         self._closed = False
 
-    async def run(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+    async def run(self, work: Callable[[Connection], Awaitable[T]], *, is_long: bool = False) -> T:
         """What `work`, which may be done twice, gives for a connection. A lost connection is
-        replaced and `work` is begun anew, until patience runs out. If cancelled, it goes on to
-        its end without its caller, because a connection can be used again only then."""
+        replaced and `work` is begun anew, until patience runs out; a silence counts from its
+        beginning. `is_long`: each of its statements may take as long as the server lets it, not
+        `answer_seconds` in all. If cancelled, it goes on to its end without its caller, because a
+        connection can be used again only then."""
         if self._closed:
             raise StoreClosed(f"{self.address.shown}: closed")
-        task = asyncio.ensure_future(self._run(work))
+        within = None if is_long else self.answer_seconds
+        task = asyncio.ensure_future(self._run(work, within))
         self._running.add(task)
         task.add_done_callback(self._ended)
         try:
@@ -76,20 +96,23 @@ class Connections:
                 raise StoreClosed(f"{self.address.shown}: closed") from None
             raise
 
-    async def _run(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+    async def _run(self, work: Callable[[Connection], Awaitable[T]], within: float | None) -> T:
         loop = asyncio.get_running_loop()
         deadline: float | None = None  # from the first trouble on
         losses = 0
         while True:
             is_asked = False
+            asked_at = loop.time()
             try:
-                async with self.borrow(deadline or loop.time() + self._patience) as connection:
-                    is_asked = True
-                    return await work(connection)
+                async with self.borrow(deadline or asked_at + self._patience) as connection:
+                    is_asked, asked_at = True, loop.time()
+                    async with asyncio.timeout(within):
+                        return await work(connection)
             except EventStoreError:
                 raise
             except Exception as exc:
-                deadline = deadline or loop.time() + self._patience
+                is_silent = isinstance(exc, TimeoutError)
+                deadline = deadline or (asked_at if is_silent else loop.time()) + self._patience
                 if not is_lost(exc) or self.closing or loop.time() >= deadline:
                     raise translate(exc, self.address.shown) from exc
                 losses += is_asked
@@ -134,7 +157,7 @@ class Connections:
         loop = asyncio.get_running_loop()
         while True:
             try:
-                return await self.connect(self._answer_seconds)
+                return await self.connect(self._statement_seconds)
             except Exception as exc:
                 left = deadline - loop.time()
                 if not is_lost(exc) or left <= 0 or self.closing:
@@ -155,6 +178,7 @@ class Connections:
             server_settings=self._asked,
         )
         try:
+            _tell_when_gone(connection)
             found = await connection.fetchrow(sql.SETTINGS, timeout=CONNECT_SECONDS)
             assert found is not None
             self.settings = check_settings(address, dict(found))
@@ -209,6 +233,18 @@ class Connections:
         self._running.discard(task)
         if not task.cancelled():
             task.exception()  # its caller may have gone: then nobody else asks
+
+
+def _tell_when_gone(connection: Connection) -> None:
+    """Lets the kernel end a connection to a machine that is gone, which nobody else can tell from
+    one that is slow. asyncpg hands its socket to nobody, so it is taken from the transport."""
+    opened = connection._transport.get_extra_info("socket")
+    if opened is None or opened.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _SOCKET_OPTIONS.items():
+        if hasattr(socket, name):
+            opened.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def _deadly(error: BaseException, where: str) -> StorageFailed:

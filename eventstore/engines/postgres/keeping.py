@@ -181,7 +181,7 @@ class Keeping:
             return True
 
         try:
-            return await self._reader.run(tenant, change)
+            return await self._reader.run(tenant, change, is_long=True)
         except StorageFailed as exc:
             if is_committing and exc.__cause__ is not None and is_lost(exc.__cause__):
                 unknown = "views: the connection was lost at the commit; load the checkpoint"
@@ -192,7 +192,8 @@ class Keeping:
         self, tenant: str, sql: str, args: Sequence[Any]
     ) -> list[tuple[Any, ...]]:
         """See `Engine`."""
-        return [tuple(row) for row in await self._reader.fetch(tenant, sql, *args)]
+        rows = await self._reader.run(tenant, _fetching(sql, args), is_long=True)
+        return [tuple(row) for row in rows]
 
     async def save_snapshot(
         self, tenant: str, stream: str, reducer: str, fingerprint: str, row: SnapshotRow

@@ -69,7 +69,7 @@ async def prepare_schema(connections: Connections) -> None:
             f"{address.shown}: schema {address.schema} has revision {found!r}, this program needs"
             f" {NEWEST!r}; run 'eventstore doctor --migrate', or open it with migrate=on"
         )
-    await connections.run(lambda _: migrate(connections))
+    await connections.run(lambda _: migrate(connections), is_long=True)
 
 
 async def migrate(connections: Connections) -> None:

@@ -55,7 +55,9 @@ async def open_postgres(options: PostgresOptions, clock: Callable[[], int]) -> P
                     f" own policy alone is not in force for this role on {rows[0][0]!r} (its"
                     " owner and a superuser pass it by)"
                 )
-        await reading.run(lambda connection: check_names(connection, address.schema, address.shown))
+        await reading.run(
+            lambda asked: check_names(asked, address.schema, address.shown), is_long=True
+        )
         writing = Connections(address, WRITING_MAX, patience)
         writing.store_id = await reading.learn_store()
     except BaseException:

@@ -51,17 +51,20 @@ class Reader:
         self._types: dict[int, str] = {}
         self._ahead: tuple[_Place, asyncio.Future[list[Row]]] | None = None
 
-    async def run(self, tenant: str, work: Callable[[Connection], Awaitable[T]]) -> T:
-        """What `work` gives, with only the tenant's rows in sight where the store is isolated."""
+    async def run(
+        self, tenant: str, work: Callable[[Connection], Awaitable[T]], *, is_long: bool = False
+    ) -> T:
+        """What `work` gives, with only the tenant's rows in sight where the store is isolated.
+        `is_long`: see `Connections.run`."""
         if not self._isolated:
-            return await self._connections.run(work)
+            return await self._connections.run(work, is_long=is_long)
 
         async def isolated(connection: Connection) -> T:
             async with transaction(connection):
                 await set_tenant(connection, tenant)
                 return await work(connection)
 
-        return await self._connections.run(isolated)
+        return await self._connections.run(isolated, is_long=is_long)
 
     async def fetch(self, tenant: str, statement: str, *args: Any) -> list[Row]:
         """The rows of one query."""

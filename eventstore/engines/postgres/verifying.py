@@ -32,7 +32,8 @@ async def check_integrity(reader: Reader, schema: str, tenant: str) -> list[Dama
         *(checks.streams, checks.indexes, checks.beyond_head, checks.keys),
     ):
         try:
-            damages += await reader.run(tenant, partial(_by_indexes, check, tenant_id))
+            work = partial(_by_indexes, check, tenant_id)
+            damages += await reader.run(tenant, work, is_long=True)
         except Corrupt as exc:  # so damaged that the server gives up
             return [*damages, Damage(exc.kind, str(exc))]
     return damages

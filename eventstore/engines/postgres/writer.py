@@ -28,7 +28,7 @@ from ...calls import Call, Outcome, Written
 from ...errors import Busy, EventStoreError, OutcomeUnknown, StorageFailed, StoreClosed
 from ...limits import BATCH_BYTES_MAX, BATCH_EVENTS_MAX
 from .batch import Columns, arguments_of, columns_of, outcomes_of
-from .connections import GRACE_SECONDS, Connections
+from .connections import Connections
 from .errors import SUPERSEDED, is_lost, is_retried, translate
 from .known import KnownStreams
 from .statements import Statements
@@ -212,11 +212,14 @@ class Writer:
         retries = 0
         deadline: float | None = None  # from the first trouble on
         while True:
-            attempt = self._next_attempt()
+            attempt, sent_at = self._next_attempt(), self._loop.time()
             try:
                 row = await self._transact(batch, attempt, lost, deadline)
             except Exception as exc:
-                deadline = deadline or self._loop.time() + self._patience
+                is_silent = isinstance(exc, TimeoutError)  # whose beginning counts
+                deadline = (
+                    deadline or (sent_at if is_silent else self._loop.time()) + self._patience
+                )
                 self._known.forget()  # what was damaged is still
                 if isinstance(exc, _NotSent):
                     self._refuse(batch, exc.error, lost)
@@ -267,7 +270,7 @@ class Writer:
             check, ids = self._known.look(calls[0].tenant, columns.streams)
             now = self._clock()
             arguments = arguments_of(calls, attempt, lost, now, check, columns, ids)
-            bound = max(self._patience, 1.0) + 60.0 + GRACE_SECONDS
+            bound = self._connections.answer_seconds
             try:
                 row = await connection.fetchrow(self._append, *arguments, timeout=bound)
             except asyncpg.PostgresError as exc:
