@@ -17,7 +17,7 @@ from eventstore.engines.postgres import opening
 from eventstore.engines.postgres import writer as writing
 from eventstore.engines.postgres.connections import Connections
 from eventstore.engines.postgres.engine import PostgresEngine
-from eventstore.engines.postgres.reader import Reader
+from eventstore.engines.postgres.statements import Statements
 from eventstore.engines.postgres.writer import Writer
 from eventstore.schema import postgres as functions
 
@@ -180,11 +180,16 @@ def _takes_a_lost_page_for_an_empty_one() -> None:
 
 @defect("postgres", "forgets the tenant")
 def _forgets_the_tenant() -> None:
-    async def any_tenant(self: Reader, tenant: str) -> int | None:
-        rows = await self.fetch(tenant, "SELECT max(tenant_id) FROM eventstore.tenants")
-        return rows[0][0] if rows else None
+    make = Statements.__init__
 
-    Reader.find_tenant = any_tenant  # type: ignore[method-assign]
+    def forgetful(self: Statements, schema: str) -> None:
+        make(self, schema)
+        own = self._own
+        anybodys = f"(SELECT max(t.tenant_id) FROM {schema}.tenants t WHERE $1::text IS NOT NULL)"
+        for name, statement in vars(self).items():
+            setattr(self, name, statement.replace(own, anybodys))
+
+    Statements.__init__ = forgetful  # type: ignore[method-assign]
 
 
 @defect("postgres", "drops the batch of a cancelled caller")
@@ -203,7 +208,7 @@ def _drops_the_batch_of_a_cancelled_caller() -> None:
 
 @defect("postgres", "leaks a cancelled reader's connection")
 def _leaks_a_cancelled_readers_connection() -> None:
-    async def run(self: Connections, work: Any) -> Any:
+    async def run(self: Connections, work: Any, **_: Any) -> Any:
         async with self.borrow(asyncio.get_running_loop().time() + 30) as connection:
             return await work(connection)
 
