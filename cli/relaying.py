@@ -87,16 +87,12 @@ async def extent(store: EventStore, views: Sequence[str], all_tenants: bool) -> 
 @contextmanager
 def saying_warnings() -> Iterator[None]:
     """What a relay logs inside the block is told on stderr, a line each, as errors are."""
-    told, quiet = _Lines(logging.WARNING), logging.NullHandler()
-    # Each attempt is announced by the library that tries again; what came of it is told by us.
-    ours, retries = logging.getLogger("eventstore"), logging.getLogger("stamina")
+    told, ours = _Lines(logging.WARNING), logging.getLogger("eventstore")
     ours.addHandler(told)
-    retries.addHandler(quiet)
     try:
         yield
     finally:
         ours.removeHandler(told)
-        retries.removeHandler(quiet)
 
 
 class _Lines(logging.Handler):

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
 import msgspec
-import stamina
 
+from ..retrying import attempts
 from .extras import load
 from .port import EmbeddingFailed, readable
 from .units import unit_rows
@@ -22,6 +22,9 @@ _RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504, 529})
 
 _RETRY_AFTER_SECONDS_MAX = 60.0
 """A server may ask for a wait; beyond a minute the caller's own retries are the better place."""
+
+_WAIT_SECONDS, _WAIT_JITTER_SECONDS, _WAIT_SECONDS_MAX = 0.25, 1.0, 10.0
+"""Between two attempts: doubled each time, with jitter, so that many callers come apart."""
 
 _ANSWER_BYTES_MAX = 64 * 1024 * 1024
 """A batch of 256 vectors of 4,096 numbers, twenty characters each, is 21 MB."""
@@ -117,13 +120,14 @@ class HttpEmbedder:
         taken = readable(texts, self.batch_max)
         rows: list[list[float]] = []
         if taken:
-            async for attempt in stamina.retry_context(
-                on=_wait_before_next,
-                attempts=self._attempts,
-                timeout=self._budget_seconds,
-                wait_initial=0.25,
-                wait_max=10.0,
-                wait_jitter=1.0,
+            async for attempt in attempts(
+                _may_pass,
+                attempts_max=self._attempts,
+                timeout_seconds=self._budget_seconds,
+                wait_initial=_WAIT_SECONDS,
+                wait_max=_WAIT_SECONDS_MAX,
+                wait_jitter=_WAIT_JITTER_SECONDS,
+                wait_asked=_asked_wait,
             ):
                 with attempt:
                     rows = await self._ask(taken)
@@ -191,11 +195,13 @@ class HttpEmbedder:
         return [found[index].embedding for index in range(count)]
 
 
-def _wait_before_next(failure: Exception) -> bool | float:
-    """Whether to try again, and how long to wait when the server said so."""
-    if not isinstance(failure, _Refused) or not failure.retryable:
-        return False
-    return True if failure.wait_seconds is None else failure.wait_seconds
+def _may_pass(failure: BaseException) -> bool:
+    return isinstance(failure, EmbeddingFailed) and failure.retryable
+
+
+def _asked_wait(failure: BaseException) -> float | None:
+    """How long to wait before the next attempt where the server said so."""
+    return failure.wait_seconds if isinstance(failure, _Refused) else None
 
 
 def _seconds(header: str | None) -> float | None:

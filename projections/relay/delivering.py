@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
-import stamina
 
 from eventstore import (
     Busy,
@@ -33,6 +32,7 @@ from eventstore.outbox import Advance, Head, Statement
 
 from ..catalog import keep_folds
 from ..errors import SinkEmptied, SinkUnavailable
+from ..retrying import attempts
 from ..sinks import Build, Change, Written
 from ..view import View
 from . import letters
@@ -166,10 +166,10 @@ class Delivery:
         begun, tries = loop.time(), 1
         if self.view.attempts > 1 and self._patience > 0:
             await asyncio.sleep(min(_TRY_SECONDS, self._patience))
-            tried = stamina.retry_context(
-                on=_Failed,
-                attempts=self.view.attempts - 1,
-                timeout=max(self._patience, _TRY_SECONDS),
+            tried = attempts(
+                _Failed,
+                attempts_max=self.view.attempts - 1,
+                timeout_seconds=max(self._patience, _TRY_SECONDS),
                 wait_initial=2 * _TRY_SECONDS,
                 wait_max=_BACK_OFF_SECONDS_MAX,
                 wait_jitter=_TRY_SECONDS,
@@ -281,8 +281,8 @@ class Delivery:
         known = head.hash if head is not None and head.position == to else None
         advance = Advance(self.lease, self.saved, to, known)
         moved = False
-        async for attempt in stamina.retry_context(
-            on=PASSING, attempts=_COMMIT_ATTEMPTS, timeout=None, wait_max=_BACK_OFF_SECONDS_MAX
+        async for attempt in attempts(
+            PASSING, attempts_max=_COMMIT_ATTEMPTS, wait_max=_BACK_OFF_SECONDS_MAX
         ):
             with attempt:
                 try:
@@ -311,6 +311,4 @@ class Delivery:
 
 def until_it_answers() -> Any:
     """Attempts, as long as a sink does not answer."""
-    return stamina.retry_context(
-        on=SinkUnavailable, attempts=None, timeout=None, wait_max=_BACK_OFF_SECONDS_MAX
-    )
+    return attempts(SinkUnavailable, wait_max=_BACK_OFF_SECONDS_MAX)

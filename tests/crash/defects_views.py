@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
-import stamina
 
 from eventstore import Lease
 from eventstore.engines.postgres import views as postgres_views
@@ -20,6 +19,7 @@ from projections.relay import delivering, generations, worker
 from projections.relay.delivering import Delivery
 from projections.relay.pages import Applied, Applier
 from projections.relay.worker import Worker
+from projections.retrying import attempts
 from projections.sinks import Build
 
 from .defects import NOBODY, defect
@@ -76,7 +76,7 @@ def _ends_where_the_log_does_not_answer() -> None:
 @defect("sqlite", "asks a sink once")
 def _asks_a_sink_once() -> None:
     def once() -> Any:
-        return stamina.retry_context(on=SinkUnavailable, attempts=1)
+        return attempts(SinkUnavailable, attempts_max=1)
 
     delivering.until_it_answers = worker.until_it_answers = once
 

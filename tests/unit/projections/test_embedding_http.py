@@ -14,10 +14,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import stamina
 
 from projections.embedding import EmbeddingFailed, HttpEmbedder
-from projections.embedding.endpoint import _seconds, _wait_before_next
+from projections.embedding.endpoint import _asked_wait, _may_pass, _seconds
 
 KEY = "sk-secret-4711"
 TEXT = "a private memory"
@@ -65,7 +64,8 @@ class Endpoint:
 
     def embedder(self, **options: Any) -> HttpEmbedder:
         """One that asks this server."""
-        given: dict[str, Any] = {"version": "1", "dimensions": 3, "api_key": KEY, **options}
+        given: dict[str, Any] = {"version": "1", "dimensions": 3, "api_key": KEY, "attempts": 3}
+        given |= options
         return HttpEmbedder(self.url, "small", **given)
 
     def close(self) -> None:
@@ -94,9 +94,10 @@ def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
     """A server; retries are made without waiting for them, and no proxy stands between."""
     for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
         monkeypatch.delenv(name)
+    monkeypatch.setattr("projections.embedding.endpoint._WAIT_SECONDS", 0.0)
+    monkeypatch.setattr("projections.embedding.endpoint._WAIT_JITTER_SECONDS", 0.0)
     server = Endpoint()
-    with stamina.set_testing(True, attempts=3):
-        yield server
+    yield server
     server.close()
 
 
@@ -282,6 +283,7 @@ async def test_too_many_were_asked_then_the_wait_is_the_server_s_own(endpoint: E
     endpoint.headers = {"Retry-After": "3"}
     endpoint.answers = [says(429)]
     with pytest.raises(EmbeddingFailed) as e:
-        await _embed(endpoint.embedder(), ["x"])
-    assert _wait_before_next(e.value) == 3.0
-    assert _wait_before_next(ValueError()) is False
+        await _embed(endpoint.embedder(attempts=1), ["x"])
+    assert _may_pass(e.value)
+    assert _asked_wait(e.value) == 3.0
+    assert not _may_pass(ValueError())
