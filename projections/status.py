@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from eventstore import EventStore
+from eventstore import Corrupt, EventStore
+from eventstore.outbox import Outbox
 
 from .asking import checkpoint_name, seconds_behind
 from .catalog import RUNNING, STOPPED, WAITING, Generation, ask, generations, own, tables
@@ -116,7 +117,7 @@ async def _status(
         partitions=generation.partitions,
         position=position,
         head=(await outbox.head()).position,
-        lag_seconds=await seconds_behind(view, outbox, position),
+        lag_seconds=await _lag_seconds(view, outbox, position),
         events=sums[0],
         changes=sums[1],
         writes=sums[2],
@@ -130,6 +131,15 @@ async def _status(
         last_error=None if worst is None else worst[3],
         taken_us=outbox.now(),
     )
+
+
+async def _lag_seconds(view: View, outbox: Outbox, position: int) -> float:
+    """How long the view's next event has been waiting. One that is damaged does not say: at least
+    as long as the log's end, then. What stopped the view is told beside it."""
+    try:
+        return await seconds_behind(view, outbox, position)
+    except Corrupt:
+        return max(outbox.now() - (await outbox.head()).recorded_us, 0) / 1_000_000
 
 
 async def _letters(build: Build) -> tuple[int, int, int]:

@@ -1,0 +1,107 @@
+"""A log that is damaged, or was restored to before a checkpoint, under a relay: the view that comes
+by it stops and says so, the others go on."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from eventstore import Corrupt, EventStore, LogDiverged, NewEvent
+from eventstore.engines.port import CheckpointRow
+from projections.status import status
+from tests.engines.databases import template
+from tests.servers.postgres import PostgresServer
+from tests.waiting import until
+
+from .stage import add, counted, counts_in, counts_view, feed, notes_view, rows_of
+
+OTHER = "UPDATE {}events SET payload = {} WHERE position = 2"
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    """A store that stays when it is closed."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/log.db"
+        return
+    server: PostgresServer = request.getfixturevalue("postgres")
+    made = server.new_url(template(server))
+    yield made
+    server.drop(made)
+
+
+async def damage(url: str) -> None:
+    """Changes the payload at position 2, with what guards the table out of the way."""
+    if url.startswith("sqlite"):
+        with sqlite3.connect(url.removeprefix("sqlite:///")) as raw:
+            guards = "SELECT name FROM sqlite_master WHERE type = 'trigger'"
+            for (name,) in raw.execute(guards).fetchall():
+                raw.execute(f"DROP TRIGGER {name}")
+            assert raw.execute(OTHER.format("", """CAST('{"n":2}' AS BLOB)""")).rowcount == 1
+        raw.close()
+        return
+    connection = await asyncpg.connect(url)
+    await connection.execute("ALTER TABLE eventstore.events DISABLE TRIGGER USER")
+    changed = OTHER.format("eventstore.", """convert_to('{"n":2}', 'UTF8')""")
+    assert await connection.execute(changed) == "UPDATE 1"
+    await connection.close()
+
+
+async def test_an_event_is_damaged_then_the_views_that_read_it_stop_and_others_go_on(
+    url: str,
+) -> None:
+    """Damage is not served, not parked and not passed over."""
+    async with EventStore.open(url) as store:
+        await add(store, "s", "k", "a")
+        await store.append("s", NewEvent("note.gone", {"id": "none"}))
+        await add(store, "s", "l", "b")
+    await damage(url)
+    async with EventStore.open(url) as store:
+        notes, counts = notes_view().bind(store), counts_view().bind(store)
+        async with feed(store, notes, counts) as relay:
+            await until(lambda: set(relay.failed) == {"notes"})
+            assert isinstance(relay.failed["notes"], Corrupt)
+            position = await add(store, "t", "m", "c")
+            assert (await counts.get("t", at_least=position)).value["n"] == 1
+            assert await counted(counts) == await counts_of_notes(store)
+            assert await rows_of(notes) == {}
+            told = {each.view: each for each in await status(store, [notes, counts])}
+            assert (told["notes"].feeding, told["notes"].parked_events) == ("stopped", 0)
+            assert str(told["notes"].last_error) == str(relay.failed["notes"])
+            assert (told["counts"].feeding, told["counts"].last_error) == ("running", None)
+
+
+async def counts_of_notes(store: EventStore) -> dict[str, tuple[int, int]]:
+    """The counts by code of its own, of a log that can be read in part."""
+    found: dict[str, tuple[int, int]] = {}
+    async for event in store.read_all(types=["note.added"]):
+        n, total = found.get(event.stream, (0, 0))
+        found[event.stream] = n + 1, total + len(event.data["text"])
+    return found
+
+
+async def test_a_checkpoint_is_of_another_log_then_its_view_stops_and_others_go_on(
+    store: EventStore,
+) -> None:
+    """As when the log was restored, and a view outside was not."""
+    notes, counts = notes_view().bind(store), counts_view().bind(store)
+    await add(store, "s", "k", "a")
+    await feed(store, notes, counts).run_once()
+    lease = await store.checkpoints.acquire("view/notes", "ann", seconds=60)
+    assert lease is not None
+    row = CheckpointRow("view/notes", 1, 0, 1, b"other" * 7, "ann", lease.fencing_token, 0)
+    assert await store._core.engine.save_checkpoint(store.tenant_name, row)
+    await store.checkpoints.release(lease)
+    async with feed(store, notes, counts) as relay:
+        await until(lambda: set(relay.failed) == {"notes"})
+        assert isinstance(relay.failed["notes"], LogDiverged)
+        position = await add(store, "s", "l", "bb")
+        assert (await counts.get("s", at_least=position)).value["n"] == 2
+        assert await counted(counts) == await counts_in(store)
+        told = {each.view: each for each in await status(store, [notes, counts])}
+        assert (told["notes"].feeding, told["counts"].feeding) == ("stopped", "running")
+        assert str(told["notes"].last_error) == str(relay.failed["notes"])
