@@ -10,6 +10,7 @@ import asyncpg  # type: ignore[import-untyped]  # ships no types
 from ...errors import SchemaTooNew, StorageFailed
 from ...ids import UuidSevens
 from ...schema import NEWEST, TABLES, known_revisions, upgrade
+from ...schema.postgres import functions_digest, make_functions
 from . import statements as sql
 from .address import Address, parse_address
 from .connections import Connection, Connections
@@ -43,6 +44,11 @@ async def check_schema(connection: Connection, address: Address) -> str | None:
     return None if found is None else str(found)
 
 
+async def _has_our_functions(connection: Connection, address: Address) -> bool:
+    found = [row[0] for row in await connection.fetch(sql.FIND_FUNCTIONS, address.schema)]
+    return found == [functions_digest()]
+
+
 async def stored_revision(url: str) -> str | None:
     """The revision of the store of a URL; None where the database holds no store. It only reads.
 
@@ -58,13 +64,20 @@ async def stored_revision(url: str) -> str | None:
 
 async def prepare_schema(connections: Connections) -> None:
     """Makes the schema where it is absent. One of an older revision is migrated only where the
-    URL says ``migrate=on``: other processes may still run the older code. Raises as
-    `check_schema`, and `StorageFailed` for a schema that is left as it is."""
+    URL says ``migrate=on``: other processes may still run the older code; so are the functions of
+    another version. Raises as `check_schema`, and `StorageFailed` for what is left as it is."""
     address = connections.address
     found = await connections.run(lambda connection: check_schema(connection, address))
     if found == NEWEST:
-        return
-    if found is not None and not address.migrate:
+        if await connections.run(lambda connection: _has_our_functions(connection, address)):
+            return
+        if not address.migrate:
+            raise StorageFailed(
+                f"{address.shown}: the functions in schema {address.schema} are those of another"
+                " version of this program; run 'eventstore doctor --migrate', or open it with"
+                " migrate=on"
+            )
+    elif found is not None and not address.migrate:
         raise StorageFailed(
             f"{address.shown}: schema {address.schema} has revision {found!r}, this program needs"
             f" {NEWEST!r}; run 'eventstore doctor --migrate', or open it with migrate=on"
@@ -92,12 +105,14 @@ async def migrate(connections: Connections) -> None:
             raw = await wrapped.get_raw_connection()
             driver: Any = raw.driver_connection
             found = await check_schema(driver, address)
-            if found == NEWEST:  # another process was first
-                return
+            if found == NEWEST and await _has_our_functions(driver, address):
+                return  # another process was first
             if not await driver.fetchval(sql.FIND_SCHEMA, address.schema):
                 await wrapped.exec_driver_sql(f"CREATE SCHEMA {address.schema}")
             await wrapped.exec_driver_sql(f"SET LOCAL search_path = {address.schema}")
             await wrapped.run_sync(upgrade)
+            if not await _has_our_functions(driver, address):
+                await wrapped.run_sync(make_functions)
             store = sql.Statements(address.schema).insert_store
             await wrapped.exec_driver_sql(store, (UuidSevens()(),))
     except Exception as exc:

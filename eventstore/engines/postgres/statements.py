@@ -35,6 +35,12 @@ LIST_TABLES = (
     " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
     " WHERE n.nspname = $1 AND c.relkind IN ('r', 'p', 'v', 'm')"
 )
+FIND_FUNCTIONS = (
+    "SELECT obj_description(p.oid, 'pg_proc') FROM pg_catalog.pg_proc p"
+    " JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace"
+    " WHERE n.nspname = $1 AND p.proname = 'append_batch'"
+)
+"""What the comment says of the functions' make; one row, unless somebody made others."""
 FIND_SCHEMA = "SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1"
 NOT_ISOLATED = (
     "SELECT w.name FROM unnest($2::text[]) w(name) WHERE NOT EXISTS (SELECT 1"
