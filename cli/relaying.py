@@ -136,12 +136,12 @@ async def feeder_of(store: EventStore, view: View, generation: Generation) -> st
 async def until_answered(build: Build, key: str | None, seconds: float) -> bool:
     """Whether the relay did within `seconds` what was wished for a key (None: for all). If
     cancelled, the wishes stand."""
-    from projections.relay.letters import load
+    from projections.relay.letters import is_asked
 
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             # What is awaited may lie in another process.
-            while any(each.retry_asked is not None for each in await load(build, key=key)):  # noqa: ASYNC110
+            while await is_asked(build, key):  # noqa: ASYNC110
                 await asyncio.sleep(ANSWER_LOOK_SECONDS)
             return True
     return False
@@ -155,5 +155,5 @@ async def waiting_letters(build: Build, key: str | None) -> list[DeadLetter]:
     return [
         each
         for each in await load(build, key=key)
-        if each.dropped_reason is None and each.position != WHOLE_KEY
+        if each.dropped_reason is None and each.position > WHOLE_KEY
     ]

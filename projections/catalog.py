@@ -121,14 +121,19 @@ def bulk(made: Compiled, rows: Sequence[dict[str, Any]]) -> Statement:
     return Statement(made.sql, [made.args(row) for row in rows])
 
 
+def insert_into(table: sa.Table, dialect: str) -> Any:
+    """INSERT, of the kind that can say what becomes of a row that stands."""
+    from sqlalchemy.dialects import postgresql, sqlite
+
+    return (sqlite if dialect == "sqlite" else postgresql).insert(table)
+
+
 def insert_or_replace(
     table: sa.Table, keys: Sequence[str], dialect: str, *, unless: Any = None
 ) -> Any:
     """INSERT, or UPDATE of all other columns where a row with these keys stands; that row is left
     as it is where `unless` holds for it."""
-    from sqlalchemy.dialects import postgresql, sqlite
-
-    insert: Any = (sqlite if dialect == "sqlite" else postgresql).insert(table)
+    insert = insert_into(table, dialect)
     others = {c.name: insert.excluded[c.name] for c in table.columns if c.name not in keys}
     if not others:
         return insert.on_conflict_do_nothing(index_elements=list(keys))
@@ -165,17 +170,17 @@ def own(table: sa.Table, build: Build) -> sa.ColumnElement[bool]:
     )
 
 
-async def held_back(build: Build, partition: int | None = None) -> tuple[set[str], set[int]]:
-    """The keys that wait in the dead letters (of one partition, or of all), and the positions of
-    events that somebody gave up."""
+async def held_back(build: Build, partition: int | None = None) -> tuple[dict[str, int], set[int]]:
+    """The keys that wait in the dead letters (of one partition, or of all), each with the position
+    of its first event there, and the positions of events that somebody gave up."""
     d = tables(build.outbox.schema).letters
-    waiting = sa.select(d.c.key).where(
+    waiting = sa.select(d.c.key, sa.func.min(d.c.position)).where(
         own(d, build), d.c.dropped_reason.is_(None), d.c.position > 0
     )
     if partition is not None:
         waiting = waiting.where(d.c.partition == partition)
     dropped = sa.select(d.c.position).where(own(d, build), d.c.dropped_reason.is_not(None))
-    keys = {row[0] for row in await ask(build.outbox, waiting.distinct())}
+    keys = {row[0]: row[1] for row in await ask(build.outbox, waiting.group_by(d.c.key))}
     return keys, {row[0] for row in await ask(build.outbox, dropped)}
 
 

@@ -66,6 +66,10 @@ class Folder:
             found.append((key, position, self._codec.encode(state)))
         return found
 
+    def begin(self, key: str) -> None:
+        """Puts the first state of a key at hand, whatever is kept of it."""
+        self._states[key] = 0, self._reducer.initial
+
     def restore(self, states: Mapping[str, tuple[int, Any] | None]) -> None:
         """Goes back to what `peek` gave: a page that was not written did not happen."""
         for key, state in states.items():

@@ -189,6 +189,7 @@ class Delivery:
         if self.view.on_error == "stop":
             raise Stopped(
                 f"view {self.view.name!r} stopped at position {event.position}: {failed.reason}"
+                f" (key {failed.key!r})"
             ) from failed
         _log.warning(
             "view %s: key %r is parked at position %d: %s",
@@ -199,7 +200,7 @@ class Delivery:
         )
         letter = Letter(failed.key, event.position, failed.reason, tries)
         await self.write(Applied({}, [letter], {}, 1, 0, event.recorded_us), event.position)
-        self.applier.parked.add(failed.key)
+        self.applier.park(failed.key, event.position)
 
     async def _try(self, event: RecordedEvent) -> None:
         await self.applier.prepare([event])

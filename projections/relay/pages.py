@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from zlib import crc32
 
@@ -61,11 +61,21 @@ class Applier:
         self._projection = projection
         self._build = build
         self._partition, self._partitions = partition, partitions
-        self.parked: set[str] = set()
-        """Keys that wait in the dead letters."""
+        self.parked: dict[str, int] = {}
+        """Keys that wait in the dead letters, each with the position of its first event there:
+        what comes before that one is applied again when a sink is filled anew."""
         self.dropped: set[int] = set()
         """Positions of events that somebody gave up."""
         self._folder = Folder(projection) if projection.is_fold else None
+
+    @property
+    def partitions(self) -> int:
+        """Of how many partitions it applies one."""
+        return self._partitions
+
+    def park(self, key: str, position: int) -> None:
+        """From this event of the key on, everything of it waits."""
+        self.parked[key] = min(position, self.parked.get(key, position))
 
     def afresh(self) -> Applier:
         """One that has applied nothing yet, and holds nothing back but what was dropped."""
@@ -80,6 +90,28 @@ class Applier:
         except Exception:
             return None
         return None if key is None else key_name(key)
+
+    def key_or_stream(self, event: RecordedEvent) -> str | None:
+        """The text of the key that the event would be parked as: where its key cannot be told,
+        its stream."""
+        try:
+            key = self._projection.key(event)
+            return None if key is None else key_name(key)
+        except Exception:
+            return event.stream
+
+    def has(self, key: str, position: int) -> bool:
+        """Whether the state of a fold's key, which was prepared, is beyond this position already:
+        an event that belongs before it cannot be applied any more."""
+        state = None if self._folder is None else self._folder.peek(key)
+        return state is not None and state[0] >= position
+
+    def begin(self, key: str) -> Applied:
+        """A run that makes a key from nothing, whatever stands."""
+        if self._folder is None:
+            return Applied({}, [], {})
+        self._folder.begin(key)
+        return Applied({}, [], {key: None})
 
     async def prepare(self, events: Sequence[RecordedEvent]) -> None:
         """Reads the states that the events' folds begin with. If cancelled, nothing is left
@@ -114,25 +146,21 @@ class Applier:
         if self._folder is None and not (self.parked or self.dropped) and self._partitions == 1:
             self._add_mapped(done, events)
             return
-        key_of, dropped, folder = self._projection.key, self.dropped, self._folder
-        parked = frozenset[str]() if unpark else self.parked
+        parked = {} if unpark else self.parked
         for event in events:
             done.recorded_us = event.recorded_us
-            text = event.stream
-            try:
-                key = key_of(event)
-                if key is not None:
-                    text = key_name(key)
-                    if self._is_mine(text) and event.position not in dropped:
-                        done.events += 1
-                        if text in parked:
-                            done.letters.append(Letter(text, event.position))
-                        elif folder is None:
-                            self._map(done, event)
-                        else:
-                            self._fold(done, folder, key, text, done.seen, event)
-            except Exception as exc:
-                raise Poison(text, reason_of(exc), done, done.seen) from exc
+            if event.position not in self.dropped:
+                text = event.stream
+                try:
+                    key = self._projection.key(event)
+                    text = text if key is None else key_name(key)
+                    if key is not None and self._is_mine(text):
+                        self._take(done, key, text, event, parked)
+                except Exception as exc:
+                    # Nobody knows whose an event is that has no key: its stream's partition
+                    # parks it, and no other one.
+                    if self._is_mine(text):
+                        raise Poison(text, reason_of(exc), done, done.seen) from exc
             done.seen += 1
 
     def _add_mapped(self, done: Applied, events: Sequence[RecordedEvent]) -> None:
@@ -177,6 +205,18 @@ class Applier:
 
     def _is_mine(self, key: str) -> bool:
         return self._partitions == 1 or partition_of(key, self._partitions) == self._partition
+
+    def _take(
+        self, done: Applied, key: Key, text: str, event: RecordedEvent, parked: Mapping[str, int]
+    ) -> None:
+        done.events += 1
+        first = parked.get(text)
+        if first is not None and event.position >= first:
+            done.letters.append(Letter(text, event.position))
+        elif self._folder is None:
+            self._map(done, event)
+        else:
+            self._fold(done, self._folder, key, text, done.seen, event)
 
     def _map(self, done: Applied, event: RecordedEvent) -> None:
         for effect in self._projection.effects(event):

@@ -1,72 +1,197 @@
-"""What somebody wishes for a key: that it is tried again, or built again from the log."""
+"""What somebody wishes for a key: that it is tried again, or built again from the log.
+
+Letters whose events belong to the key that they are parked as are applied in their order: all later
+events of the key wait behind them. One that turns out to belong to another key (its own could not
+be told when it was parked, or the code was mended) cannot be applied now, because later events of
+that key may have been: the rows of that key are owed, and whoever feeds it makes them from the log.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
+import msgspec
+
 from eventstore.events import RecordedEvent
+from eventstore.outbox import Statement
 
 from ..catalog import held_back
-from . import letters
+from . import letters, remaking
 from .delivering import Delivery, Refused
 from .letters import DeadLetter
-from .pages import Applied, Poison
+from .pages import Poison, reason_of
 
 _AT_ONCE = 200
 """Dead letters that are delivered in one transaction."""
 
+_KEYS_AT_ONCE = 100
+"""Keys whose letters are delivered together, where nothing fails."""
 
-async def do_wishes(delivery: Delivery) -> None:
-    """Does what is wished for keys of the partition, one after the other, and answers each wish:
-    what fails waits for the next one. If cancelled, the wishes that are left stand."""
+SLICE_SECONDS = 0.1
+"""How long wishes are done before the live feed has a turn: the promised lag."""
+
+
+class _Sorted(msgspec.Struct):
+    """Letters and what becomes of them: `own` events are applied, `others` are keys whose rows are
+    owed. `failed` is the reason of the letter behind the last of `letters`."""
+
+    letters: list[DeadLetter]
+    own: list[RecordedEvent]
+    others: set[str]
+    failed: str | None = None
+
+
+async def do_wishes(delivery: Delivery) -> bool:
+    """Does what is wished for keys of the partition and answers each wish: what fails waits for the
+    next one. Whether some are left, for which the time was too short. If cancelled, the wishes
+    that are left stand."""
+    clock = asyncio.get_running_loop().time
     build, partition = delivery.build, delivery.lease.partition
-    for key in await letters.wished(build, partition):
-        waiting = await letters.load(build, key=key)
-        if any(each.position == letters.WHOLE_KEY and each.retry_asked for each in waiting):
-            await _build_again(delivery, key)
-        if any(each.retry_asked and each.dropped_reason is None for each in waiting):
-            await _retry(delivery, key)
-        seen = max(each.retry_asked or 0 for each in waiting)
-        await delivery.move(delivery.saved, letters.answer(build, key, seen))
-        delivery.applier.parked, delivery.applier.dropped = await held_back(build, partition)
-
-
-async def _retry(delivery: Delivery, key: str) -> None:
-    """Delivers the key's letters in order, until one fails."""
+    until = clock() + SLICE_SECONDS
     while True:
-        standing = [
-            each
-            for each in await letters.load(delivery.build, key=key, limit=_AT_ONCE)
-            if each.dropped_reason is None and each.position != letters.WHOLE_KEY
-        ]
+        keys = await letters.wished(build, partition, _KEYS_AT_ONCE)
+        if not keys:
+            return False
+        if len(keys) == 1 or not await _do_together(delivery, keys):
+            for key in keys:
+                await _do(delivery, key)
+                if clock() > until:
+                    return True
+        if clock() > until:
+            return True
+
+
+async def _do_together(delivery: Delivery, keys: Sequence[str]) -> bool:
+    """Delivers the letters of many keys in one transaction; False, and nothing is done, where they
+    are too many, something fails, or more is wished than that they are tried."""
+    build = delivery.build
+    standing = await letters.waiting(build, keys, _AT_ONCE + 1)
+    if len(standing) > _AT_ONCE or await letters.wishes(build, keys):
+        return False
+    seen = await letters.asked(build, keys)
+    in_order = sorted(standing, key=lambda each: each.position)
+    found = await _sort(delivery, in_order)
+    if found.failed is not None:
+        return False
+    answers = [made for key in seen for made in letters.answer(build, key, seen[key])]
+    try:
+        await _write(delivery, found, answers)
+    except (Poison, Refused):
+        return False
+    for key in keys:
+        delivery.applier.parked.pop(key, None)
+    return True
+
+
+async def _do(delivery: Delivery, key: str) -> None:
+    """Does what is wished for one key."""
+    build, applier = delivery.build, delivery.applier
+    seen = (await letters.asked(build, [key])).get(key, 0)
+    special = await letters.wishes(build, [key])
+    more = await _leave_out(delivery, [each for each in special if each.dropped_reason])
+    wished = {each.position: each for each in special}
+    owed = wished.get(letters.OWED)
+    if owed is not None or letters.WHOLE_KEY in wished:
+        _, applier.dropped = await held_back(build)
+    if owed is not None:
+        await remaking.make_good(delivery, key)
+    elif letters.WHOLE_KEY in wished:
+        await remaking.build_again(delivery, key)
+    else:
+        await retry(delivery, key)
+    count = 0 if owed is None else owed.attempts
+    await delivery.move(delivery.saved, [*more, *letters.answer(build, key, seen, count)])
+    first = await letters.waiting(build, [key], 1)
+    applier.parked.pop(key, None)
+    if first:
+        applier.park(key, first[0].position)
+
+
+async def _leave_out(delivery: Delivery, dropped: Sequence[DeadLetter]) -> list[Statement]:
+    """Passes over what was dropped from now on. An event that belongs to another key than it was
+    dropped as may have been applied to that one."""
+    applier, made = delivery.applier, []
+    for letter in dropped:
+        applier.dropped.add(letter.position)
+        belongs = applier.key_or_stream(await event_at(delivery, letter.position))
+        if belongs not in (None, letter.key):
+            made.append(letters.owe(delivery.build, belongs, applier.partitions))
+    return made
+
+
+async def retry(delivery: Delivery, key: str) -> None:
+    """Delivers the key's letters in order, until one fails. If cancelled, the rest waits."""
+    while True:
+        standing = await letters.waiting(delivery.build, [key], _AT_ONCE)
         if not standing or not await _deliver(delivery, standing):
             return
 
 
 async def _deliver(delivery: Delivery, standing: Sequence[DeadLetter]) -> bool:
     """Whether all went; what comes before the one that fails does."""
-    events = [await _event(delivery, letter.position) for letter in standing]
-    applier, build = delivery.applier, delivery.build
-    await applier.prepare(events)
+    found = await _sort(delivery, standing)
     try:
-        applied = applier.apply(events, unpark=True)
+        if found.letters:
+            await _write(delivery, found, [])
     except Poison as poison:
-        applier.undo(poison.so_far)
-        before = standing[: poison.index]
+        failed = found.own[poison.index].position
+        before = [each for each in found.letters if each.position < failed]
         if before and not await _deliver(delivery, before):
             return False
-        return await _fail(delivery, standing[poison.index], poison.reason)
-    gone = [letters.deliver(build, each.key, each.position) for each in standing]
-    try:
-        await delivery.write(applied, delivery.saved, gone)
+        letter = next(each for each in found.letters if each.position == failed)
+        return await _fail(delivery, letter, poison.reason)
     except Refused as refused:
-        applier.undo(applied)
         if len(standing) == 1:
             return await _fail(delivery, standing[0], refused.reason)
         for letter in standing:
             if not await _deliver(delivery, [letter]):
                 return False
-    return True
+        return True
+    if found.failed is None:
+        return True
+    return await _fail(delivery, standing[len(found.letters)], found.failed)
+
+
+async def _sort(delivery: Delivery, standing: Sequence[DeadLetter]) -> _Sorted:
+    """What becomes of the letters, up to the first whose key cannot be told."""
+    applier, projection = delivery.applier, delivery.view.projection
+    events = [await event_at(delivery, letter.position) for letter in standing]
+    await applier.prepare(events)
+    found = _Sorted([], [], set())
+    for letter, event in zip(standing, events, strict=True):
+        try:
+            projection.key(event)
+        except Exception as exc:
+            found.failed = reason_of(exc)
+            break
+        belongs = applier.key_or_stream(event)
+        if belongs is not None:
+            if belongs == letter.key and not applier.has(belongs, letter.position):
+                found.own.append(event)
+            else:
+                found.others.add(belongs)
+        found.letters.append(letter)
+    return found
+
+
+async def _write(delivery: Delivery, found: _Sorted, more: Sequence[Statement]) -> None:
+    """Applies and writes what was sorted, and takes its letters out. Raises `Poison`, `Refused`:
+    then nothing is done."""
+    applier, build = delivery.applier, delivery.build
+    try:
+        applied = applier.apply(found.own, unpark=True)
+    except Poison as poison:
+        applier.undo(poison.so_far)
+        raise
+    gone = [letters.deliver(build, each.key, each.position) for each in found.letters]
+    owed = [letters.owe(build, key, applier.partitions) for key in sorted(found.others)]
+    try:
+        good = remaking.as_of(applied, delivery.saved)
+        await delivery.write(good, delivery.saved, [*gone, *owed, *more])
+    except Refused:
+        applier.undo(applied)
+        raise
 
 
 async def _fail(delivery: Delivery, letter: DeadLetter, reason: str) -> bool:
@@ -75,50 +200,7 @@ async def _fail(delivery: Delivery, letter: DeadLetter, reason: str) -> bool:
     return False
 
 
-async def _event(delivery: Delivery, position: int) -> RecordedEvent:
+async def event_at(delivery: Delivery, position: int) -> RecordedEvent:
+    """The event at a position. If cancelled, nothing is left open."""
     page = await delivery.build.outbox.page(position - 1, position, (), 1)
     return page.events[0]
-
-
-async def _build_again(delivery: Delivery, key: str) -> None:
-    """Makes the key's rows from the log alone, up to where the checkpoint stands, and puts them in
-    place of those that stand. Rows that no event of the key makes any more are not known here: a
-    rebuild of the view takes those away."""
-    build, applier = delivery.build, delivery.applier
-    until = min(
-        [
-            each.position - 1
-            for each in await letters.load(build, key=key)
-            if each.dropped_reason is None and each.position != letters.WHOLE_KEY
-        ],
-        default=delivery.saved,
-    )
-    again = applier.afresh()
-    done, at = Applied({}, [], {}), 0
-    while at < until:
-        page = await build.outbox.page(at, until, delivery.view.projection.queries())
-        mine = [event for event in page.events if again.key_of(event) == key]
-        try:
-            _add(done, again.apply(mine))
-        except Poison as poison:  # it went the last time: the code has changed since
-            await _fail(delivery, _whole(key), poison.reason)
-            return
-        at = page.scanned_to
-    applier.adopt(again, done)
-    try:
-        await delivery.write(done, delivery.saved)
-    except Refused as refused:
-        applier.undo(done)
-        await _fail(delivery, _whole(key), refused.reason)
-
-
-def _add(done: Applied, more: Applied) -> None:
-    done.changes.update(more.changes)
-    done.before.update(dict.fromkeys(more.before))
-    done.events += more.events
-    done.effects += more.effects
-    done.recorded_us = max(done.recorded_us, more.recorded_us)
-
-
-def _whole(key: str) -> DeadLetter:
-    return DeadLetter(key, letters.WHOLE_KEY, 0, 0, 0, None, None, None)

@@ -46,7 +46,7 @@ def _does_not_hold_a_parked_key() -> None:
     add = Applier.add
 
     def hold_nothing(self: Applier, done: Applied, events: Any, unpark: bool = False) -> None:
-        self.parked = set()
+        self.parked = {}
         add(self, done, events, unpark)
 
     Applier.add = hold_nothing  # type: ignore[method-assign]

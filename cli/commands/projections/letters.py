@@ -105,6 +105,16 @@ def drop_command(
             "--reason", metavar="TEXT", help="Why; it is kept in the log.", show_default=False
         ),
     ],
+    position: Annotated[
+        int | None,
+        typer.Option(
+            "--position",
+            min=1,
+            metavar="POSITION",
+            help="Of the event; needed where the view stopped at it.",
+            show_default=False,
+        ),
+    ] = None,
     timeout: TimeoutOption = 10.0,
     views: ViewsOption = None,
     redis: RedisOption = None,
@@ -123,7 +133,7 @@ def drop_command(
         raise wrong_usage("--reason: it is empty", "say why the event is given up")
     known = Known(views, redis)
     text = key_text_of(key)
-    code = asyncio.run(_drop((store, tenant), known, name, text, reason, timeout, as_json))
+    code = asyncio.run(_drop((store, tenant), known, name, text, reason, position, timeout, as_json))
     if code:
         raise typer.Exit(code)
 
@@ -158,7 +168,7 @@ async def _letters(store: EventStore, view: View) -> list[DeadLetter]:
     from projections.relay.letters import WHOLE_KEY, load
 
     build, _ = await serving(view.bind(store))
-    return [letter for letter in await load(build) if letter.position != WHOLE_KEY]
+    return [letter for letter in await load(build) if letter.position > WHOLE_KEY]
 
 
 async def _show_key(
@@ -225,24 +235,25 @@ async def _drop(
     name: str,
     key: str,
     reason: str,
+    position: int | None,
     timeout: float,
     as_json: bool,
 ) -> int:
     from projections.asking import serving
-    from projections.relay import letters
+    from projections.relay.dropping import drop
 
     async with open_store(*where) as store:
         (view,) = await known.stored(store, [name])
         build, generation = await serving(view.bind(store))
         waiting = await waiting_letters(build, key)
-        audit = await letters.drop(build, key, reason)
-        dropped = waiting[0].position
+        audit = await drop(build, key, reason, position)
+        dropped = waiting[0].position if position is None else position
         told: dict[str, Any] = {
             "view": name,
             "key": key,
             "dropped": dropped,
             "audit_position": audit,
-            "asked": len(waiting) - 1,
+            "asked": len([each for each in waiting if each.position != dropped]),
         }
         if not as_json:
             Screen().text(

@@ -15,6 +15,7 @@ from eventstore.outbox import Statement
 from projections import Projection, ProjectionError, RelationalView, Upsert, ViewNotBuilt
 from projections.asking import serving
 from projections.relay import letters
+from projections.relay.dropping import drop
 from projections.relay.generations import begin
 from projections.sinks import Build
 from projections.view import View
@@ -142,7 +143,7 @@ async def test_an_event_is_dropped_then_the_reason_is_kept_and_the_rest_follows(
             await add(store, "s", "k", text)
         await until(lambda: _waits(counts, 2))
         build = await build_of(counts)
-        position = await letters.drop(build, "s", "a typing error")
+        position = await drop(build, "s", "a typing error")
         await until(lambda: _waits(counts, 0))
         assert await counted(counts) == {"s": (2, 3)}
         told = await store.read("$views/counts").list()
@@ -170,14 +171,14 @@ async def test_dropping_is_asked_for_without_a_reason_then_it_is_refused(
     build = await build_of(notes)
     for reason in ("", "  ", None):
         with pytest.raises(ProjectionError, match="reason"):
-            await letters.drop(build, "s", reason)  # type: ignore[arg-type]
+            await drop(build, "s", reason)  # type: ignore[arg-type]
     with pytest.raises(ProjectionError, match="no dead letter"):
-        await letters.drop(build, "t", "it is bad")
+        await drop(build, "t", "it is bad")
     with pytest.raises(ProjectionError, match="no dead letter"):
-        await letters.drop(build, "s", "it is bad", position=7)
-    await letters.drop(build, "s", "it is bad")
+        await drop(build, "s", "it is bad", position=7)
+    await drop(build, "s", "it is bad")
     with pytest.raises(ProjectionError, match="no dead letter"):
-        await letters.drop(build, "s", "it is bad")
+        await drop(build, "s", "it is bad")
     assert await store.head() == 2
 
 
@@ -192,7 +193,7 @@ async def test_dropping_is_cancelled_then_it_can_be_done_again(store: EventStore
     await relay.run_once()
     build = await build_of(notes)
     for n in range(12):
-        task = asyncio.create_task(letters.drop(build, f"s{n}", "it is bad"))
+        task = asyncio.create_task(drop(build, f"s{n}", "it is bad"))
         for _ in range(n * 2):
             await asyncio.sleep(0)
         task.cancel()
@@ -200,7 +201,7 @@ async def test_dropping_is_cancelled_then_it_can_be_done_again(store: EventStore
         await store.outbox.change([])
         waiting = await letters.load(build, key=f"s{n}")
         if waiting[0].dropped_reason is None:
-            await letters.drop(build, f"s{n}", "it is bad")
+            await drop(build, f"s{n}", "it is bad")
     await relay.run_once()
     assert await letters_of(notes) == []
     told = {e.data["key"] async for e in store.read("$views/notes")}
@@ -217,7 +218,7 @@ async def test_an_event_is_dropped_before_a_build_comes_to_it_then_the_build_dro
     await add(store, "s", "k", "bad")
     await feed(store, old).run_once()
     await begin(old, store.outbox)
-    await letters.drop(await build_of(old), "s", "it is bad")
+    await drop(await build_of(old), "s", "it is bad")
     await add(store, "s", "k", "good")
     await feed(store, old).run_once()
     assert [each.state for each in await generations_of(old)] == ["retired", "serving"]

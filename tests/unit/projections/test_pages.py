@@ -81,7 +81,7 @@ async def _run(
                 page = page[poison.index + 1 :]
                 _put(rows, applied)
                 parked += [(each.key, each.position) for each in applied.letters]
-                applier.parked.add(event.stream)
+                applier.park(event.stream, event.position)
                 continue
             _put(rows, applied)
             parked += [(each.key, each.position) for each in applied.letters]

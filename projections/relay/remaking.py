@@ -1,0 +1,170 @@
+"""The rows of one key made again from the log, as a rebuild of the view would make them."""
+
+from __future__ import annotations
+
+import msgspec
+
+from eventstore.events import RecordedEvent
+
+from ..catalog import held_back
+from ..projection import Key
+from ..sinks import Change
+from . import letters
+from .delivering import Delivery, Refused
+from .pages import Applied, Applier, Letter, Poison
+
+
+class _Made(msgspec.Struct):
+    """A key as the log makes it, up to the event that fails. `later` are the positions behind that
+    one; `touched` the rows that events which were left out would have made."""
+
+    done: Applied
+    failed: tuple[int, str] | None
+    later: list[int]
+    touched: set[Key]
+
+
+async def build_again(delivery: Delivery, key: str) -> None:
+    """What somebody asked for: where an event fails that went before, the code has changed since,
+    and the rows stay as they are. Letters of the key are tried. Rows that no event of the key
+    makes any more are not known here: a rebuild of the view takes those away. If cancelled, it is
+    done or not."""
+    first = await letters.waiting(delivery.build, [key], 1)
+    made = await _from_the_log(delivery, key)
+    if made.failed is not None and not (first and first[0].position <= made.failed[0]):
+        await _fail(delivery, key, made.failed[1])
+        return
+    try:
+        await _put(delivery, key, made, first[0].attempts if first else 0)
+    except Refused as refused:
+        await _fail(delivery, key, refused.reason)
+
+
+async def make_good(delivery: Delivery, key: str) -> None:
+    """What is owed: the rows that stand are wrong, and what fails is parked. If cancelled, it is
+    done or not."""
+    first = await letters.waiting(delivery.build, [key], 1)
+    made = await _from_the_log(delivery, key)
+    try:
+        await _put(delivery, key, made, first[0].attempts if first else 0)
+    except Refused as refused:
+        await _park_all(delivery, key, refused.reason)
+
+
+def as_of(applied: Applied, position: int) -> Applied:
+    """The same with rows that are good for a position: what is written again must not be older than
+    what stands, or a sink outside the store would not take it."""
+    for key, change in applied.changes.items():
+        applied.changes[key] = msgspec.structs.replace(change, position=position)
+    return applied
+
+
+async def _from_the_log(delivery: Delivery, key: str) -> _Made:
+    build, applier = delivery.build, delivery.applier
+    again = applier.afresh()
+    _, again.dropped = await held_back(build)
+    made, at, until = _Made(again.begin(key), None, [], set()), 0, delivery.saved
+    while at < until:
+        page = await build.outbox.page(at, until, delivery.view.projection.queries())
+        mine = [event for event in page.events if again.key_or_stream(event) == key]
+        _take(delivery, again, made, mine)
+        at = page.scanned_to
+    if not (made.done.events or made.touched):
+        made.done.before = {}  # nothing in the log is of this key
+    applier.adopt(again, made.done)
+    return made
+
+
+def _take(delivery: Delivery, again: Applier, made: _Made, events: list[RecordedEvent]) -> None:
+    """Applies events as far as they go, and notes the others."""
+    ready = [event for event in events if event.position not in again.dropped]
+    left = [event for event in events if event.position in again.dropped]
+    if made.failed is None:
+        ready = _apply(again, made, ready)
+        if ready:
+            left.append(ready.pop(0))  # the one that failed
+    made.later += [event.position for event in ready]
+    for event in (*left, *ready):
+        made.touched |= _rows_of(delivery, event)
+
+
+def _apply(again: Applier, made: _Made, events: list[RecordedEvent]) -> list[RecordedEvent]:
+    """The events from the one that fails on, which is noted; all before it are applied."""
+    until = len(events)
+    while True:
+        try:
+            _add(made.done, again.apply(events[:until]))
+            return events[until:]
+        except Poison as poison:
+            again.undo(poison.so_far)
+            until = poison.index
+            made.failed = events[until].position, poison.reason
+
+
+def _rows_of(delivery: Delivery, event: RecordedEvent) -> set[Key]:
+    """The rows that an event which is left out would have touched, as far as it can be told."""
+    projection = delivery.view.projection
+    try:
+        if not projection.is_fold:
+            return {effect.key for effect in projection.effects(event)}
+        key = projection.key(event)
+    except Exception:
+        return set()
+    return set() if key is None else {key}
+
+
+async def _put(delivery: Delivery, key: str, made: _Made, attempts: int) -> None:
+    """Writes what was made in place of what stands, and parks the rest. Raises `Refused`."""
+    done, build = as_of(made.done, delivery.saved), delivery.build
+    for row in made.touched:
+        if row not in done.changes:
+            done.changes[row] = _no_row(delivery, row)
+    if made.failed is not None:
+        done.letters = [Letter(key, made.failed[0], made.failed[1], attempts + 1)]
+        done.letters += [Letter(key, position) for position in sorted(made.later)]
+    try:
+        await delivery.write(done, delivery.saved, [letters.take_out(build, key, delivery.saved)])
+    except Refused:
+        delivery.applier.undo(done)
+        raise
+
+
+async def _park_all(delivery: Delivery, key: str, reason: str) -> None:
+    """A sink that refuses what a key comes to does not say for which event: all of them are parked,
+    without a row, and then tried in their order."""
+    from .replaying import retry
+
+    build, applier = delivery.build, delivery.applier
+    again = applier.afresh()
+    _, again.dropped = await held_back(build)
+    made, at = _Made(again.begin(key), None, [], set()), 0
+    while at < delivery.saved:
+        page = await build.outbox.page(at, delivery.saved, delivery.view.projection.queries())
+        for event in page.events:
+            if again.key_or_stream(event) == key:
+                made.touched |= _rows_of(delivery, event)
+                if event.position not in again.dropped:
+                    made.later.append(event.position)
+        at = page.scanned_to
+    applier.adopt(again, made.done)
+    if made.later:
+        made.failed = made.later.pop(0), reason
+    await _put(delivery, key, made, 0)
+    await retry(delivery, key)
+
+
+def _no_row(delivery: Delivery, key: Key) -> Change:
+    return Change(key, None, delivery.saved, 0, delivery.lease.partition)
+
+
+def _add(done: Applied, more: Applied) -> None:
+    done.changes.update(more.changes)
+    done.before.update(dict.fromkeys(more.before))
+    done.events += more.events
+    done.effects += more.effects
+    done.recorded_us = max(done.recorded_us, more.recorded_us)
+
+
+async def _fail(delivery: Delivery, key: str, reason: str) -> None:
+    again = letters.fail_again(delivery.build, key, letters.WHOLE_KEY, reason)
+    await delivery.move(delivery.saved, again)
