@@ -61,10 +61,11 @@ class Row(msgspec.Struct, frozen=True):
 class Sink(Protocol):
     """Where the rows of one view are.
 
-    It may have two methods more. ``async check(build)`` raises `SinkEmptied` where it has lost what
-    was written to it: it is asked when a worker begins, and about every second while it has
+    It may have three methods more. ``async check(build)`` raises `SinkEmptied` where it has lost
+    what was written to it: it is asked when a worker begins, and about every second while it has
     nothing to do. ``shown(build, key, value)`` says what `find` will give for a projection's
-    value, once it is written.
+    value, once it is written. ``shape()`` is a text of what its place is made for, such as a
+    table's columns: rows of another shape want another generation.
     """
 
     async def create(self, build: Build) -> Sequence[Statement]:

@@ -24,6 +24,9 @@ OnError = Literal["park", "stop"]
 PARTITIONS_MAX = 256
 """Partitions of one view: each reads the whole log once, and has a lease of its own."""
 
+_SHAPE = "/table:"
+"""Between the code's fingerprint and the shape of the place that its rows are in."""
+
 V = TypeVar("V", bound="View")
 
 
@@ -102,12 +105,20 @@ class View:
         return self._store is not None
 
     def fingerprint(self) -> str:
-        """What the view's rows depend on, as far as it can be seen; kept with each generation."""
-        return self.projection.fingerprint()
+        """What the view's rows depend on, as far as it can be seen; kept with each generation. It
+        ends in the shape of the sink's place, where that has one."""
+        code, shape = self.projection.fingerprint(), _shape_of(self.sink)
+        return f"{code}{_SHAPE}{shape}" if shape else code
 
     def fits(self, version: int, fingerprint: str) -> bool:
         """Whether a generation that was begun with these is one that this view may feed."""
         return version == self.projection.version
+
+    def takes(self, fingerprint: str) -> bool:
+        """Whether rows of this view's code have a place in a generation that was begun with this
+        fingerprint: one of the same columns, types and keys."""
+        kept = fingerprint.partition(_SHAPE)[2]
+        return not kept or kept == _shape_of(self.sink)
 
     async def get(
         self,
@@ -151,3 +162,8 @@ class View:
     async def close(self) -> None:
         """Frees what the sink holds (connections of its own). If cancelled, call it again."""
         await self.sink.close()
+
+
+def _shape_of(sink: Sink) -> str:
+    shape = getattr(sink, "shape", None)
+    return "" if shape is None else str(shape())

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from eventstore.ids import UuidSevens
 from eventstore.outbox import Outbox, Statement
 
-from ..asking import reached
+from ..asking import checkpoint_name, reached
 from ..catalog import (
     BUILDING,
     COMPARING,
@@ -61,13 +61,34 @@ def serving_of(found: Sequence[Generation]) -> Generation | None:
     return next((each for each in found if each.state == SERVING), None)
 
 
+def to_feed(view: View, found: Sequence[Generation]) -> list[Generation] | None:
+    """The generations that this code feeds; None where it has none of its own, or is older than
+    what serves."""
+    serving = serving_of(found)
+    if serving is not None and serving.version > view.projection.version:
+        return None
+    living = [each for each in found if each.state != RETIRED]
+    mine = [each for each in living if view.fits(each.version, each.fingerprint)]
+    fed = [each for each in mine if view.takes(each.fingerprint)]
+    return fed if fed or unlike(view, found) else None
+
+
+def unlike(view: View, found: Sequence[Generation]) -> list[Generation]:
+    """The one that serves, where it is of the code's version but has no place for its rows."""
+    serving = serving_of(found)
+    if serving is None or not view.fits(serving.version, serving.fingerprint):
+        return []
+    return [] if view.takes(serving.fingerprint) else [serving]
+
+
 async def ensure(
     view: View, outbox: Outbox, tenant_id: int, found: Sequence[Generation]
 ) -> list[tuple[Build, Generation]]:
     """The generations that are to be fed with the code as it is, made where there is none.
 
-    Code of a new version gets a new generation, which is built beside the one that serves. Raises
-    `ProjectionError` for code older than what serves.
+    Code of a new version gets a new generation, which is built beside the one that serves; what
+    older code, or code that nobody runs any more, has begun and not finished is given up for it.
+    Raises `ProjectionError` for code older than what serves or is being built.
     """
     version = view.projection.version
     if not found:  # none, or none that whoever looked may see
@@ -79,13 +100,53 @@ async def ensure(
                 f"view {view.name!r}: version {serving.version} serves, this code is version"
                 f" {version}"
             )
-        living = [each for each in found if each.state != RETIRED]
-        mine = [each for each in living if view.fits(each.version, each.fingerprint)]
-        if mine:
+        mine = to_feed(view, found)
+        if mine is not None:
             return [(each.build(outbox, view.name, tenant_id), each) for each in mine]
+        for each in found:
+            if each.state in (BUILDING, COMPARING):
+                build = each.build(outbox, view.name, tenant_id)
+                if each.version >= version and await is_fed(view, build, each.partitions):
+                    raise ProjectionError(
+                        f"view {view.name!r}: generation {each.generation} of version"
+                        f" {each.version} is being built by other code, this code is version"
+                        f" {version}"
+                    )
+                await give_up(build, each.state)
         await begin(view, outbox, SERVING if serving is None else BUILDING)
         found = await generations(outbox, tenant_id, view.name)
     raise ProjectionError(f"view {view.name!r}: its generations change while they are looked at")
+
+
+async def is_fed(view: View, build: Build, partitions: int) -> bool:
+    """Whether a relay holds a partition of the generation."""
+    checkpoints = view.store.tenant(build.outbox.tenant).checkpoints
+    for partition in range(partitions):
+        holder = await checkpoints.held_by(
+            checkpoint_name(view.name), generation=build.generation, partition=partition
+        )
+        if holder is not None:
+            return True
+    return False
+
+
+async def give_up(build: Build, state: str) -> None:
+    """Retires a generation that was not finished, so that another one may be built; whoever feeds
+    it stops, and what it has is dropped later."""
+    t = tables(build.outbox.schema)
+    mine = sa.and_(own(t.views, build), t.views.c.state == state)
+    statements = [
+        statement(build.outbox, sa.update(t.views).where(mine).values(state=RETIRED), expect=1),
+        statement(
+            build.outbox, sa.update(t.progress).where(own(t.progress, build)).values(state=RETIRED)
+        ),
+    ]
+    if await build.outbox.change(statements):
+        _log.warning(
+            "view %s: generation %d was not finished by the code that began it, and is given up",
+            build.view,
+            build.generation,
+        )
 
 
 async def begin(view: View, outbox: Outbox, state: str = BUILDING) -> Build:
@@ -124,7 +185,7 @@ async def begin(view: View, outbox: Outbox, state: str = BUILDING) -> Build:
         expect=1,
     )
     places = first_places(build, view.partitions)
-    if not await outbox.change([*_alone(build), insert, places, *made, *_copy_drops(build, found)]):
+    if not await outbox.change([*alone(build), insert, places, *made, *_copy_drops(build, found)]):
         _log.info("view %s: another process begins generation %d", view.name, number)
     return build
 
@@ -196,20 +257,25 @@ async def set_state(build: Build, before: str, after: str) -> bool:
     return await build.outbox.change([statement(build.outbox, change, expect=1)])
 
 
+def to_drop(outbox: Outbox, found: Sequence[Generation]) -> list[Generation]:
+    """Those that were replaced `RETIRED_SECONDS` ago, or given up. The newest stays, so that its
+    number is not used again while a worker may still be at it."""
+    serving = serving_of(found)
+    if serving is None or serving.switched_us is None:
+        return []
+    if outbox.now() - serving.switched_us < RETIRED_SECONDS * 1_000_000:
+        return []
+    newest = max(each.generation for each in found)
+    return [each for each in found if each.state == RETIRED and each.generation != newest]
+
+
 async def drop_retired(
     view: View, outbox: Outbox, tenant_id: int, found: Sequence[Generation]
 ) -> None:
-    """Takes generations away that were replaced `RETIRED_SECONDS` ago. If cancelled, it is done
-    the next time."""
-    serving = serving_of(found)
-    if serving is None or serving.switched_us is None:
-        return
-    if outbox.now() - serving.switched_us < RETIRED_SECONDS * 1_000_000:
-        return
-    for each in found:
-        if each.state == RETIRED:
-            await drop(view, each.build(outbox, view.name, tenant_id))
-            _log.info("view %s: generation %d is dropped", view.name, each.generation)
+    """Takes away what is `to_drop`. If cancelled, it is done the next time."""
+    for each in to_drop(outbox, found):
+        await drop(view, each.build(outbox, view.name, tenant_id))
+        _log.info("view %s: generation %d is dropped", view.name, each.generation)
 
 
 async def drop(view: View, build: Build) -> None:
@@ -224,13 +290,14 @@ async def drop(view: View, build: Build) -> None:
     rows = await view.sink.drop(build)
     own_tables = (t.folds, t.letters, t.progress, t.views)
     kept = [statement(outbox, sa.delete(each).where(own(each, build))) for each in own_tables]
-    await outbox.change([*_alone(build), *rows, *kept])
+    await outbox.change([*alone(build), *rows, *kept])
 
 
-def _alone(build: Build) -> list[Statement]:
-    """Lets nobody else make or drop tables of the view until the end of the transaction. SQLite
-    has one writer; in PostgreSQL even CREATE TABLE IF NOT EXISTS fails where two do it at once."""
+def alone(build: Build) -> list[Statement]:
+    """Lets nobody else make or drop tables until the end of the transaction. SQLite has one
+    writer; in PostgreSQL even CREATE TABLE IF NOT EXISTS fails where two do it at once, and some
+    tables are several views'."""
     if build.outbox.dialect != "postgresql":
         return []
-    lock = crc32(f"{build.outbox.schema}.view_{build.view}".encode())
+    lock = crc32(f"{build.outbox.schema}.views".encode())
     return [Statement("SELECT pg_advisory_xact_lock($1)", ((lock,),))]

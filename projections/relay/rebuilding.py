@@ -15,7 +15,7 @@ from ..errors import ProjectionError
 from ..sinks import Build
 from ..view import View
 from .comparing import Comparison, compare
-from .generations import begin, serving_of, set_state, switch
+from .generations import begin, give_up, is_fed, serving_of, set_state, switch
 
 _LOOK_SECONDS = 0.05
 """Between two looks at how far a build is: half of the promised lag."""
@@ -72,7 +72,7 @@ async def rebuild(
             compared = None
         if await switch(view, build, at_least=head):
             break
-        if await _state(view, build) == SERVING:  # another relay let it serve
+        if await _state(build) == SERVING:  # another relay let it serve
             break
     seconds = clock() - began_at
     positions = (await reached(build))[0] - first
@@ -85,17 +85,22 @@ async def rebuild(
 
 async def _unfinished(view: View, outbox: Outbox, tenant_id: int, wanted: bool) -> Generation:
     """The generation that is being built by this code; begun where there is none. One that shall
-    be compared does not serve by itself."""
+    be compared does not serve by itself. What other code has begun is given up."""
     state = COMPARING if wanted else BUILDING
     for _ in range(3):  # another process may begin or finish it at the same time
         for each in await generations(outbox, tenant_id, view.name):
             if each.state not in (BUILDING, COMPARING):
                 continue
-            if each.fingerprint != view.fingerprint():
-                raise ProjectionError(
-                    f"view {view.name!r}: generation {each.generation} is being built by other code"
-                )
             build = each.build(outbox, view.name, tenant_id)
+            if each.fingerprint != view.fingerprint():
+                is_newer = each.version > view.projection.version
+                if is_newer and await is_fed(view, build, each.partitions):
+                    raise ProjectionError(
+                        f"view {view.name!r}: generation {each.generation} is being built by newer"
+                        f" code, of version {each.version}"
+                    )
+                await give_up(build, each.state)
+                continue
             if each.state == state or await set_state(build, each.state, state):
                 return each
         await begin(view, outbox, state)
@@ -125,9 +130,13 @@ async def _reach(
             raise ProjectionError(
                 f"view {build.view!r}: generation {build.generation} is not fed: {why}"
             ) from why
+        if await _state(build) not in (BUILDING, COMPARING, SERVING):
+            raise ProjectionError(
+                f"view {build.view!r}: generation {build.generation} was given up for other code"
+            )
         await asyncio.sleep(_LOOK_SECONDS)
 
 
-async def _state(view: View, build: Build) -> str | None:
-    found = await generations(build.outbox, build.tenant_id, view.name)
+async def _state(build: Build) -> str | None:
+    found = await generations(build.outbox, build.tenant_id, build.view)
     return next((each.state for each in found if each.generation == build.generation), None)

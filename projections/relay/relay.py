@@ -13,8 +13,7 @@ from typing import Any
 
 import msgspec
 
-from eventstore import EventStore, EventStoreError, StoreClosed
-from eventstore.errors import RowRefused
+from eventstore import Corrupt, EventStore, EventStoreError, LogDiverged, StoreClosed
 from eventstore.ids import UuidSevens
 from eventstore.limits import LEASE_SECONDS_MAX, PAGE_ROWS_MAX
 from eventstore.outbox import Outbox
@@ -29,6 +28,7 @@ from . import generations, letters
 from .commits import Commits
 from .delivering import Settings, Stopped
 from .heads import Heads
+from .making import AGAIN_SECONDS, AGAIN_SECONDS_MAX, Making, TenantPlace, is_final, told
 from .rebuilding import Progress, RebuildReport, rebuild
 from .worker import Worker
 
@@ -95,8 +95,7 @@ class Relay:
         self._commits, self._heads = Commits(), Heads()
         self._workers: dict[_Place, _Fed] = {}
         self._outboxes: dict[str, tuple[Outbox, int]] = {}
-        self._builds: dict[tuple[str, str, int], tuple[Build, Generation]] = {}
-        self._told: set[tuple[str, str]] = set()
+        self._making = Making(self.views)
         self._managing: asyncio.Task[None] | None = None
         self._failed: dict[_Place, BaseException] = {}
 
@@ -108,14 +107,19 @@ class Relay:
 
     @property
     def failed(self) -> dict[str, BaseException]:
-        """Views that are not fed, by name, and why: stopped, a log that is damaged or was restored,
-        code older than what serves. With several tenants, the last of them."""
-        return {place[1]: error for place, error in self._failed.items()}
+        """Views that are not fed now, by name, and why: stopped, a log that is damaged or was
+        restored, code older than what serves, a sink that fails. With several tenants, the last of
+        them. What may pass is tried again by itself, and is not in it any more once it has."""
+        failed: dict[str, BaseException] = {
+            place[1]: error for place, error in self._making.failed.items()
+        }
+        failed.update({place[1]: error for place, error in self._failed.items()})
+        return failed
 
     async def start(self) -> None:
         """Makes the generations that are missing, and begins to feed them. If cancelled, close
         it."""
-        await self._look()
+        await self._look(None)
         self._managing = asyncio.create_task(self._manage())
 
     async def close(self) -> None:
@@ -126,20 +130,23 @@ class Relay:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._making.close()
         await self._heads.close()
         await self._commits.close()
         self._workers.clear()
         self._managing = None
 
     async def run(self) -> None:
-        """Feeds until it is cancelled or no view is fed any more; then raises why the last one is
-        not. Nothing is left open."""
+        """Feeds until it is cancelled or no view is fed any more, nor tried again; then raises why
+        the last one is not. Nothing is left open."""
         await self.start()
         try:
             while self._managing is not None and not self._managing.done():
                 await asyncio.wait([self._managing], timeout=LOOK_SECONDS)
-                if self._failed and all(each.task.done() for each in self._workers.values()):
-                    raise next(reversed(self._failed.values()))
+                failed = [*self._making.failed.values(), *self._failed.values()]
+                ended = all(each.task.done() for each in self._workers.values())
+                if failed and ended and all(map(is_final, failed)):
+                    raise failed[-1]
             if self._managing is not None:
                 await self._managing
         finally:
@@ -148,16 +155,23 @@ class Relay:
     async def run_once(self) -> None:
         """Feeds every view up to the head seen, lets what is built serve, and returns. Raises
         what a view stopped with, once the others are done. If cancelled, nothing is left open."""
-        self._failed.clear()
-        await self._find_builds()
-        heads = {tenant: await self._head(tenant) for tenant, _, _ in self._builds}
+        self._making.forget_failures()
+        try:
+            await self._find_builds(None)
+        finally:
+            await self._making.close()
+        heads = {tenant: await self._head(tenant) for tenant, _, _ in self._making.builds}
         workers = [self._new_worker(*place) for place in self._places()]
-        done = await asyncio.gather(
-            *[worker.run(once=True) for worker in workers], return_exceptions=True
-        )
+        done = []
+        while workers:
+            done += await asyncio.gather(
+                *[worker.run(once=True) for worker in workers], return_exceptions=True
+            )
+            # A partition may have found that what it did is another one's to go on with.
+            workers = [] if any(done) else await self._owing()
         await self._heads.close()
         await self._switch_built(heads)
-        for each in (*done, *self._failed.values()):
+        for each in (*done, *self._making.failed.values()):
             if isinstance(each, BaseException):
                 raise each
 
@@ -165,12 +179,12 @@ class Relay:
         """Waits until every view that is fed has what stands in the log now. If cancelled,
         nothing is left open."""
         heads: dict[str, int] = {}
-        for (tenant, name, number), (build, _) in list(self._builds.items()):
+        for (tenant, name, number), (build, _) in list(self._making.builds.items()):
             if tenant not in heads:
                 heads[tenant] = await self._head(tenant)
-            tasks = [w.task for k, w in self._workers.items() if k[:3] == (tenant, name, number)]
+            mine = [key for key in self._workers if key[:3] == (tenant, name, number)]
             while (await reached(build))[0] < heads[tenant]:
-                if all(task.done() for task in tasks):
+                if not any(self._is_fed(key) for key in mine):
                     break
                 await asyncio.sleep(_WAIT_SECONDS)
 
@@ -231,9 +245,10 @@ class Relay:
             try:
                 # A build that has what stood in the log at the last look has caught up.
                 await self._switch_built(heads)
-                await self._look()
+                await self._look(LOOK_SECONDS)
                 await self._pass_on_wishes()
-                building = [k[0] for k, (_, g) in self._builds.items() if g.state == BUILDING]
+                builds = self._making.builds.items()
+                building = [key[0] for key, (_, each) in builds if each.state == BUILDING]
                 heads = {tenant: await self._head(tenant) for tenant in building}
             except StoreClosed:
                 return
@@ -242,9 +257,9 @@ class Relay:
             except Exception as exc:  # such as a sink that raises what it should not
                 _log.error("relay: its look at the views failed with a %s", type(exc).__name__)
 
-    async def _look(self) -> None:
+    async def _look(self, patience_seconds: float | None) -> None:
         """Begins to feed what is not fed yet, and lets go of what is no longer to be fed."""
-        await self._find_builds()
+        await self._find_builds(patience_seconds)
         wanted = {_key(place): place for place in self._places()}
         for key in [key for key in self._workers if key not in wanted]:
             self._workers.pop(key).task.cancel()
@@ -257,46 +272,52 @@ class Relay:
                 self._workers[key] = _Fed(worker, asyncio.create_task(self._feed(worker, key)))
 
     async def _feed(self, worker: Worker, place: _Place) -> None:
-        name = worker.view.name
-        try:
-            await worker.run()
-        except StoreClosed as exc:
-            self._failed[place] = exc
-        except (Stopped, EventStoreError) as exc:
-            self._failed[place] = exc
-            _log.error("view %s: it is not fed any more: %s", name, exc)
-        except Exception as exc:
-            self._failed[place] = exc
-            _log.error("view %s: its worker failed with a %s", name, type(exc).__name__)
+        """Lets a worker work. One that ended by what may pass is begun again, later and later."""
+        loop, pause, name = asyncio.get_running_loop(), AGAIN_SECONDS, worker.view.name
+        worker.begun = partial(self._forget_failure, place)
+        while True:
+            begun_at = loop.time()
+            try:
+                await worker.run()
+                return
+            except (StoreClosed, Stopped, Corrupt, LogDiverged) as exc:
+                self._failed[place] = exc
+                if not isinstance(exc, StoreClosed):
+                    _log.error("view %s: it is not fed any more: %s", name, exc)
+                return
+            except Exception as exc:
+                self._failed[place] = exc
+                if loop.time() - begun_at > AGAIN_SECONDS_MAX:
+                    pause = AGAIN_SECONDS
+                _log.error(
+                    "view %s: its worker ended, and is begun again in %g s: %s",
+                    name,
+                    pause,
+                    told(exc),
+                )
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, AGAIN_SECONDS_MAX)
+
+    def _forget_failure(self, place: _Place) -> None:
+        self._failed.pop(place, None)
+
+    def _is_fed(self, place: _Place) -> bool:
+        fed = self._workers.get(place)
+        return fed is not None and not fed.task.done() and place not in self._failed
 
     def _why_not_fed(self, tenant: str, view: str, generation: int) -> BaseException | None:
         """What keeps a generation from being fed by this relay."""
         for place, error in self._failed.items():
-            if place[:3] in ((tenant, view, generation), (tenant, view, 0)):
+            if place[:3] == (tenant, view, generation):
                 return error
-        return None
+        return self._making.failed.get((tenant, view, 0))
 
-    async def _find_builds(self) -> None:
-        """The generations to feed. A view that cannot be fed harms no other."""
-        builds = {}
-        stands = await generations.of_views(self._store.outbox, list(self.views))
+    async def _find_builds(self, patience_seconds: float | None) -> None:
+        places = []
         for tenant in await self._tenants():
             outbox, tenant_id = await self._place(tenant)
-            for view in self.views.values():
-                found = stands.get((tenant_id, view.name), [])
-                try:
-                    made = await generations.ensure(view, outbox, tenant_id, found)
-                except (ProjectionError, RowRefused) as exc:
-                    if str(exc) != str(self._failed.get((tenant, view.name, 0, 0))):
-                        _log.error("%s", exc)
-                    self._failed[tenant, view.name, 0, 0] = exc
-                    continue
-                self._failed.pop((tenant, view.name, 0, 0), None)
-                for build, generation in made:
-                    builds[tenant, view.name, generation.generation] = build, generation
-                    self._tell_changed(tenant, view, generation)
-                await generations.drop_retired(view, outbox, tenant_id, found)
-        self._builds = builds
+            places.append(TenantPlace(tenant, tenant_id, outbox))
+        await self._making.look(self._store.outbox, places, patience_seconds)
 
     async def _tenants(self) -> list[str]:
         if not self._all_tenants:
@@ -312,22 +333,10 @@ class Relay:
     async def _head(self, tenant: str) -> int:
         return (await (await self._place(tenant))[0].head()).position
 
-    def _tell_changed(self, tenant: str, view: View, generation: Generation) -> None:
-        place = (tenant, view.name)
-        if place in self._told:
-            return
-        self._told.add(place)
-        if generation.fingerprint != view.fingerprint():
-            _log.warning(
-                "view %s: its code changed without a new version; rows of before are as the old"
-                " code made them: raise version, or rebuild it",
-                view.name,
-            )
-
     def _places(self) -> list[_Named]:
         return [
             (tenant, build, generation, partition)
-            for (tenant, _, _), (build, generation) in self._builds.items()
+            for (tenant, _, _), (build, generation) in self._making.builds.items()
             for partition in range(generation.partitions)
         ]
 
@@ -347,6 +356,14 @@ class Relay:
             self._heads,
         )
 
+    async def _owing(self) -> list[Worker]:
+        """Workers of the partitions that owe rows to another one's wish."""
+        found = []
+        for place in self._places():
+            if await letters.is_owing(place[1], place[3]):
+                found.append(self._new_worker(*place))
+        return found
+
     async def _pass_on_wishes(self) -> None:
         """Tells workers that somebody wants something done for one of their keys. Of many tenants
         some are looked at each time, in turn."""
@@ -359,7 +376,7 @@ class Relay:
                     fed.worker.wish()
 
     async def _switch_built(self, heads: dict[str, int]) -> None:
-        for (tenant, name, number), (build, generation) in list(self._builds.items()):
+        for (tenant, name, number), (build, generation) in list(self._making.builds.items()):
             if generation.state != BUILDING or tenant not in heads:
                 continue
             if await generations.switch(self.views[name], build, at_least=heads[tenant]):

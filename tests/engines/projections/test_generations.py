@@ -17,10 +17,12 @@ from projections.relay.pages import Applied
 from projections.relay.progress import note_progress, note_state
 from projections.relay.rebuilding import Progress
 from projections.sinks import Written
+from projections.view import View
 from tests.waiting import until
 
 from .stage import (
     Faults,
+    Outside,
     add,
     counted,
     counts_in,
@@ -36,7 +38,7 @@ from .stage import (
 )
 
 
-async def states(view: RelationalView) -> list[str]:
+async def states(view: View) -> list[str]:
     """The states of a view's generations, oldest first."""
     return [each.state for each in await generations_of(view)]
 
@@ -256,6 +258,77 @@ async def test_a_number_is_used_again_then_nothing_is_left_out(store: EventStore
     await feed(store, notes).run_once()
     assert await states(notes) == ["retired", "serving"]
     assert await texts_of(notes) == await notes_in(store)
+
+
+async def test_a_generation_was_not_finished_then_the_next_version_takes_over(
+    store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What older code began and left is given up, and dropped later; it is in nobody's way."""
+    notes = notes_view().bind(store)
+    await add(store, "s", "k", "a")
+    await feed(store, notes).run_once()
+    second, third = [
+        RelationalView(notes_projection(version=n, prefix=f"{n} "), notes_table()).bind(store)
+        for n in (2, 3)
+    ]
+    for state in ("building", "comparing"):
+        await generations.begin(second, store.outbox, state)
+    await feed(store, third).run_once()
+    assert await texts_of(third) == {"k": "3 a"}
+    assert await states(third) == ["retired", "retired", "retired", "serving"]
+    monkeypatch.setattr(generations, "RETIRED_SECONDS", 0.0)
+    await feed(store, third).run_once()
+    assert await states(third) == ["serving"]
+
+
+async def test_code_was_rolled_back_then_a_rebuild_gives_the_newer_ones_build_up(
+    store: EventStore,
+) -> None:
+    """What newer code began and nobody feeds keeps no one from building again."""
+    notes = notes_view().bind(store)
+    newer = RelationalView(notes_projection(version=2), notes_table()).bind(store)
+    await add(store, "s", "k", "a")
+    await feed(store, notes).run_once()
+    await generations.begin(newer, store.outbox)
+    async with feed(store, notes) as relay:
+        report = (await relay.rebuild("notes"))[0]
+    assert report.generation == 3
+    assert await states(notes) == ["retired", "retired", "serving"]
+
+
+async def test_newer_code_is_at_its_build_then_a_rebuild_by_older_code_is_refused(
+    store: EventStore,
+) -> None:
+    """A process that was not updated takes nothing from one that was."""
+    notes = notes_view().bind(store)
+    await add(store, "s", "k", "a")
+    await feed(store, notes).run_once()
+    newer = RelationalView(notes_projection(version=2), notes_table()).bind(store)
+    build = await generations.begin(newer, store.outbox, "comparing")
+    async with feed(store, newer) as other, feed(store, notes) as relay:
+        await other.caught_up()
+        await until(lambda: generations.is_fed(newer, build, 1))
+        with pytest.raises(ProjectionError, match="newer code, of version 2"):
+            await relay.rebuild("notes")
+    assert await states(notes) == ["serving", "comparing"]
+
+
+async def test_other_code_gives_a_rebuild_up_then_it_is_told(store: EventStore) -> None:
+    """Whoever waits for a build does not wait for one that nobody goes on with."""
+    sink = Outside()
+    view = View(notes_projection("outside"), sink).bind(store)
+    await add(store, "s", "k", "a")
+    async with feed(store, view) as relay:
+        await relay.caught_up()
+        sink.gate = asyncio.Event()
+        build = await generations.begin(view, store.outbox)
+        rebuilding = asyncio.create_task(relay.rebuild("outside"))
+        await until(lambda: generations.is_fed(view, build, 1))
+        await generations.give_up(build, "building")
+        with pytest.raises(ProjectionError, match="was given up"):
+            await asyncio.wait_for(rebuilding, 10)
+        sink.gate.set()
+    assert await states(view) == ["serving", "retired"]
 
 
 async def test_many_begin_at_once_then_one_generation_stands(store: EventStore) -> None:
