@@ -111,7 +111,9 @@ def errors_page() -> str:
     ]
     from eventstore.errors import RowRefused
 
-    raised_within = [("RowRefused", RowRefused)]
+    raised_within: list[tuple[str, Any]] = [("RowRefused", RowRefused)]
+    named = ("EmbeddingFailed", "ExtraMissing", "IndexRefused")
+    raised_within += [(name, getattr(projection_errors, name)) for name in named]
     rooms = [each for room in ("eventstore", "reducers", "projections") for each in entries(room)]
     for name, value in [*rooms, *raised_within]:
         if isinstance(value, type) and issubclass(value, EventStoreError):

@@ -8,10 +8,16 @@
         ├── ViewStale            the view is further behind than its budget, or was not in time
         ├── ViewNotBuilt         no generation of the view serves yet
         ├── SinkUnavailable      the sink does not answer; the relay tries again by itself
-        └── SinkEmptied          the sink lost its marker: it was flushed, and is filled anew
+        ├── SinkEmptied          the sink lost its marker: it was flushed, and is filled anew
+        ├── EmbeddingFailed      a model gave no vectors for texts
+        ├── ExtraMissing         a package that an extra brings is not installed (also an
+        │                        ImportError)
+        └── IndexRefused         a kept vector index is not served, and is built again
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 from eventstore import EventStoreError
 
@@ -69,3 +75,46 @@ class SinkEmptied(ProjectionError):
 
     fault = "machine"
     next_step = "nothing: the relay fills it again"
+
+
+class EmbeddingFailed(ProjectionError):
+    """Texts could not be turned into vectors; nothing was kept.
+
+    `retryable` says whether the same call may succeed later. The message has the model and what
+    went wrong, never a text, a key or an answer's body.
+    """
+
+    fault = "machine"
+    next_step = "look at the model, its endpoint or its key; the relay tries again by itself"
+
+    def __init__(self, message: str, *, retryable: bool) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+
+
+class ExtraMissing(ProjectionError, ImportError):
+    """A package that an extra of this distribution brings is not installed: `name`.
+
+    The message has the command that installs it.
+    """
+
+    fault = "operator"
+    next_step = "install the extra that the message names"
+
+
+class IndexRefused(ProjectionError):
+    """A kept index that is not served: it is built again from its rows.
+
+    `reason`: `missing`; `damaged` (bytes are not what was written); `foreign` (another view,
+    generation, embedder, format or machine wrote it); `ahead` (it knows positions that the view has
+    not reached, as after a restore).
+    """
+
+    fault = "machine"
+    next_step = "nothing: it is built again"
+
+    def __init__(
+        self, reason: Literal["missing", "damaged", "foreign", "ahead"], detail: str
+    ) -> None:
+        super().__init__(f"the kept vector index is {reason}: {detail}; it is built again")
+        self.reason = reason

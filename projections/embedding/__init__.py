@@ -9,8 +9,9 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from .extras import ExtraMissing, missing_extra
-from .port import Embedder, EmbeddingCache, EmbeddingFailed, content_hash
+from ..errors import EmbeddingFailed, ExtraMissing
+from .extras import missing_extra
+from .port import Embedder, EmbeddingCache, content_hash
 
 if TYPE_CHECKING:
     from .cached import CachedEmbedder

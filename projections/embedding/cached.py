@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..errors import EmbeddingFailed
 from .port import Embedder, EmbeddingCache, content_hash
 from .units import from_bytes, to_bytes
 
@@ -59,6 +60,12 @@ class CachedEmbedder:
         size = self.embedder.batch_max
         for batch in (missing[start : start + size] for start in range(0, len(missing), size)):
             vectors = await self.embedder.embed([distinct[hash_] for hash_ in batch])
+            if vectors.shape != (len(batch), self.dimensions):  # one number would become many
+                raise EmbeddingFailed(
+                    f"{self.name} gave vectors of shape {vectors.shape}; expected"
+                    f" {(len(batch), self.dimensions)}",
+                    retryable=False,
+                )
             self.computed += len(batch)
             computed = dict(zip(batch, vectors, strict=True))
             await self._cache.keep({hash_: to_bytes(row) for hash_, row in computed.items()})

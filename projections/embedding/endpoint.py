@@ -9,9 +9,10 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from ..errors import EmbeddingFailed
 from ..retrying import attempts
 from .extras import load
-from .port import EmbeddingFailed, readable
+from .port import readable
 from .units import unit_rows
 
 if TYPE_CHECKING:

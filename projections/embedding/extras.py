@@ -6,12 +6,7 @@ import importlib
 import logging
 from types import ModuleType
 
-
-class ExtraMissing(ImportError):
-    """A package that an extra of this distribution brings is not installed.
-
-    The message has the command that installs it.
-    """
+from ..errors import ExtraMissing
 
 
 def load(package: str, *, extra: str) -> ModuleType:

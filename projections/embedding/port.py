@@ -26,18 +26,6 @@ beginning: a mean over ten pages says little about any of them, models cut off e
 payload of the size that the log allows would hold a core for minutes (500 kB took 8 s)."""
 
 
-class EmbeddingFailed(Exception):
-    """Texts could not be turned into vectors; nothing was kept.
-
-    `retryable` says whether the same call may succeed later. The message has the model and what
-    went wrong, never a text, a key or an answer's body.
-    """
-
-    def __init__(self, message: str, *, retryable: bool) -> None:
-        super().__init__(message)
-        self.retryable = retryable
-
-
 class Embedder(Protocol):
     """Turns texts into vectors of length one, so that a dot product is the cosine.
 

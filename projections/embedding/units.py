@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .port import EmbeddingFailed
+from ..errors import EmbeddingFailed
 
 if TYPE_CHECKING:
     from .port import Vectors

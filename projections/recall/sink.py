@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from eventstore.outbox import Statement
 
-from ..embedding import EmbeddingFailed
-from ..errors import ProjectionError, SinkUnavailable
+from ..errors import ProjectionError
 from ..projection import Key, key_text
 from ..sinks import Build, Change, Row, Written
 from .embedded import Embedded
+from .embedding import vectors_of
 from .following import Followers
 from .keeping import KeptEmbeddings, identity_text
 from .rows import Memory, askable_keys, key_of, memory_of, value_of
@@ -67,7 +67,8 @@ class VectorSink:
 
     async def write(self, build: Build, changes: Sequence[Change]) -> Written:
         """See `Sink`: texts are embedded here, the statements write. Raises `ProjectionError` for
-        a row that is none, `SinkUnavailable` where the model does not answer."""
+        a row that is none or whose text the model refuses, `SinkUnavailable` where the model
+        answers for no text."""
         if not changes:
             return Written()
         self._fed[build.tenant_id] = max(build.generation, self._fed.get(build.tenant_id, 0))
@@ -163,12 +164,10 @@ class VectorSink:
         kept = KeptEmbeddings(build, identity, self._recent.get(build.incarnation, {}))
         embedder = CachedEmbedder(self.embedder, kept)
         try:
-            vectors = await embedder.embed(texts)
-        except EmbeddingFailed as failed:
+            vectors = await vectors_of(self.view, embedder, texts, self.embedder)
+        except ProjectionError:  # also SinkUnavailable
             await kept.flush()
-            if failed.retryable:
-                raise SinkUnavailable(f"view {self.view!r}: {failed}") from failed
-            raise ProjectionError(f"view {self.view!r}: {failed}") from failed
+            raise
         self._recent[build.incarnation] = kept.computed
         if len(self._recent) > 1_000:  # builds of many tenants: the oldest page was committed
             del self._recent[next(iter(self._recent))]

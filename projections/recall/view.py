@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from eventstore.points import from_microseconds
 
 from .. import asking
-from ..errors import ProjectionError, SinkUnavailable
+from ..errors import ProjectionError
 from ..freshness import is_late
 from ..projection import Projection
 from ..sinks import Build
 from ..view import View
+from .embedding import vectors_of
 from .found import Recalled, filters
 from .searching import Question, Serving, check_count, look, serving_of
 from .sink import VectorSink
@@ -122,14 +123,8 @@ class VectorView(View):
     async def _vector(self, query: Any) -> Any:
         import numpy as np
 
-        from ..embedding import EmbeddingFailed
-
         if isinstance(query, str):
-            try:
-                return (await self.embedder.embed([query]))[0]
-            except EmbeddingFailed as failed:
-                error = SinkUnavailable if failed.retryable else ProjectionError
-                raise error(f"view {self.name!r}: {failed}") from failed
+            return (await vectors_of(self.name, self.embedder, [query]))[0]
         dimensions = self.embedder.dimensions
         try:
             vector = np.asarray(query, dtype=np.float32)

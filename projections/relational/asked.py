@@ -38,12 +38,13 @@ def narrowed(statement: Any, places: Mapping[str, sa.FromClause], view: str) -> 
         place = place_of(element)
         if place is not None:
             return place
-        place = place_of(getattr(element, "table", None))
+        table: Any = getattr(element, "table", None)
+        place = place_of(table)
         if place is None or not isinstance(element, sa.ColumnClause):
             return None
         if element.name not in place.c:
             raise ProjectionError(
-                f"view {view!r}: table {element.table.name!r} has no column {element.name!r}"
+                f"view {view!r}: table {table.name!r} has no column {element.name!r}"
             )
         return place.c[element.name]
 

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from eventstore import Corrupt, StorageFailed
 from eventstore.outbox import Statement
 
 from ..catalog import ask, insert_or_replace
@@ -17,7 +18,17 @@ from ..dialects import Compiled, compile, create_table, from_driver, to_driver
 from ..errors import ProjectionError
 from ..projection import Key, key_text
 from ..sinks import Build, Change, Row, Written
-from .tables import PARTITION, POSITION, TENANT, show, stored_tables, table_name, table_of
+from .tables import (
+    PARTITION,
+    POSITION,
+    TENANT,
+    shape_of,
+    show,
+    stored_tables,
+    table_name,
+    table_of,
+    taken_by,
+)
 
 _SCANNED_ROWS = 1_000
 """Rows of a page when a view is compared: about 3 ms."""
@@ -59,15 +70,28 @@ class TableSink:
         self._known = frozenset(self.columns)
         self._pick = _picker(self._values)
         self._partitions = partitions
+        self._shape: str | None = None
         self._forms: dict[tuple[str | None, str, int], _Form] = {}
 
     def table(self, build: Build) -> sa.Table:
         """The generation's own table."""
         return self._form(build).table
 
+    def shape(self) -> str:
+        """See `Sink`: the declared columns, types and keys."""
+        if self._shape is None:
+            self._shape = shape_of(self.declared)
+        return self._shape
+
     async def create(self, build: Build) -> Sequence[Statement]:
-        """See `Sink`."""
+        """See `Sink`. Raises `ProjectionError` where the table's name is somebody else's."""
         outbox = build.outbox
+        taken = await taken_by(outbox, self.view, self.declared.name)
+        if taken is not None:
+            raise ProjectionError(
+                f"view {self.view!r}: the database has {taken} of the name"
+                f" {self.declared.name!r}; give the view's table another one"
+            )
         stored = await stored_tables(outbox, self.view)
         made = create_table(self.table(build), outbox.dialect)
         stored[build.generation] = [*self.columns]
@@ -235,7 +259,7 @@ class TableSink:
         )
         back = [from_driver(table.c[name], dialect) for name in names]
         rows = []
-        for found in await ask(build.outbox, question):
+        for found in await self._ask(build, question):
             values = [
                 value if process is None else process(value)
                 for value, process in zip(found, back, strict=False)
@@ -244,6 +268,21 @@ class TableSink:
             row = dict(zip(names, values, strict=False))
             rows.append(Row(key[0] if len(key) == 1 else key, row, found[-1]))
         return rows
+
+    async def _ask(self, build: Build, question: Any) -> list[tuple[Any, ...]]:
+        """The rows of a question. What the database has not is no damage of the store where the
+        code asks for more than the generation was made with."""
+        try:
+            return await ask(build.outbox, question)
+        except (Corrupt, StorageFailed) as exc:
+            stored = (await stored_tables(build.outbox, self.view)).get(build.generation)
+            if stored is None or set(self.columns) <= set(stored):
+                raise
+            odd = next(name for name in self.columns if name not in stored)
+            raise ProjectionError(
+                f"view {self.view!r}: its code changed without a new version: generation"
+                f" {build.generation} has no column {odd!r}; raise version, or rebuild the view"
+            ) from exc
 
     async def _check_owners(self, build: Build, changes: Sequence[Change]) -> None:
         """Raises `ProjectionError` for a row that a key of another partition has written: two

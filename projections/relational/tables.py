@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from hashlib import sha256
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -17,6 +19,9 @@ from ..errors import ProjectionError
 
 TENANT, POSITION, PARTITION = "_tenant", "_position", "_partition"
 
+_OWN_PREFIXES = ("view_", "cache_", "recall_")
+"""What the names of tables begin with that sinks make for themselves."""
+
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,50}", re.ASCII)
 
 
@@ -27,6 +32,8 @@ def check_table(view: str, table: object) -> sa.Table:
     where = f"view {view!r}, table {table.name!r}"
     if not _NAME.fullmatch(table.name) or table.name in TABLES or table.schema is not None:
         raise ProjectionError(f"{where}: a name of small letters that is not the store's own")
+    if table.name.startswith(_OWN_PREFIXES):
+        raise ProjectionError(f"{where}: names of views' own tables begin so; take another one")
     if not table.primary_key.columns:
         raise ProjectionError(f"{where}: needs a primary key, which is the row's key")
     if table.foreign_keys:
@@ -69,9 +76,57 @@ def table_of(view: str, declared: sa.Table, generation: int, schema: str | None)
     for number, index in enumerate(sorted(declared.indexes, key=lambda each: str(each.name))):
         columns = [made.c[TENANT], *[made.c[column.name] for column in index.columns]]
         made.indexes.add(
-            sa.Index(f"{name}_{number}", *columns, unique=bool(index.unique), _table=made)
+            # A table's name ends in its generation, which this must not be taken for.
+            sa.Index(f"{name}_i{number}", *columns, unique=bool(index.unique), _table=made)
         )
     return made
+
+
+def shape_of(declared: sa.Table) -> str:
+    """A text of the columns, types and keys of a table: rows of one shape fit no other. Indexes
+    and checks are not in it, because rows fit without them."""
+    columns = [
+        f"{column.name} {_type_of(column)}{'' if column.nullable else ' not null'}"
+        for column in declared.columns
+    ]
+    unique = [
+        f"unique {sorted(column.name for column in each.columns)}"
+        for each in declared.constraints
+        if isinstance(each, sa.UniqueConstraint)
+    ]
+    key = f"key {[column.name for column in declared.primary_key.columns]}"
+    said = "\n".join([*sorted(columns), key, *sorted(unique)])
+    return sha256(said.encode()).hexdigest()[:16]
+
+
+def _type_of(column: sa.Column[Any]) -> str:
+    try:
+        return str(column.type)
+    except sa.exc.CompileError:  # a type that only one database knows
+        return type(column.type).__name__
+
+
+async def taken_by(outbox: Outbox, view: str, name: str) -> str | None:
+    """What of somebody else's has the name in the database that the view's rows are shown under:
+    a table, or a database view of other rows; None where nothing has."""
+    if outbox.dialect == "sqlite":
+        question = sa.text(
+            "SELECT type, coalesce(sql, '') FROM sqlite_master"
+            " WHERE name = :name AND type IN ('table', 'view')"
+        ).bindparams(name=name)
+    else:
+        question = sa.text(
+            "SELECT CASE c.relkind WHEN 'v' THEN 'view' ELSE 'table' END,"
+            " CASE c.relkind WHEN 'v' THEN pg_get_viewdef(c.oid) ELSE '' END"
+            " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+            " WHERE n.nspname = :schema AND c.relname = :name"
+        ).bindparams(schema=outbox.schema, name=name)
+    for kind, definition in await ask(outbox, question):
+        if kind == "table":
+            return "a table"
+        if f"'{view}'" not in definition:
+            return "a database view of something else"
+    return None
 
 
 async def stored_tables(outbox: Outbox, view: str) -> dict[int, list[str]]:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from ..errors import IndexRefused
+
 if TYPE_CHECKING:
-    from .files import IndexRefused, Kept, load, save
+    from .files import Kept, load, save
     from .index import Hit, VectorIndex
     from .opening import Batch, Opened, open_index, take
 
@@ -30,7 +32,6 @@ __all__ = [
 _WITH_NUMPY = {
     "Batch": "opening",
     "Hit": "index",
-    "IndexRefused": "files",
     "Kept": "files",
     "Opened": "opening",
     "VectorIndex": "index",

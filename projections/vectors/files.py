@@ -17,11 +17,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 import numpy as np
 
+from ..errors import IndexRefused
 from .graph import PARAMETERS, Graph, library
 from .index import VectorIndex
 from .limits import EXACT_ROWS_MAX
@@ -31,21 +31,6 @@ FORMAT = 1
 """Counted up when a file's meaning changes; a folder of another format is built again."""
 
 _MANIFEST = "index.json"
-
-Reason = Literal["missing", "damaged", "foreign", "ahead"]
-
-
-class IndexRefused(Exception):
-    """A kept index that is not served: build it again from its rows.
-
-    `reason`: `missing`; `damaged` (bytes are not what was written); `foreign` (another view,
-    generation, embedder, format or machine wrote it); `ahead` (it knows positions that the view has
-    not reached, as after a restore).
-    """
-
-    def __init__(self, reason: Reason, detail: str) -> None:
-        super().__init__(f"the kept vector index is {reason}: {detail}; it is built again")
-        self.reason = reason
 
 
 class _File(msgspec.Struct):

@@ -9,7 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from .files import IndexRefused, Kept, load
+from ..errors import IndexRefused
+from .files import Kept, load
 from .index import VectorIndex
 from .limits import EXACT_ROWS_MAX
 
