@@ -12,9 +12,14 @@ from eventstore import Corrupt, EventStore
 from eventstore.outbox import Outbox
 
 from .asking import checkpoint_name, seconds_behind
-from .catalog import RUNNING, STOPPED, WAITING, Generation, ask, generations, own, tables
+from .catalog import RETIRED, RUNNING, STOPPED, WAITING, Generation, ask, generations, own, tables
 from .sinks import Build
 from .view import View
+
+_UNLIKE = (
+    "its code changed without a new version, for other columns, types or keys: raise version, or"
+    " rebuild the view"
+)
 
 _WORST = {RUNNING: 0, WAITING: 1, STOPPED: 2}
 
@@ -106,12 +111,14 @@ async def _status(
         for row in rows
     ]
     keys, events, dropped = await _letters(build)
+    is_mine = generation.state != RETIRED and view.fits(generation.version, generation.fingerprint)
+    unlike = is_mine and not view.takes(generation.fingerprint)
     return ViewStatus(
         view=view.name,
         tenant=outbox.tenant,
         generation=generation.generation,
         state=generation.state,
-        feeding=RUNNING if worst is None else worst[2],
+        feeding=STOPPED if unlike else RUNNING if worst is None else worst[2],
         version=generation.version,
         code_changed=generation.fingerprint != view.fingerprint(),
         partitions=generation.partitions,
@@ -128,7 +135,7 @@ async def _status(
         parked_events=events,
         dropped_events=dropped,
         workers=sorted({holder for holder in holders if holder is not None}),
-        last_error=None if worst is None else worst[3],
+        last_error=_UNLIKE if unlike else None if worst is None else worst[3],
         taken_us=outbox.now(),
     )
 

@@ -22,6 +22,7 @@ from ..asking import reached, serving
 from ..catalog import BUILDING, Generation
 from ..errors import ProjectionError
 from ..projection import Key, key_name
+from ..relational.view import RelationalView
 from ..sinks import Build
 from ..view import View
 from . import generations, letters
@@ -66,7 +67,7 @@ class Relay:
     relays may run, in any number of processes and machines: a lease for each partition says who
     feeds it, for `lease_seconds` beyond the last sign of life. `page_events` is how many events
     are applied and written at once. A view that fails harms no other. Raises `ProjectionError`
-    for two views of one name.
+    for two views of one name or of one table's name.
     """
 
     def __init__(
@@ -83,6 +84,10 @@ class Relay:
         names = [view.name for view in views]
         if len(set(names)) < len(names):
             raise ProjectionError("relay: two views have one name")
+        tables = [view.table.name for view in views if isinstance(view, RelationalView)]
+        for name in tables:
+            if tables.count(name) > 1:
+                raise ProjectionError(f"relay: two views have one table name, {name!r}")
         if not 0 < lease_seconds <= LEASE_SECONDS_MAX:
             raise ProjectionError(f"relay: lease_seconds are 0 to {LEASE_SECONDS_MAX:g}")
         if not 1 <= page_events <= PAGE_ROWS_MAX:

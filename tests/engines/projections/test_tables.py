@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -10,7 +11,10 @@ import pytest
 import sqlalchemy as sa
 
 from eventstore import EventStore, NewEvent, RecordedEvent
+from eventstore.outbox import Statement
 from projections import Delete, Projection, ProjectionError, RelationalView, Upsert
+from projections.status import status
+from tests.waiting import until
 
 from .stage import (
     add,
@@ -101,6 +105,130 @@ async def test_values_have_types_then_they_come_back_as_they_were(store: EventSt
         )
     )
     assert found == [{"number": 2, "json": {"n": [2, "ä", None]}}]
+
+
+def grown(*columns: sa.Column[Any], version: int = 1) -> RelationalView:
+    """A view of texts, with more columns than it had."""
+    table = sa.Table(
+        "texts",
+        sa.MetaData(),
+        sa.Column("id", sa.Text, primary_key=True),
+        sa.Column("text", sa.Text),
+    )
+    for column in columns:
+        table.append_column(column)
+    made = Projection("texts", version=version)
+
+    @made.on("note.added")
+    def added(event: RecordedEvent) -> Upsert:
+        more = {column.name: len(event.data["text"]) for column in columns}
+        return Upsert(event.data["id"], {"text": event.data["text"], **more})
+
+    return RelationalView(made, table)
+
+
+async def test_a_column_is_added_without_a_version_then_it_is_told_and_a_rebuild_mends_it(
+    store: EventStore,
+) -> None:
+    """The store is not called damaged for it: the view is told to be of other code."""
+    await add(store, "s", "k", "abc")
+    await feed(store, grown()).run_once()
+    await add(store, "s", "k2", "de")
+    view, counts = grown(sa.Column("n", sa.Integer)).bind(store), counts_view().bind(store)
+    with pytest.raises(ProjectionError, match=r"changed without a new version.* raise version"):
+        await feed(store, view, counts).run_once()
+    (told,) = await status(store, [view])
+    assert (told.code_changed, told.feeding, told.position) == (True, "stopped", 1)
+    assert "without a new version" in (told.last_error or "")
+    with pytest.raises(ProjectionError, match="has no column 'n'"):
+        await view.get("k")
+    async with feed(store, view, counts) as relay:
+        assert set(relay.failed) == {"texts"}
+        await relay.rebuild("texts")
+        await until(lambda: not relay.failed)
+    assert await rows_of(view) == {
+        "k": {"id": "k", "text": "abc", "n": 3},
+        "k2": {"id": "k2", "text": "de", "n": 2},
+    }
+    (told,) = [each for each in await status(store, [view]) if each.state == "serving"]
+    assert (told.code_changed, told.feeding) == (False, "running")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lambda: sa.Column("n", sa.Text),
+        lambda: sa.Column("n", sa.Integer, nullable=False),
+        lambda: sa.Column("n", sa.Integer, unique=True),
+        lambda: sa.Column("n", sa.Integer, primary_key=True),
+        lambda: sa.Column("m", sa.Integer),
+    ],
+    ids=["type", "null", "unique", "key", "name"],
+)
+def test_a_table_changes_then_its_rows_have_no_place_in_the_old_one(
+    changed: Callable[[], sa.Column[Any]],
+) -> None:
+    """Columns, types and keys are in the fingerprint; an index is not, because rows fit anyway."""
+    before = grown(sa.Column("n", sa.Integer))
+    after = grown(changed())
+    assert not after.takes(before.fingerprint())
+    assert after.fingerprint() != before.fingerprint()
+    indexed = grown(sa.Column("n", sa.Integer, index=True))
+    assert indexed.fingerprint() == before.fingerprint()
+    assert grown(sa.Column("n", sa.Integer)).takes("of a store from before there were shapes")
+
+
+async def test_names_of_views_begin_alike_then_their_indexes_are_no_tables(
+    store: EventStore,
+) -> None:
+    """The second index of `x` is not the first table of `x_1`."""
+    views = []
+    for name in ("x", "x_1"):
+        table = sa.Table(
+            f"of_{name}",
+            sa.MetaData(),
+            sa.Column("id", sa.Text, primary_key=True),
+            sa.Column("text", sa.Text, index=True),
+            sa.Column("n", sa.Integer, index=True),
+        )
+        views.append(RelationalView(notes_projection(name), table).bind(store))
+    await add(store, "s", "k", "a")
+    await feed(store, *views).run_once()
+    for view in views:
+        assert (await rows_of(view)).keys() == {"k"}
+
+
+def test_two_views_have_one_table_name_then_they_are_refused(store: EventStore) -> None:
+    """One would be shown under the name, and the other not."""
+    one = RelationalView(notes_projection("one"), notes_table("same"))
+    two = RelationalView(notes_projection("two"), notes_table("same"))
+    with pytest.raises(ProjectionError, match="one table name, 'same'"):
+        feed(store, one, two)
+
+
+@pytest.mark.parametrize("name", ["view_x_1", "cache_writes", "recall_places"])
+def test_a_table_is_named_as_sinks_name_theirs_then_it_is_refused(name: str) -> None:
+    """What a sink makes for itself is nobody else's."""
+    with pytest.raises(ProjectionError, match="take another one"):
+        RelationalView(notes_projection(), notes_table(name))
+
+
+async def test_the_name_is_taken_in_the_database_then_nothing_of_it_is_touched(
+    store: EventStore,
+) -> None:
+    """A user's own table or database view, and another view's, stay as they are."""
+    prefix = f"{store.outbox.schema}." if store.outbox.schema else ""
+    await store.outbox.change([Statement(f"CREATE TABLE {prefix}mine AS SELECT 1 AS n")])
+    await store.outbox.change([Statement(f"CREATE VIEW {prefix}ours AS SELECT 2 AS n")])
+    await add(store, "s", "k", "a")
+    await feed(store, RelationalView(notes_projection("one"), notes_table("same"))).run_once()
+    for taken, what in (("mine", "a table"), ("ours", "a database view"), ("same", "a database")):
+        view = RelationalView(notes_projection("two"), notes_table(taken))
+        with pytest.raises(ProjectionError, match=f"has {what}"):
+            await feed(store, view).run_once()
+    assert await store.outbox.query(f"SELECT n FROM {prefix}mine") == [(1,)]
+    assert await store.outbox.query(f"SELECT n FROM {prefix}ours") == [(2,)]
+    assert await store.outbox.query(f"SELECT id FROM {prefix}same") == [("k",)]
 
 
 async def test_a_key_has_several_columns_then_rows_are_told_apart_and_go(
