@@ -191,7 +191,8 @@ class Seen:
         asked, behind the page, so that nothing can have changed in between, and from then on the
         hash at `until`, which is `last`, is what was seen.
 
-        Raises `LogDiverged` where the log is another one, `Corrupt` where it is damaged."""
+        Raises `LogDiverged` where the log is another one, `Corrupt` where it is damaged. If
+        cancelled, nothing is left open."""
         engine, tenant = self._engine, self._tenant
         try:
             if queries:
@@ -215,7 +216,8 @@ class Seen:
         return page
 
     async def check(self) -> None:
-        """Raises `LogDiverged` unless the event still stands where it was seen."""
+        """Raises `LogDiverged` unless the event still stands where it was seen. If cancelled,
+        nothing is left open."""
         position = self.position
         if position == 0 or self.hash is None:
             return
@@ -230,7 +232,8 @@ class Seen:
 
 
 async def start(engine: Engine, tenant: str, after: int | Checkpoint) -> Seen:
-    """Where to read on. Raises `LogDiverged` when it does not lie in this log."""
+    """Where to read on. Raises `LogDiverged` when it does not lie in this log. If cancelled,
+    nothing is left open."""
     digest: bytes | None = None
     if isinstance(after, int):
         position = int(after)

@@ -136,6 +136,15 @@ class Statements:
             f"SELECT position, hash FROM {s}.events"
             f" WHERE tenant_id = {own} AND position = ANY ($2::bigint[])"
         )
+        self.judge_key = f"SELECT detail FROM {s}.judge_key($1, $2, $3, $4, '')"
+        self._schema = schema
+        self._set_names(s)
+        self._set_keeping(s)
+        self._set_snapshots(s)
+
+    def _set_names(self, s: str) -> None:
+        """Names by their ids, ids by their names, and lists of names."""
+        own = self._own
         self.names_of_streams = (
             f"SELECT stream_id, name FROM {s}.streams WHERE stream_id = ANY ($1::bigint[])"
         )
@@ -156,10 +165,6 @@ class Statements:
             f"SELECT t.name FROM {s}.tenants t JOIN {s}.heads h USING (tenant_id)"
             " WHERE h.position > 0 ORDER BY t.name"
         )
-        self.judge_key = f"SELECT detail FROM {s}.judge_key($1, $2, $3, $4, '')"
-        self._schema = schema
-        self._set_keeping(s)
-        self._set_snapshots(s)
 
     def _stream_page(self, s: str, where: str, order: str) -> str:
         """Rows of a stream, and its version as the same snapshot has it; one row without an event
