@@ -14,6 +14,10 @@ from .projection import Key, Projection, key_name
 STATES_MAX = 50_000
 """States at hand: beyond it the oldest half is let go, and read again when needed."""
 
+KNOWN_MAX = 4_096
+"""Large states of which it is known that they come back: each holds on to its last one, of which
+`STATES_MAX` has most at hand as well."""
+
 
 class Folder:
     """The states of keys (by their text), each with the position of its last event."""
@@ -26,6 +30,7 @@ class Folder:
         self._reducer = reducer
         self._codec = reducer.codec()
         self._states: dict[str, tuple[int, Any]] = {}
+        self._known: dict[str, Any] = {}  # of large states: what their codec knows of them
 
     def missing(self, keys: Iterable[str]) -> list[str]:
         """Those whose state is not at hand."""
@@ -63,7 +68,12 @@ class Folder:
         found = []
         for key in keys:
             position, state = self._states[key]
-            found.append((key, position, self._codec.encode(state)))
+            encoded, known = self._codec.encode_after(state, self._known.pop(key, None))
+            if known is not None:
+                if len(self._known) >= KNOWN_MAX:
+                    self._known.clear()
+                self._known[key] = known
+            found.append((key, position, encoded))
         return found
 
     def begin(self, key: str) -> None:

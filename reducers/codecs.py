@@ -26,9 +26,19 @@ from .errors import ReducerError
 from .json_form import state_hash
 from .persistent import PersistentList
 from .schemas import classes_in
+from .sureness import SURE_FOR_GOOD, sureness_of
 
 _MAP, _LIST, _MODEL, _TUPLE, _SET, _FROZENSET, _OBJECT = range(1, 8)
 _TYPED, _EXACT = b"t", b"x"
+
+_SMALL_BYTES_MAX = 256
+"""Bytes that a codec keeps of the last state: what a state of no entries takes, with room."""
+
+_LARGE_BYTES_MIN = 2048
+"""From here on it is cheaper to know what a state shares with the last one than to prove it anew:
+about ten messages or calls."""
+
+_NEVER = object()
 
 _UNREADABLE = (TypeError, ValueError, OverflowError, RecursionError, LookupError)
 
@@ -40,14 +50,38 @@ class StateCodec:
     def __init__(self, state_type: Any) -> None:
         self._exact = _ExactCodec(classes_in(state_type))
         self._decode_typed = _typed_decoder(state_type)
+        self._sureness = sureness_of(state_type)
+        self._small: tuple[Any, bytes] = _NEVER, b""
 
     def encode(self, state: Any) -> bytes:
         """The snapshot bytes. Raises `ReducerError`, saying why, for a state that would not come
         back equal, made of the same kinds, and with the same JSON form."""
+        return self.encode_after(state, None)[0]
+
+    def encode_after(self, state: Any, known: Any) -> tuple[bytes, Any]:
+        """(the same bytes, what is known by now), given what a call before came to know, or None.
+
+        What is known of a state helps with those that came from it: what they share is not proven
+        again, if nothing can change it in place. It holds that state. Raises as `encode`.
+        """
+        # Most parts of most states are those that no event has touched, one object for all keys.
+        small, encoded_small = self._small
+        if state is small:
+            return encoded_small, None
         if self._decode_typed is not None:
-            encoded = _encode_or_none(state)
-            if encoded is not None and _gives_back(self._decode_typed, encoded, state):
-                return _TYPED + encoded
+            body = _encode_or_none(state)
+            if body is not None:
+                encoded = _TYPED + body
+                sure = self._sureness(state, known)
+                if sure == SURE_FOR_GOOD:
+                    if len(body) <= _SMALL_BYTES_MAX:
+                        self._small = state, encoded
+                    return encoded, state if len(body) >= _LARGE_BYTES_MIN else None
+                if sure or _gives_back(self._decode_typed, body, state):
+                    return encoded, None
+        return self._encode_exact(state), None
+
+    def _encode_exact(self, state: Any) -> bytes:
         try:
             encoded = self._exact.encode(state)
         except _UNREADABLE as exc:
@@ -78,13 +112,20 @@ class PartsCodec:
 
     def encode(self, state: Any) -> bytes:
         """See `StateCodec.encode`; the error names the part."""
-        encoded = {}
+        return self.encode_after(state, None)[0]
+
+    def encode_after(self, state: Any, known: Any) -> tuple[bytes, Any]:
+        """See `StateCodec.encode_after`; the error names the part."""
+        encoded, learnt = {}, {}
         for field, codec in self._parts.items():
+            of_part = None if known is None else known.get(field)
             try:
-                encoded[field] = codec.encode(getattr(state, field))
+                encoded[field], of_part = codec.encode_after(getattr(state, field), of_part)
             except ReducerError as exc:
                 raise ReducerError(f"{field}: {exc}") from None
-        return _encode(encoded)
+            if of_part is not None:
+                learnt[field] = of_part
+        return _encode(encoded), learnt or None
 
     def decode(self, encoded: bytes) -> Any:
         """See `StateCodec.decode`."""
@@ -221,9 +262,9 @@ def _encode_or_none(state: Any) -> bytes | None:
 def _hook(value: Any) -> Any:
     """What msgspec cannot write itself, for the typed way."""
     if isinstance(value, Map):
-        return Ext(_MAP, _encode(dict(value)))
+        return Ext(_MAP, _encode(dict(value))) if value else _EMPTY_MAP
     if isinstance(value, PersistentList):
-        return Ext(_LIST, _encode(list(value)))
+        return Ext(_LIST, _encode(list(value))) if value else _EMPTY_LIST
     if isinstance(value, BaseModel):
         return Ext(_MODEL, _dump(value))
     raise TypeError(f"an object of type {type(value).__name__}")
@@ -291,5 +332,6 @@ _PLAIN: tuple[type, ...] = (
     *(dict, list, tuple, set, frozenset, enum.Enum),
 )
 _encode = msgspec.msgpack.Encoder(enc_hook=_hook).encode
+_EMPTY_MAP, _EMPTY_LIST = Ext(_MAP, _encode({})), Ext(_LIST, _encode([]))
 _decode_any = msgspec.msgpack.Decoder(ext_hook=_read_extension).decode
 _decode_parts = msgspec.msgpack.Decoder(dict[str, bytes]).decode

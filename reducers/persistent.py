@@ -87,9 +87,10 @@ class PersistentList(Sequence[T]):
                 return number * CHUNK_ITEMS
         return full * CHUNK_ITEMS
 
-    def parts(self) -> Iterator[tuple[T, ...]]:
-        """The items in order, in tuples that lists which came from each other share."""
-        for number in range(self._length // CHUNK_ITEMS):
+    def parts(self, first: int = 0) -> Iterator[tuple[T, ...]]:
+        """The items in order, in tuples that lists which came from each other share; from the
+        item `first` on, which begins one, as what `shared_prefix` gives does."""
+        for number in range(first // CHUNK_ITEMS, self._length // CHUNK_ITEMS):
             yield self._chunks[number]
         yield self._tail
 
