@@ -21,6 +21,7 @@ from .folding import Folder
 from .projection import Key, Upsert, key_name
 from .sinks import Build
 from .view import Answer, Late, View
+from .waiting import Waiting, time_of, waits_since
 
 _log = logging.getLogger("eventstore")
 
@@ -72,6 +73,9 @@ async def get(
         build, _ = await serving(view)
         # How far first, the row second: the row may be newer than what is said of it.
         position, recorded_us = await reached(build)
+    waits = await waits_since(view, build, key, at_least)
+    if waits is not None and waits.position <= position:
+        return await _answer_waiting(view, build, key, waits, at_least, late)
     behind, budget = 0.0, view.fresh_seconds
     if budget is not None:
         behind = await seconds_behind(view, build.outbox, position)
@@ -87,6 +91,38 @@ async def get(
     value = await _value(view, build, key)
     at = from_microseconds(recorded_us) if recorded_us else None
     return Answer(value, position, at, stale)
+
+
+async def _answer_waiting(
+    view: View, build: Build, key: Key, waits: Waiting, at_least: int | None, late: Late
+) -> Answer:
+    """The row of a key that is parked: good for what comes before the first event that waits."""
+    if at_least and at_least >= waits.position:
+        raise _parked(view, waits.key, waits.position)
+    since = await time_of(build, waits.position)
+    behind, budget = max(build.outbox.now() - since, 0) / 1_000_000, view.fresh_seconds
+    if budget is not None and behind > budget:
+        said = (
+            f"view {view.name!r}: key {waits.key!r} waits in the dead letters since position"
+            f" {waits.position}, {behind:.3g} s, the view's budget is {budget:g} s"
+        )
+        if late == "raise":
+            head = (await build.outbox.head()).position
+            raise ViewStale(said, view=view.name, position=waits.position - 1, wanted=head)
+        _log.warning("%s", said)
+    value = await _value(view, build, key)
+    good_for = waits.position - 1
+    recorded = await time_of(build, good_for)
+    return Answer(value, good_for, from_microseconds(recorded) if recorded else None, True)
+
+
+def _parked(view: View, key: str, position: int) -> KeyParked:
+    return KeyParked(
+        f"view {view.name!r}: key {key!r} waits in the dead letters since position {position}",
+        view=view.name,
+        key=key,
+        position=position,
+    )
 
 
 async def wait_for(view: View, at_least: int, timeout_seconds: float) -> Build:
@@ -167,13 +203,7 @@ async def _refuse_parked(view: View, build: Build, key: Key, at_least: int) -> N
     )
     for parked, position in await ask(build.outbox, first):
         if position <= at_least:
-            raise KeyParked(
-                f"view {view.name!r}: key {parked!r} waits in the dead letters since position"
-                f" {position}",
-                view=view.name,
-                key=parked,
-                position=position,
-            )
+            raise _parked(view, parked, position)
 
 
 async def _fold_the_rest(view: View, build: Build, key: Key, position: int) -> Answer:
@@ -190,7 +220,9 @@ async def _fold_the_rest(view: View, build: Build, key: Key, position: int) -> A
         for event in page.events:
             try:
                 owner = view.projection.key(event)
-                if owner is None or key_name(owner) in parked or event.position in dropped:
+                if owner is None or event.position in dropped:
+                    continue
+                if event.position >= parked.get(key_name(owner), head.position + 1):
                     continue
                 found = apply(owner, event)
             except Exception as exc:

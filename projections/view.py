@@ -33,7 +33,8 @@ V = TypeVar("V", bound="View")
 class Answer(msgspec.Struct, frozen=True):
     """A row's value (None: there is no row), and what it is good for: everything up to `position`
     is in it, which was recorded at `recorded_at` (None for an empty log). `stale` says that the
-    view was further behind than its freshness budget when it was asked."""
+    view was further behind than its freshness budget when it was asked, or that the row's key
+    waits in the dead letters: then `position` is the one before the first event that waits."""
 
     value: Any
     position: int

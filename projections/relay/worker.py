@@ -244,10 +244,11 @@ class Worker:
                 self._wished.clear()
                 if self._is_doubted:
                     await self._look_at_incarnation()
-                await do_wishes(delivery)
+                if await do_wishes(delivery):
+                    self._wished.set()  # the rest is done when the feed has had its turn
             if delivery.position < head.position:
                 await self._take_page(pages, delivery, head)
-            elif until is not None and delivery.position >= until:
+            elif until is not None and delivery.position >= until and not self._wished.is_set():
                 await delivery.move(delivery.position)
                 return
             else:

@@ -12,15 +12,24 @@ import pytest_asyncio
 import sqlalchemy as sa
 
 from eventstore import EventStore, NewEvent, RecordedEvent
-from projections import CacheView, Projection, RelationalView, Upsert
+from projections import (
+    CacheView,
+    KeyParked,
+    Projection,
+    ProjectionError,
+    RelationalView,
+    Upsert,
+    ViewStale,
+)
 from projections.asking import serving
-from projections.relay import Relay, letters
+from projections.relay import Relay, dropping, letters, replaying
+from projections.relay.generations import begin
 from projections.relay.progress import reincarnate
 from projections.sinks import Build
 from projections.view import View
 from reducers import Reducer
 
-from .stage import Boom, Outside, rows_of
+from .stage import Boom, Outside, generations_of, rows_of
 
 KEYS = ("a", "b", "c", "d", "e", "f")
 
@@ -207,3 +216,211 @@ async def test_a_sink_is_emptied_while_a_key_waits_then_what_went_before_is_rest
     await Relay(opened, [kept]).run_once()
     assert await plain(kept) == {"a": 3}
     assert await letters.load(build) == []
+
+
+@both
+async def test_a_parked_key_is_read_then_the_answer_is_good_for_what_comes_before(
+    opened: EventStore,
+) -> None:
+    """Nobody is told that a row has an event that waits: position and time are those before it,
+    and beyond the budget it is refused as a late view is."""
+    code = Code()
+    code.bad = {2}
+    sums, lasts = sums_view(code).bind(opened), last_view(code).bind(opened)
+    for n in (1, 2, 3):
+        await say(opened, "a", n)
+    later = await say(opened, "b", 4)
+    await Relay(opened, [sums, lasts]).run_once()
+    first = (await opened.read("s").list())[0]
+    for view in (sums, lasts):
+        answer = await view.get("a")
+        assert (answer.position, answer.stale) == (1, True)
+        assert answer.recorded_at == first.recorded_at
+        assert (await view.get("a", at_least=1)).position == 1
+        with pytest.raises(KeyParked):
+            await view.get("a", at_least=later)
+        other = await view.get("b", at_least=later)
+        assert (other.position, other.stale) == (later, False)
+    strict = sums_view(code, fresh_seconds=1e-9, when_late="raise").bind(opened)
+    with pytest.raises(ViewStale) as late:
+        await strict.get("a")
+    assert late.value.position == 1
+    assert (await strict.get("b")).position == later
+    folded = await strict.get("a", late="fold")
+    assert (folded.value, folded.position, folded.stale) == (1, 1, True)
+
+
+@both
+async def test_a_row_has_another_name_than_its_key_then_its_answer_heeds_the_dead_letters(
+    opened: EventStore,
+) -> None:
+    """A map's row is of the key of the event that made it, or that is waited for; one that is not
+    there is not said to be absent for certain while an event fails that may be its own."""
+    code = Code()
+    table = sa.Table(
+        "byn", sa.MetaData(), sa.Column("id", sa.Text, primary_key=True), sa.Column("n", sa.Integer)
+    )
+
+    def made(event: RecordedEvent) -> Upsert:
+        code.check(event)
+        return Upsert(f"row {event.data['n'] % 10}", {"n": event.data["n"]})
+
+    projection = Projection("byn", key=code.key, map=made, types=["add"])
+    view = RelationalView(projection, table, attempts=1).bind(opened)
+    code.bad = {12}
+    for key, n in (("a", 1), ("a", 12), ("a", 11), ("b", 3)):
+        at = await say(opened, key, n)
+    await Relay(opened, [view]).run_once()
+    assert (await view.get("row 3", at_least=at)).stale is False
+    for missing in ("row 1", "row 2"):
+        with pytest.raises(KeyParked) as parked:
+            await view.get(missing, at_least=at)
+        assert (parked.value.key, parked.value.position) == ("a", 2)
+        answer = await view.get(missing)
+        assert (answer.position, answer.stale) == (1, True)
+
+
+async def builds_of(view: View) -> list[Build]:
+    """All generations of a view that are fed."""
+    outbox = view.store.outbox
+    tenant_id = await outbox.tenant_id()
+    found = [each for each in await generations_of(view) if each.state != "retired"]
+    return [each.build(outbox, view.name, tenant_id) for each in found]
+
+
+async def values(view: View, build: Build) -> dict[Any, Any]:
+    """The rows of one generation."""
+    return {row.key: row.value async for page in view.sink.scan(build) for row in page}
+
+
+@both
+async def test_an_event_is_dropped_while_a_build_waits_at_it_then_that_one_goes_on_too(
+    opened: EventStore,
+) -> None:
+    """What waits behind the event in another generation is delivered there as well."""
+    code = Code()
+    code.bad = {2}
+    sums = sums_view(code).bind(opened)
+    for n in (1, 2, 3):
+        await say(opened, "a", n)
+    await Relay(opened, [sums]).run_once()
+    await begin(sums, opened.outbox, "comparing")
+    await Relay(opened, [sums]).run_once()
+    await dropping.drop(await build_of(sums), "a", "no good")
+    await Relay(opened, [sums]).run_once()
+    for build in await builds_of(sums):
+        assert await standing(build) == []
+        assert await values(sums, build) == {"a": 4}
+        assert not await letters.is_asked(build)
+
+
+@both
+async def test_an_event_is_dropped_that_a_build_has_applied_then_it_is_taken_out_there(
+    opened: EventStore,
+) -> None:
+    """Live is rebuilt: the generation of mended code makes the key again without the event."""
+    code, mended = Code(), Code()
+    code.bad = {2}
+    old = sums_view(code).bind(opened)
+    for n in (1, 2, 3):
+        await say(opened, "a", n)
+    await say(opened, "only", 2)
+    await Relay(opened, [old]).run_once()
+    new = sums_view(mended).bind(opened)
+    await begin(new, opened.outbox, "comparing")
+    code.bad = set()
+    await Relay(opened, [new]).run_once()
+    built = (await builds_of(new))[1]
+    assert await values(new, built) == {"a": 6, "only": 2}
+    for key in ("a", "only"):
+        await dropping.drop(await build_of(old), key, "no good")
+    await Relay(opened, [new]).run_once()
+    assert await values(new, built) == {"a": 4}
+    async with Relay(opened, [new]) as relay:
+        await relay.rebuild("sums", compare=True)
+        (report,) = await relay.rebuild("sums", compare=True)
+    assert report.comparison is not None
+    assert report.comparison.differing == 0
+    assert await plain(new) == {"a": 4}
+
+
+@both
+async def test_an_event_is_delivered_while_it_is_dropped_then_the_drop_is_refused_and_told(
+    opened: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is told that an event was given up which stands in the rows; the log has both."""
+    code = Code()
+    code.bad = {2}
+    sums = sums_view(code).bind(opened)
+    for n in (1, 2, 3):
+        await say(opened, "a", n)
+    await Relay(opened, [sums]).run_once()
+    build, waiting = await build_of(sums), letters.waiting
+
+    async def just_before(*args: Any) -> Any:
+        found = await waiting(*args)
+        monkeypatch.setattr(letters, "waiting", waiting)
+        code.bad.clear()
+        await letters.ask_retry(build)
+        await Relay(opened, [sums]).run_once()
+        return found
+
+    monkeypatch.setattr(letters, "waiting", just_before)
+    with pytest.raises(ProjectionError, match="delivered meanwhile"):
+        await dropping.drop(build, "a", "no good")
+    told = [event.type for event in await opened.read("$views/sums").list()]
+    assert told == ["$view.dropped", "$view.kept"]
+    assert await letters.load(build) == []
+    assert await plain(sums) == {"a": 6}
+
+
+@both
+async def test_a_view_stopped_at_an_event_then_it_is_dropped_by_its_position(
+    opened: EventStore,
+) -> None:
+    """What no code can apply is got past, with a reason; nothing but the event that it stopped at
+    is dropped so."""
+    code = Code()
+    code.bad = {2}
+    sums = sums_view(code, on_error="stop").bind(opened)
+    for n in (1, 2, 3):
+        await say(opened, "a", n)
+    with pytest.raises(Exception, match="stopped at position 2"):
+        await Relay(opened, [sums]).run_once()
+    build = await build_of(sums)
+    for position in (None, 1, 3, 99):
+        with pytest.raises(ProjectionError, match="no dead letter"):
+            await dropping.drop(build, "a", "no good", position)
+    await dropping.drop(build, "a", "no good", 2)
+    await Relay(opened, [sums]).run_once()
+    assert await plain(sums) == {"a": 4}
+
+
+@both
+async def test_many_keys_are_tried_again_then_the_feed_has_its_turns_meanwhile(
+    opened: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wishes are done in slices; an event of the moment does not wait for all of them."""
+    code = Code()
+    sums = sums_view(code).bind(opened)
+    for n in range(300):
+        code.bad.add(n)
+        await say(opened, f"k{n}", n, f"s{n}")
+    await Relay(opened, [sums]).run_once()
+    assert len(await standing(await build_of(sums))) == 300
+    code.bad.clear()
+    await letters.ask_retry(await build_of(sums))
+    await say(opened, "live", 7)
+    left: list[int] = []
+    check = Code.check
+
+    def note(self: Code, event: RecordedEvent) -> None:
+        check(self, event)
+        left.append(event.data["n"])
+
+    monkeypatch.setattr(replaying, "SLICE_SECONDS", 0.0)
+    monkeypatch.setattr(Code, "check", note)
+    await Relay(opened, [sums]).run_once()
+    assert left.index(7, 8) < 250  # 7 is also the number of a key that is tried again before it
+    assert await plain(sums) == {**{f"k{n}": n for n in range(300)}, "live": 7}
+    assert await standing(await build_of(sums)) == []

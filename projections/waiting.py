@@ -1,0 +1,103 @@
+"""Whether a row waits: an event of its key stands among the dead letters, so that the row is good
+for the log up to that event and no further."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from eventstore.events import RecordedEvent
+
+from .catalog import ask, own, tables
+from .projection import Key, key_name
+from .sinks import Build
+from .view import View
+
+_LOOKED_AT = 200
+"""Letters that are asked whether they are a row's; of a row that nobody can tell the key of, more
+are taken to be."""
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """A key that is parked since a position."""
+
+    key: str
+    position: int
+
+
+async def waits_since(view: View, build: Build, key: Key, at_least: int | None) -> Waiting | None:
+    """The parked key that the row of `key` belongs to, as far as it can be told; None where it
+    belongs to none. If cancelled, nothing is left open.
+
+    A fold's row is named as its key. A map's row may be of any key: the event that made it says of
+    which, or the event that is waited for. Where there is neither, a parked event that would touch
+    the row is looked for, and one that fails before it says so is taken to be the row's.
+    """
+    mine = await _first(build, key_name(key))
+    if mine is not None or view.projection.is_fold:
+        return mine
+    standing = await _standing(build)
+    if not standing:
+        return None
+    found = await view.sink.find(build, [key])
+    for position in [*[row.position for row in found], at_least or 0]:
+        event = await _event(build, position)
+        if event is not None and _touches(view, event, key):
+            return await _first(build, _owner(view, event))
+    for owner, position in standing[:_LOOKED_AT]:
+        event = await _event(build, position)
+        if event is None or _touches(view, event, key) is not False:
+            return await _first(build, owner)
+    return Waiting(*standing[_LOOKED_AT]) if len(standing) > _LOOKED_AT else None
+
+
+async def time_of(build: Build, position: int) -> int:
+    """When the event at a position was recorded; 0 before the first. If cancelled, nothing is left
+    open."""
+    event = await _event(build, position)
+    return 0 if event is None else event.recorded_us
+
+
+def _touches(view: View, event: RecordedEvent, key: Key) -> bool | None:
+    """Whether an event makes or deletes the row; None where its code fails."""
+    try:
+        return any(effect.key == key for effect in view.projection.effects(event))
+    except Exception:
+        return None
+
+
+def _owner(view: View, event: RecordedEvent) -> str:
+    try:
+        found = view.projection.key(event)
+    except Exception:
+        return event.stream
+    return event.stream if found is None else key_name(found)
+
+
+async def _event(build: Build, position: int) -> RecordedEvent | None:
+    if position < 1:
+        return None
+    page = await build.outbox.page(position - 1, position, (), 1)
+    return page.events[0] if page.events else None
+
+
+async def _first(build: Build, key: str) -> Waiting | None:
+    d, stands = _letters(build)
+    question = sa.select(sa.func.min(d.c.position)).where(stands, d.c.key == key)
+    first = (await ask(build.outbox, question))[0][0]
+    return None if first is None else Waiting(key, first)
+
+
+async def _standing(build: Build) -> list[tuple[str, int]]:
+    """(key, position) of what waits, the oldest first."""
+    d, stands = _letters(build)
+    question = sa.select(d.c.key, d.c.position).where(stands).order_by(d.c.position)
+    rows = await ask(build.outbox, question.limit(_LOOKED_AT + 1))
+    return [(row[0], row[1]) for row in rows]
+
+
+def _letters(build: Build) -> tuple[sa.Table, Any]:
+    d = tables(build.outbox.schema).letters
+    return d, sa.and_(own(d, build), d.c.dropped_reason.is_(None), d.c.position > 0)
