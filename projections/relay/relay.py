@@ -222,8 +222,9 @@ class Relay:
 
     async def rebuild_key(self, name: str, key: Key) -> None:
         """Asks whoever feeds the view to build the rows of one key again from the log, in the
-        serving generation; a row that no event of the key makes any more stays. Raises
-        `ViewNotBuilt`. If cancelled, it may be asked."""
+        serving generation; a row that no event of the key makes any more stays. `key` is the one
+        that orders events, which need not be a row's; of one that no event has, that is kept as
+        the wish's error. Raises `ViewNotBuilt`. If cancelled, it may be asked."""
         build, generation = await serving(self.view(name))
         await letters.ask_rebuild(build, key_name(key), generation.partitions)
 

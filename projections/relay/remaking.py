@@ -13,6 +13,10 @@ from . import letters
 from .delivering import Delivery, Refused
 from .pages import Applied, Applier, Letter, Poison
 
+NO_EVENT = "no event of the log has this key"
+"""Why the rows of a key cannot be made again: it may be a row's, and not the one that events are
+ordered by."""
+
 
 class _Made(msgspec.Struct):
     """A key as the log makes it, up to the event that fails. `later` are the positions behind that
@@ -22,6 +26,8 @@ class _Made(msgspec.Struct):
     failed: tuple[int, str] | None
     later: list[int]
     touched: set[Key]
+    found: int = 0
+    """How many events of the log are the key's."""
 
 
 async def build_again(delivery: Delivery, key: str) -> None:
@@ -31,6 +37,9 @@ async def build_again(delivery: Delivery, key: str) -> None:
     done or not."""
     first = await letters.waiting(delivery.build, [key], 1)
     made = await _from_the_log(delivery, key)
+    if not made.found:
+        await _fail(delivery, key, NO_EVENT)
+        return
     if made.failed is not None and not (first and first[0].position <= made.failed[0]):
         await _fail(delivery, key, made.failed[1])
         return
@@ -67,6 +76,7 @@ async def _from_the_log(delivery: Delivery, key: str) -> _Made:
     while at < until:
         page = await build.outbox.page(at, until, delivery.view.projection.queries())
         mine = [event for event in page.events if again.key_or_stream(event) == key]
+        made.found += len(mine)
         _take(delivery, again, made, mine)
         at = page.scanned_to
     if not (made.done.events or made.touched):

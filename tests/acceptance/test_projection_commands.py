@@ -179,6 +179,8 @@ def test_the_code_changes_then_a_rebuild_lists_what_differs_and_a_second_finds_n
     assert [(each["generation"], each["state"]) for each in states][-1] == (3, "serving")
     by_key = notes("projections", "rebuild", "notes", "--key", "b", *mine)
     assert (by_key.returncode, by_key.stdout) == (0, "notes: the rows of b are built again\n")
+    by_none = notes("projections", "rebuild", "notes", "--key", "nosuch", *mine)
+    assert (by_none.returncode, "no event of the log has this key" in by_none.stderr) == (1, True)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])

@@ -112,7 +112,8 @@ async def _refuse_failed(build: Any, name: str, key: str) -> None:
         if letter.position == WHOLE_KEY and letter.error is not None:
             raise Stop(
                 f"view {name!r}: the rows of key {key!r} cannot be built: {letter.error}",
-                next_step="mend the projection's code; the rows stand as they were",
+                next_step="mend the projection's code, or name the key that orders its events (a"
+                " stream, unless the projection says otherwise); the rows stand as they were",
             )
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from eventstore import EventStore, NewEvent
+from eventstore import EventStore, NewEvent, RecordedEvent
 from eventstore.outbox import Statement
-from projections import Projection, ProjectionError, RelationalView, Upsert, ViewNotBuilt
+from projections import CacheView, Projection, ProjectionError, RelationalView, Upsert, ViewNotBuilt
 from projections.asking import serving
 from projections.relay import letters
 from projections.relay.dropping import drop
@@ -331,6 +331,43 @@ async def test_a_key_is_built_again_then_its_row_is_that_of_the_log(store: Event
         await relay.rebuild_key("notes", "s1")
         await until(lambda: _no_wishes(notes))
         assert await texts_of(notes) == await notes_in(store)
+
+
+async def test_code_was_mended_then_a_key_built_again_has_the_row_of_an_older_event(
+    store: EventStore,
+) -> None:
+    """A cache takes it, though what stands there was made by a newer event."""
+    left_out: list[int] = []
+
+    def told(event: RecordedEvent) -> Upsert | None:
+        return None if event.data["n"] in left_out else Upsert(event.stream, event.data["n"])
+
+    view = CacheView(Projection("told", map=told, types=["told"])).bind(store)
+    for n in (1, 2):
+        await store.append("s", NewEvent("told", {"n": n}))
+    relay = feed(store, view)
+    await relay.run_once()
+    left_out.append(2)
+    await relay.rebuild_key("told", "s")
+    await relay.run_once()
+    assert (await view.get("s")).value == 1
+    await store.append("s", NewEvent("told", {"n": 3}))
+    await relay.run_once()
+    assert (await view.get("s")).value == 3
+
+
+async def test_no_event_has_the_key_then_building_it_again_says_so(store: EventStore) -> None:
+    """Such as a row's key, where events are ordered by their streams; its row stays."""
+    notes = notes_view(partitions=2).bind(store)
+    await add(store, "s", "k", "a")
+    relay = feed(store, notes)
+    await relay.run_once()
+    await relay.rebuild_key("notes", "k")
+    await relay.run_once()
+    (wish,) = await letters.load(await build_of(notes))
+    assert (wish.key, wish.position, wish.error) == ("k", 0, "no event of the log has this key")
+    assert wish.retry_asked is None
+    assert await texts_of(notes) == {"k": "a"}
 
 
 async def _is_counted(view: View, key: str, n: int) -> bool:
