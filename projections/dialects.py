@@ -28,6 +28,10 @@ _FLOAT8, _NUMERIC = 701, 1700
 """PostgreSQL's numbers for the types that its numbers come as."""
 
 
+_OWN_TENANT = "current_setting('eventstore.tenant', true)"
+"""Whose transaction it is, where the store is isolated by tenant: see `eventstore.schema`."""
+
+
 class Compiled(msgspec.Struct, frozen=True):
     """A statement's text, and the names of its arguments in the order in which it takes them."""
 
@@ -96,3 +100,28 @@ def quoted(name: str, dialect: str) -> str:
 
 def _indexes(table: sa.Table) -> Sequence[sa.Index]:
     return sorted(table.indexes, key=lambda index: str(index.name))
+
+
+def tenant_policy(schema: str, table: str, column: str = "tenant_id") -> str:
+    """The statement that gives a view's table, in PostgreSQL, the policy that every table with
+    tenants' rows has; it is switched on where it is for the store's own tables, and rests
+    otherwise."""
+    start = quoted(schema, "postgresql")
+    rule = f"{column} = (SELECT t.tenant_id FROM {start}.tenants t WHERE t.name = {_OWN_TENANT})"
+    on = "SELECT relrowsecurity FROM pg_class WHERE oid = '{}'::regclass"
+    return (
+        f"DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_policies WHERE tablename = '{table}'"
+        f" AND schemaname = '{schema}') THEN"
+        f" CREATE POLICY own_tenant ON {start}.{table} USING ({rule}) WITH CHECK ({rule});"
+        f" END IF; IF ({on.format(f'{start}.views')}) AND NOT ({on.format(f'{start}.{table}')})"
+        f" THEN ALTER TABLE {start}.{table} ENABLE ROW LEVEL SECURITY; END IF; END $$"
+    )
+
+
+def own_tenant_where(schema: str, tables: Sequence[str], name: str) -> str:
+    """What a database view over these tables asks of a row, in PostgreSQL, where `name` is its
+    tenant's: before version 15 it has its owner's rights, who passes the policies by. So it heeds
+    the setting itself wherever they are in force for whoever looks."""
+    start = quoted(schema, "postgresql")
+    active = " OR ".join([f"row_security_active('{start}.{each}'::regclass)" for each in tables])
+    return f"({name} = {_OWN_TENANT} OR (SELECT NOT ({active})))"

@@ -80,16 +80,18 @@ class SinkEmptied(ProjectionError):
 class EmbeddingFailed(ProjectionError):
     """Texts could not be turned into vectors; nothing was kept.
 
-    `retryable` says whether the same call may succeed later. The message has the model and what
-    went wrong, never a text, a key or an answer's body.
+    `retryable` says whether the same call may succeed later, `wait_seconds` when, where a server
+    said so. The message has the model and what went wrong, never a text, a key or an answer's body.
     """
 
     fault = "machine"
     next_step = "look at the model, its endpoint or its key; the relay tries again by itself"
 
-    def __init__(self, message: str, *, retryable: bool) -> None:
+    def __init__(
+        self, message: str, *, retryable: bool, wait_seconds: float | None = None
+    ) -> None:
         super().__init__(message)
-        self.retryable = retryable
+        self.retryable, self.wait_seconds = retryable, wait_seconds
 
 
 class ExtraMissing(ProjectionError, ImportError):

@@ -14,15 +14,8 @@ import msgspec
 
 from eventstore.outbox import Statement
 
-from ..dialects import quoted
+from ..dialects import quoted, tenant_policy
 from ..sinks import Build
-
-_TENANT_RULE = (
-    "tenant_id = (SELECT t.tenant_id FROM {schema}tenants t"
-    " WHERE t.name = current_setting('eventstore.tenant', true))"
-)
-"""The policy of every table with a tenant_id: see `eventstore.schema.postgres`. It rests until
-row-level security is switched on."""
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -155,15 +148,11 @@ def _create(name: str, columns: str, schema: str | None, dialect: str) -> tuple[
         spoken = columns.format(text="TEXT", blob="BLOB")
         return (f"CREATE TABLE IF NOT EXISTS {prefix}{name} ({spoken})",)
     spoken = columns.format(text='TEXT COLLATE "C"', blob="BYTEA")
-    rule = _TENANT_RULE.format(schema=prefix)
     return (
         # Two workers that make the same table at once would fail at PostgreSQL's catalog.
         f"SELECT pg_advisory_xact_lock({crc32(f'{schema}.{name}'.encode())})",
         f"CREATE TABLE IF NOT EXISTS {prefix}{name} ({spoken})",
-        f"DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_policies WHERE tablename = '{name}'"
-        f" AND schemaname = '{schema}') THEN"
-        f" CREATE POLICY own_tenant ON {prefix}{name} USING ({rule}) WITH CHECK ({rule});"
-        " END IF; END $$",
+        tenant_policy(str(schema), name),
     )
 
 

@@ -40,12 +40,6 @@ class _Answer(msgspec.Struct):
     data: list[_Vector]
 
 
-class _Refused(EmbeddingFailed):
-    """A failed attempt, with the wait that the server asked for."""
-
-    wait_seconds: float | None = None
-
-
 class HttpEmbedder:
     """Asks an OpenAI-compatible endpoint for vectors.
 
@@ -158,23 +152,25 @@ class HttpEmbedder:
             # The library's error holds the request, and that the key: only its name goes on, and
             # outside of the `except`, so that it is not kept as the context of this one either.
             retryable = isinstance(failure, self._http.TransportError)
-            raise _Refused(f"{self.name}: no answer: {type(failure).__name__}", retryable=retryable)
+            raise EmbeddingFailed(
+                f"{self.name}: no answer: {type(failure).__name__}", retryable=retryable
+            )
         if answer.status_code != 200:
             raise self._refused(answer)
         if len(body) > _ANSWER_BYTES_MAX:
-            raise _Refused(
+            raise EmbeddingFailed(
                 f"{self.name}: an answer over {_ANSWER_BYTES_MAX} bytes", retryable=False
             )
         return self._rows(bytes(body), len(texts))
 
-    def _refused(self, answer: Any) -> _Refused:
+    def _refused(self, answer: Any) -> EmbeddingFailed:
         """What an answer other than 200 means; its body is left out, it may repeat the texts."""
         status = int(answer.status_code)
-        refused = _Refused(
-            f"{self.name}: the endpoint answered {status}", retryable=status in _RETRIED
+        return EmbeddingFailed(
+            f"{self.name}: the endpoint answered {status}",
+            retryable=status in _RETRIED,
+            wait_seconds=_seconds(answer.headers.get("retry-after")),
         )
-        refused.wait_seconds = _seconds(answer.headers.get("retry-after"))
-        return refused
 
     def _rows(self, body: bytes, count: int) -> list[list[float]]:
         """The vectors of an answer, by their index; answers come in any order."""
@@ -192,7 +188,7 @@ class HttpEmbedder:
         if not problem and lengths != {self.dimensions}:
             problem = f"vectors of length {sorted(lengths)}, expected {self.dimensions}"
         if problem:
-            raise _Refused(f"{self.name}: {problem}", retryable=False)
+            raise EmbeddingFailed(f"{self.name}: {problem}", retryable=False)
         return [found[index].embedding for index in range(count)]
 
 
@@ -202,7 +198,7 @@ def _may_pass(failure: BaseException) -> bool:
 
 def _asked_wait(failure: BaseException) -> float | None:
     """How long to wait before the next attempt where the server said so."""
-    return failure.wait_seconds if isinstance(failure, _Refused) else None
+    return failure.wait_seconds if isinstance(failure, EmbeddingFailed) else None
 
 
 def _seconds(header: str | None) -> float | None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from eventstore.outbox import Statement
 
+from ..dialects import tenant_policy
 from ..errors import ProjectionError
 from ..sinks import Build
 from .following import Place
@@ -29,13 +30,6 @@ _ITERATIVE = (0, 8)
 """The version of pgvector whose index goes on looking until enough rows pass the filters."""
 
 _FUNCTION = "recall_near"
-
-_TENANT_RULE = (
-    "tenant_id = (SELECT t.tenant_id FROM {prefix}tenants t"
-    " WHERE t.name = current_setting('eventstore.tenant', true))"
-)
-"""The policy of every table with a tenant_id: see `eventstore.schema.postgres`. It rests until
-row-level security is switched on."""
 
 
 class _Extension(msgspec.Struct, frozen=True):
@@ -196,7 +190,7 @@ def _create_places(start: str, schema: str) -> list[str]:
         ' embedder TEXT COLLATE "C" NOT NULL,'
         " change BIGINT NOT NULL, purged BIGINT NOT NULL,"
         " PRIMARY KEY (tenant_id, name, generation))",
-        _policy(start, schema, PLACES),
+        tenant_policy(schema, PLACES),
     ]
 
 
@@ -214,7 +208,7 @@ def _create(start: str, schema: str, name: str, extension: str, dimensions: int)
         f'CREATE INDEX IF NOT EXISTS {name}_users ON {table} (tenant_id, "user", "type", "time")',
         f"CREATE INDEX IF NOT EXISTS {name}_contents ON {table} (tenant_id, content_hash)",
         f"CREATE INDEX IF NOT EXISTS {name}_words ON {table} USING gin (words)",
-        _policy(start, schema, name),
+        tenant_policy(schema, name),
     ]
     if dimensions <= INDEXED_DIMENSIONS_MAX:
         made.append(
@@ -222,16 +216,6 @@ def _create(start: str, schema: str, name: str, extension: str, dimensions: int)
             f" USING hnsw (vector {extension}.vector_cosine_ops)"
         )
     return made
-
-
-def _policy(start: str, schema: str, name: str) -> str:
-    rule = _TENANT_RULE.format(prefix=start)
-    return (
-        f"DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_policies WHERE tablename = '{name}'"
-        f" AND schemaname = '{schema}') THEN"
-        f" CREATE POLICY own_tenant ON {start}{name} USING ({rule}) WITH CHECK ({rule});"
-        " END IF; END $$"
-    )
 
 
 def _near_function(start: str, extension: str, is_iterative: bool) -> str:

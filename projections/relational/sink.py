@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from eventstore.outbox import Statement
 
 from ..catalog import ask, insert_or_replace
-from ..dialects import Compiled, compile, create_table, from_driver, to_driver
+from ..dialects import Compiled, compile, create_table, from_driver, tenant_policy, to_driver
 from ..errors import ProjectionError
 from ..projection import Key, key_text
 from ..sinks import Build, Change, Row, Written
@@ -92,7 +92,10 @@ class TableSink:
                 f" {self.declared.name!r}; give the view's table another one"
             )
         stored = await stored_tables(outbox, self.view)
-        made = create_table(self.table(build), outbox.dialect)
+        table = self.table(build)
+        made = create_table(table, outbox.dialect)
+        if outbox.schema is not None:
+            made.append(tenant_policy(outbox.schema, table.name, TENANT))
         stored[build.generation] = [*self.columns]
         made += show(self.view, self.declared, stored, outbox.dialect, outbox.schema)
         return [Statement(sql) for sql in made]

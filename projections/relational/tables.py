@@ -14,7 +14,7 @@ from eventstore.outbox import Outbox
 from eventstore.schema import TABLES
 
 from ..catalog import SERVING, ask
-from ..dialects import quoted
+from ..dialects import own_tenant_where, quoted
 from ..errors import ProjectionError
 
 TENANT, POSITION, PARTITION = "_tenant", "_position", "_partition"
@@ -170,8 +170,24 @@ def show(
             f" JOIN {prefix}views v ON v.tenant_id = g.{TENANT} AND v.name = '{view}'"
             f" AND v.generation = {generation} AND v.state = '{SERVING}'"
             f" LEFT JOIN {prefix}tenants t ON t.tenant_id = g.{TENANT}"
+            f"{_own(view, generation, schema)}"
         )
     made = [f"DROP VIEW IF EXISTS {name}"]
     if halves:
-        made.append(f"CREATE VIEW {name} AS {' UNION ALL '.join(halves)}")
+        # It has the rights of whoever asks, where PostgreSQL can. A cheap function of the asker's
+        # must not see a row before it is known whose it is.
+        rights = " WITH (security_barrier = true)" if schema else ""
+        made.append(f"CREATE VIEW {name}{rights} AS {' UNION ALL '.join(halves)}")
+    if halves and schema:
+        made.append(
+            "DO $$ BEGIN IF current_setting('server_version_num')::int >= 150000 THEN"
+            f" ALTER VIEW {name} SET (security_invoker = true); END IF; END $$"
+        )
     return made
+
+
+def _own(view: str, generation: int, schema: str | None) -> str:
+    if schema is None:
+        return ""
+    tables = ("views", "tenants", table_name(view, generation))
+    return f" WHERE {own_tenant_where(schema, tables, 't.name')}"
