@@ -121,7 +121,7 @@ async def live_pages(
         head = await engine.head(tenant)
         if head.position < at:
             raise LogDiverged(f"reader at position {at}: the log ends at {head.position}")
-        if head.position == at:
+        if head.position == at and seen.hash not in (None, head.hash):
             await seen.check()
         while at < head.position:
             page = await seen.page(at, head.position, queries, PAGE_ROWS_MAX, head.hash)

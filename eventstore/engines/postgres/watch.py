@@ -117,6 +117,7 @@ class Watch:
                     await self._look.wait()
 
     async def _look_at_heads(self) -> None:
+        asked_before = set(self._waiters)
         awaited = sorted({tenant for tenant, _ in self._waiters.values()})
         if not self._connections.address.isolated:
             heads = await self._heads(awaited)
@@ -126,8 +127,11 @@ class Watch:
             for tenant in awaited:
                 heads |= await self._heads([tenant])
         for waiter, (tenant, after) in self._waiters.items():
-            # A head that went back is for them to see, too.
-            if not waiter.done() and heads.get(tenant, 0) != after:
+            head = heads.get(tenant, 0)
+            # A head that went back is for them to see, too: seen behind their place, and not just
+            # read before they came.
+            is_moved = head > after or (head < after and waiter in asked_before)
+            if not waiter.done() and is_moved:
                 waiter.set_result(None)
 
     async def _heads(self, tenants: list[str]) -> dict[str, int]:
