@@ -272,7 +272,9 @@ def outcome(encode: Callable[[], bytes]) -> bytes | str:
 
 
 @given(_CHANGES)
-@settings(max_examples=150)
+@example([("say", "a", None), ("say again", "a", (1,))])
+@example([("say", "a", None), ("end", "a", None), ("source", "a", ())])
+@settings(max_examples=100)
 def test_any_history_is_encoded_state_by_state_then_as_if_each_were_the_first(
     changes: list[tuple[str, str, Any]],
 ) -> None:
