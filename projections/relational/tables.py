@@ -41,6 +41,11 @@ def check_table(view: str, table: object) -> sa.Table:
     for column in table.columns:
         if column.name.startswith("_") or column.computed or column.identity:
             raise ProjectionError(f"{where}: column {column.name!r} is computed or begins with _")
+        if any((column.default, column.server_default, column.onupdate, column.server_onupdate)):
+            # A row would differ by when and where it was written: live from rebuilt.
+            raise ProjectionError(
+                f"{where}: column {column.name!r} has a default; let the projection say the value"
+            )
     return table
 
 

@@ -180,9 +180,14 @@ class Relay:
             if isinstance(each, BaseException):
                 raise each
 
-    async def caught_up(self) -> None:
-        """Waits until every view that is fed has what stands in the log now. If cancelled,
-        nothing is left open."""
+    async def caught_up(self, *, timeout_seconds: float | None = None) -> None:
+        """Waits until every view that is fed has what stands in the log now, for as long as a
+        sink is away, or `timeout_seconds` at most (None: without end); then raises `TimeoutError`,
+        and feeding goes on. If cancelled, nothing is left open."""
+        async with asyncio.timeout(timeout_seconds):
+            await self._caught_up()
+
+    async def _caught_up(self) -> None:
         heads: dict[str, int] = {}
         for (tenant, name, number), (build, _) in list(self._making.builds.items()):
             if tenant not in heads:
