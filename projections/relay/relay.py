@@ -369,11 +369,11 @@ class Relay:
 
     async def _owing(self) -> list[Worker]:
         """Workers of the partitions that owe rows to another one's wish."""
-        found = []
-        for place in self._places():
-            if await letters.is_owing(place[1], place[3]):
-                found.append(self._new_worker(*place))
-        return found
+        return [
+            self._new_worker(*place)
+            for place in self._places()
+            if await letters.is_owing(place[1], place[3])
+        ]
 
     async def _pass_on_wishes(self) -> None:
         """Tells workers that somebody wants something done for one of their keys. Of many tenants

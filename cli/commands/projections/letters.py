@@ -133,7 +133,9 @@ def drop_command(
         raise wrong_usage("--reason: it is empty", "say why the event is given up")
     known = Known(views, redis)
     text = key_text_of(key)
-    code = asyncio.run(_drop((store, tenant), known, name, text, reason, position, timeout, as_json))
+    code = asyncio.run(
+        _drop((store, tenant), known, name, text, reason, position, timeout, as_json)
+    )
     if code:
         raise typer.Exit(code)
 
