@@ -117,9 +117,10 @@ class View:
 
     def takes(self, fingerprint: str) -> bool:
         """Whether rows of this view's code have a place in a generation that was begun with this
-        fingerprint: one of the same columns, types and keys."""
-        kept = fingerprint.partition(_SHAPE)[2]
-        return not kept or kept == _shape_of(self.sink)
+        fingerprint: one of the same columns, types and keys. Who knows no shape, such as one of
+        which only the name is known, has nothing against any."""
+        kept, mine = fingerprint.partition(_SHAPE)[2], _shape_of(self.sink)
+        return not kept or not mine or kept == mine
 
     async def get(
         self,
