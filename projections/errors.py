@@ -87,9 +87,7 @@ class EmbeddingFailed(ProjectionError):
     fault = "machine"
     next_step = "look at the model, its endpoint or its key; the relay tries again by itself"
 
-    def __init__(
-        self, message: str, *, retryable: bool, wait_seconds: float | None = None
-    ) -> None:
+    def __init__(self, message: str, *, retryable: bool, wait_seconds: float | None = None) -> None:
         super().__init__(message)
         self.retryable, self.wait_seconds = retryable, wait_seconds
 
