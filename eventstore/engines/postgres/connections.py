@@ -45,6 +45,10 @@ an answer is awaited, the last one for what was sent."""
 ANSWER_SECONDS = 5.0
 """For what takes the server a millisecond: later, its connection counts as lost."""
 
+SECOND_SECONDS = 2.0
+"""For the question on a new connection, after one that left it without an answer: one that works
+answers within milliseconds."""
+
 _BACK_OFF_SECONDS = 0.05
 _BACK_OFF_SECONDS_MAX = 1.0
 """A server that restarts is back within a second or two; it must not be asked in a tight loop."""
@@ -99,20 +103,25 @@ class Connections:
     async def _run(self, work: Callable[[Connection], Awaitable[T]], within: float | None) -> T:
         loop = asyncio.get_running_loop()
         deadline: float | None = None  # from the first trouble on
-        losses = 0
+        losses, is_second = 0, False
         while True:
             is_asked = False
-            asked_at = loop.time()
             try:
-                async with self.borrow(deadline or asked_at + self._patience) as connection:
-                    is_asked, asked_at = True, loop.time()
+                async with (
+                    asyncio.timeout(SECOND_SECONDS if is_second else None),
+                    self.borrow(deadline or loop.time() + self._patience) as connection,
+                ):
+                    is_asked = True
                     async with asyncio.timeout(within):
                         return await work(connection)
             except EventStoreError:
                 raise
             except Exception as exc:
-                is_silent = isinstance(exc, TimeoutError)
-                deadline = deadline or (asked_at if is_silent else loop.time()) + self._patience
+                if isinstance(exc, TimeoutError) and deadline is None:
+                    # The silence took the whole patience. Often only this connection is dead,
+                    # forgotten by a router in between: a new one is asked, for a short time.
+                    deadline, is_second = loop.time() + SECOND_SECONDS, within is not None
+                deadline = deadline or loop.time() + self._patience
                 if not is_lost(exc) or self.closing or loop.time() >= deadline:
                     raise translate(exc, self.address.shown) from exc
                 losses += is_asked
