@@ -105,7 +105,7 @@ def test_the_doctor_looks_at_a_server_then_settings_and_no_password(said: Comman
     assert (found["settings"]["engine"], found["settings"]["fsync"]) == ("postgresql", "on")
     assert found["counts"] == [{"tenant": "default", "events": 1, "streams": 1}]
     assert found["advice"] == []
-    assert "at 0001 already" in said("doctor", "--migrate").stdout
+    assert "at 0002 already" in said("doctor", "--migrate").stdout
 
 
 async def test_the_server_refuses_then_the_line_says_why_and_no_password(

@@ -41,6 +41,7 @@ FACADES = {
         "Position",
         "Query",
         "RecordedEvent",
+        "RowRefused",
         "SchemaTooNew",
         "StorageFailed",
         "StoreClosed",
