@@ -7,6 +7,7 @@ each PostgreSQL of the machine, started at the first test that asks.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 
 import pytest
@@ -63,3 +64,13 @@ def redis_server() -> Iterator[RedisServer]:
 def redis_url(redis_server: RedisServer) -> str:
     """The URL of an empty database of one test."""
     return redis_server.new_url()
+
+
+@pytest.fixture(autouse=True)
+def log_levels() -> Iterator[None]:
+    """A test may quiet the store's log, or listen to everything: the next one does not."""
+    loggers = [logging.getLogger(), logging.getLogger("eventstore")]
+    levels = [each.level for each in loggers]
+    yield
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
