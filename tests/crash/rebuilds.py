@@ -208,12 +208,16 @@ class Readers:
         """Holds both views against the log up to where they stopped."""
         for view in (self._latest, self._counts):
             build, _ = await serving(view)
-            position, _ = await reached(build)
-            rows = {
-                str(row.key): dict(row.value)
-                async for page in view.sink.scan(build)
-                for row in page
-            }
+            # A commit that was handed over when its worker was ended may still come in between.
+            position = -1
+            rows: dict[str, dict[str, Any]] = {}
+            while position != (now := (await reached(build))[0]):
+                position = now
+                rows = {
+                    str(row.key): dict(row.value)
+                    async for page in view.sink.scan(build)
+                    for row in page
+                }
             wanted = await _rows_up_to(self._store, position, view is self._latest)
             self.looks += 1
             if {
