@@ -53,7 +53,7 @@ _COUNTS_MAX, _SCOPES_MAX = 10_000, 1_000
 """Words whose counts are remembered, of so many tenants and users."""
 
 _COUNTED_SHARE = 0.1
-"""Once this share of the rows has come or gone, words are counted again."""
+"""Once this share of the rows has come, gone or changed, words are counted again."""
 
 _WORD = re.compile(r"\w+")
 
@@ -79,9 +79,9 @@ class _Sql(msgspec.Struct, frozen=True):
 
 
 class _Counts(msgspec.Struct):
-    """In how many rows words stand, and how many rows there were when they were counted."""
+    """In how many rows words stand, and how many rows had been taken when they were counted."""
 
-    rows: int
+    taken: int
     of: dict[str, int]
 
 
@@ -217,12 +217,12 @@ class Embedded:
         self, build: Build, sql: _Sql, scope: str, terms: Sequence[str]
     ) -> dict[str, int]:
         """In how many rows each word stands ("": how many rows there are), counted up to one more
-        than is followed. Counts only weigh words against each other, so they are remembered while
-        about as many rows are there; but for words that are nowhere, which may come."""
-        rows, place = self.followers.rows(build), (build.incarnation, scope)
+        than is followed. Counts only weigh words against each other, so they are remembered until
+        a share of the rows has changed; but for words that are nowhere, which may come."""
+        taken, place = self.followers.taken(build), (build.incarnation, scope)
         known = self._counts.pop(place, None)
-        if known is None or abs(known.rows - rows) > _COUNTED_SHARE * rows:
-            known = _Counts(rows, {})
+        if known is None or abs(known.taken - taken) > _COUNTED_SHARE * self.followers.rows(build):
+            known = _Counts(taken, {})
         self._counts[place] = known
         missing = [term for term in terms if not known.of.get(term)]
         if missing:

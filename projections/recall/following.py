@@ -67,6 +67,8 @@ class Following:
         self.change, self.position = -1, 0
         self.unkept = 0
         """Rows that changed since it was kept."""
+        self.taken = 0
+        """Rows that it has ever taken: those that changed, and those that it was opened with."""
         self.lock = asyncio.Lock()
         self.allowed: dict[Any, tuple[int, Any]] = {}
         self.worker: threading.Thread | None = None
@@ -148,6 +150,12 @@ class Followers:
         known = self._mine().get(build.incarnation)
         return 0 if known is None or known.index is None else len(known.index)
 
+    def taken(self, build: Build) -> int:
+        """How many rows a build's index has taken since it was opened: more than before once one
+        changed."""
+        known = self._mine().get(build.incarnation)
+        return 0 if known is None else known.taken
+
     async def forget(self, build: Build) -> None:
         """Lets go of a build's index, also on disk. If cancelled, call it again."""
         self._mine().pop(build.incarnation, None)
@@ -203,6 +211,7 @@ class Followers:
         if opened.origin == "rebuilt":
             _log.debug("view %s: %s", self.view, opened.reason)
         following.unkept += opened.taken
+        following.taken += len(opened.index) + opened.taken
         following.index = opened.index
         await self._tend(following, place)
 
@@ -210,7 +219,9 @@ class Followers:
         from ..vectors import take
 
         changes = self._changes(following.build, place.purged, following.change)
-        following.unkept += await take(following.index, changes)
+        taken = await take(following.index, changes)
+        following.unkept += taken
+        following.taken += taken
         await self._tend(following, place)
 
     async def _tend(self, following: Following, place: Place) -> None:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from eventstore import EventStore, NewEvent
@@ -141,6 +141,14 @@ _STEPS = st.lists(
 
 
 @given(steps=_STEPS)
+@example(  # as many rows as before, of other words
+    steps=[
+        (1, ["zanzibar"], "ann", False),
+        (2, ["montezuma"], "ann", False),
+        (0, ["zanzibar"], "ann", True),
+        (0, ["montezuma"], "ann", False),
+    ]
+)
 @settings(max_examples=8)
 def test_any_history_happens_then_live_and_rebuilt_views_find_what_a_dict_has(
     steps: list[tuple[int, list[str] | None, str, bool]],
