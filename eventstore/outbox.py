@@ -49,6 +49,7 @@ class Outbox:
         self._engine = engine
         self._clock = clock
         self._ids = ids
+        self._head_known = 0
         self.tenant = tenant
 
     @property
@@ -72,7 +73,9 @@ class Outbox:
     async def head(self) -> Head:
         """The log's end: position, hash, and when it was recorded in microseconds.
         If cancelled, nothing is left open."""
-        return await self._engine().head(self.tenant)
+        head = await self._engine().head(self.tenant)
+        self._head_known = head.position
+        return head
 
     async def page(
         self,
@@ -82,13 +85,18 @@ class Outbox:
         limit: int = PAGE_ROWS_MAX,
         digest: bytes | None = None,
     ) -> LogPage:
-        """Events after position `after` up to `until`, which the head must have reached, that
-        match, and how far it looked; at most `limit` positions, and fewer where payloads are large.
-        With `digest`, the `hash` of the page before, it goes on from that page.
+        """Events after position `after` up to `until`, or up to the head where that comes first,
+        that match, and how far it looked; at most `limit` positions, and fewer where payloads are
+        large. With `digest`, the `hash` of the page before, it goes on from that page.
 
-        Raises `LogDiverged` where it does not, `Corrupt` for damage. If cancelled, nothing is left
-        open."""
+        Raises `LogDiverged` where it does not, or where the log ends before `after`, `Corrupt` for
+        damage. If cancelled, nothing is left open."""
         engine = self._engine()
+        if until > self._head_known:  # a relay has asked for the head before, and no further
+            head = (await self.head()).position
+            if after > head:
+                raise LogDiverged(f"reader at position {after}: the log ends at {head}")
+            until = min(until, head)
         if digest is None:
             return await engine.log_page(self.tenant, after, until, queries, limit)
         return await Seen(engine, self.tenant, after, digest).page(after, until, queries, limit)

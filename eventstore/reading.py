@@ -73,16 +73,45 @@ async def stream_pages(
     at = _BEFORE_ALL if backwards and after == 0 else after
     left = limit
     rows = _FIRST_PAGE_ROWS
+    last: RecordedEvent | None = None
     while left is None or left > 0:
         want = rows if left is None else min(rows, left)
-        page = await engine.stream_page(tenant, stream, at, want, backwards)
+        if last is None:
+            page = await engine.stream_page(tenant, stream, at, want, backwards)
+            is_last = len(page) < want and not _is_full(page)
+        else:
+            page, is_last = await _page_behind(engine, tenant, last, want, backwards)
         if page:
-            at = page[-1].version
+            last = page[-1]
             yield page
-        if len(page) < want and not _is_full(page):
+        if is_last:
             return
         left = None if left is None else left - len(page)
         rows = PAGE_ROWS_MAX
+
+
+async def _page_behind(
+    engine: Engine, tenant: str, last: RecordedEvent, want: int, backwards: bool
+) -> tuple[Page, bool]:
+    """The page behind an event, and whether it ends the stream. The event is read once more, in the
+    same page: where it does not stand any more, the log has gone back since, and what follows does
+    not follow it. Raises `LogDiverged` then."""
+    stream, step = last.stream, -1 if backwards else 1
+    at = last.version - step
+    if len(last.payload) <= PAGE_BYTES_MAX:
+        found = await engine.stream_page(tenant, stream, at, want + 1, backwards)
+        is_last = len(found) <= want and not _is_full(found)
+        again, page = found[:1], found[1:]
+    else:  # it would be a page alone; so it is looked at behind the page
+        page = await engine.stream_page(tenant, stream, last.version, want, backwards)
+        is_last = len(page) < want and not _is_full(page)
+        again = await engine.stream_page(tenant, stream, at, 1, backwards)
+    if again != [last]:
+        raise LogDiverged(
+            f"reader of stream {stream!r} at version {last.version}: that event does not stand"
+            " there any more"
+        )
+    return page, is_last
 
 
 def _is_full(page: Page) -> bool:

@@ -12,6 +12,7 @@ import pytest_asyncio
 
 from ...errors import LogDiverged
 from ...events import NewEvent, RecordedEvent
+from ...limits import PAGE_BYTES_MAX
 from ...query import Query
 from ...store import EventStore
 from ..clocks import FixedClock
@@ -163,3 +164,40 @@ class GoingBackContract(Harness):
             await read()
         assert 5 < len(seen) < _LONG
         assert {str(event.data).split()[0] for event in seen} == {"both", "lost"}
+
+    @pytest.mark.parametrize("backwards", [False, True])
+    @pytest.mark.parametrize("count", [_LONG, 10])
+    async def test_the_log_goes_back_while_a_stream_is_read_then_the_reader_is_told(
+        self, two: _Two, backwards: bool, count: int
+    ) -> None:
+        """A state is not folded from the beginning of one log and the end of another."""
+        await two.both(5)
+        await two.first.append("s", _events("lost", _LONG))
+        await two.second.append("s", _events("new", count))
+        seen: list[RecordedEvent] = []
+
+        async def read() -> None:
+            async for page in two.store.read("s", backwards=backwards).pages():
+                seen.extend(page)
+                two.turn()
+
+        with pytest.raises(LogDiverged, match="'s'"):
+            await read()
+        assert 0 < len(seen) < _LONG
+        assert {str(event.data).split()[0] for event in seen} <= {"both", "lost"}
+
+    async def test_a_stream_of_large_events_goes_back_while_it_is_read_then_the_reader_is_told(
+        self, two: _Two
+    ) -> None:
+        """An event as large as a page is looked at by itself."""
+        large = "x" * (PAGE_BYTES_MAX + 1)
+        for store, what in ((two.first, "lost"), (two.second, "new")):
+            await store.append("s", _events("both", 99))
+            await store.append("s", [NewEvent("n", f"{what} {large}"), *_events(what, 5)])
+        found = [event.version async for event in two.store.read("s")]
+        assert found == list(range(1, 106))
+        pages = aiter(two.store.read("s").pages())
+        assert (await anext(pages))[-1].version == 100
+        two.turn()
+        with pytest.raises(LogDiverged):
+            await anext(pages)

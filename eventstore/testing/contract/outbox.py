@@ -226,6 +226,17 @@ class OutboxContract(Harness):
         page = await outbox.page(1, 4, limit=2)
         assert (positions(page.events), page.scanned_to) == ([2, 3], 3)
 
+    async def test_more_is_asked_for_than_the_log_has_then_the_page_ends_at_its_head(
+        self, store: EventStore
+    ) -> None:
+        """With and without a filter: what comes later has not been looked at yet."""
+        await store.append("s", notes(3))
+        for queries in ((), [Query(types=("other.type",))]):
+            for after in (0, 3):
+                assert (await store.outbox.page(after, 50, queries)).scanned_to == 3
+            with pytest.raises(LogDiverged, match="ends at 3"):
+                await store.outbox.page(4, 50, queries)
+
     async def test_something_is_told_then_it_is_an_event_of_the_stores_own(
         self, store: EventStore
     ) -> None:
