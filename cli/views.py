@@ -165,6 +165,20 @@ def key_of(view: View, words: Sequence[str]) -> Key:
     return key[0] if len(key) == 1 else tuple(key)
 
 
+def keys_of(view: View, words: Sequence[str]) -> list[Key]:
+    """The keys that words on a command line may mean, in the order to look for them. Where no
+    column says of which kind a view's keys are, a word is what messages write so, such as a number
+    or a text in quotes, or else a text. Raises as `key_of`."""
+    from projections.projection import key_of_text
+    from projections.relational import RelationalView
+
+    first = key_of(view, words)
+    if isinstance(view, RelationalView) or not isinstance(first, str):
+        return [first]
+    written = key_of_text(first)
+    return [first] if written == first else [written, first]
+
+
 def key_text_of(typed: str) -> str:
     """The text by which the store knows a key that was typed: that of a JSON array is made anew."""
     from projections.projection import key_text

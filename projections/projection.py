@@ -7,9 +7,10 @@ built again, compared and explained.
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeGuard, TypeVar
 
 import msgspec
 
@@ -36,6 +37,16 @@ _CHARACTER_BYTES_MAX = 4
 """UTF-8 bytes of one character."""
 
 H = TypeVar("H", bound=Callable[..., Any])
+
+_NAMING = "keys-2:"
+"""Which way of naming keys this is. It goes up with any change of `key_name`."""
+
+_MISTAKABLE = re.compile(r"0|-?[1-9][0-9]*|\[.*\]|\".*\"", re.DOTALL)
+_MISTAKABLE_FIRST = frozenset('-0123456789["')
+"""Texts that could be what is written for an int, for a tuple, or for such a text in quotes."""
+
+_SHORTENED = re.compile(r".*\.\.\.[0-9a-f]{64}", re.DOTALL)
+"""What the names of long keys look like."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -139,9 +150,7 @@ class Projection:
         if self._key is None:
             return event.stream
         found = self._key(event)
-        if found is None or isinstance(found, (str, int)):
-            return found
-        if isinstance(found, tuple) and all(isinstance(part, (str, int)) for part in found):
+        if found is None or isinstance(found, (str, int)) or is_key(found):
             return found
         raise ProjectionError(
             f"projection {self.name!r}: a key is a str, an int, a tuple of them or None,"
@@ -175,13 +184,14 @@ class Projection:
         return None if state is None else to_json(state)
 
     def fingerprint(self) -> str:
-        """What the code is, as far as it can be seen: see `reducers.fingerprints`."""
+        """What the code is, as far as it can be seen: see `reducers.fingerprints`; and how keys
+        are named, because states and dead letters of other names would not be found."""
         functions = {"key": self._key, "row": self._row, "map": self._map}
         named = {name: each for name, each in functions.items() if each is not None}
         mine = functions_fingerprint(self.version, named, self.handlers)
-        if self.reducer is None:
-            return mine
-        return f"{mine[:16]}{self.reducer.fingerprint()[:16]}"
+        if self.reducer is not None:
+            mine = f"{mine[:16]}{self.reducer.fingerprint()[:16]}"
+        return f"{_NAMING}{mine}"
 
     def _handlers(self) -> dict[str, Callable[[Any], Any]]:
         wanted = (len(registry.by_name), len(self.handlers))
@@ -235,16 +245,34 @@ def check_view_name(name: object) -> str:
 
 
 def key_text(key: Key) -> str:
-    """A key as the text that names it in messages, dead letters and caches."""
-    return key if isinstance(key, str) else _encode(key).decode()
+    """A key as the text that names it in messages and caches: no other key has it. A text stays as
+    it is, unless it looks like an int's, a tuple's or a quoted text's: then it is quoted."""
+    if not isinstance(key, str):
+        return _encode(_numbered(key)).decode()
+    if key[:1] in _MISTAKABLE_FIRST and _MISTAKABLE.fullmatch(key):
+        return _encode(key).decode()
+    return key
+
+
+def key_of_text(text: str) -> Key:
+    """The key that `key_text` names so. A text that it gives to no key is taken as it is."""
+    if text[:1] not in _MISTAKABLE_FIRST or not _MISTAKABLE.fullmatch(text):
+        return text
+    try:
+        found = msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return text
+    key = tuple(found) if isinstance(found, list) else found
+    return key if is_key(key) else text
 
 
 def key_name(key: Key) -> str:
     """The text under which the state, the dead letters and the partition of a key are kept: its
     text, but for one that a database cannot index. A key that cannot be parked would stop its
-    view: so a long one ends in its hash, and one with a NUL is written as JSON."""
+    view: so a long one ends in its hash, and one with a NUL, or that looks like a long one's name,
+    is quoted. No other key has the name."""
     text = key_text(key)
-    if "\0" in text:
+    if "\0" in text or (text[-67:-64] == "..." and _SHORTENED.fullmatch(text)):
         text = _encode(text).decode()
     if len(text) <= KEY_NAME_BYTES_MAX // _CHARACTER_BYTES_MAX:
         return text
@@ -253,3 +281,17 @@ def key_name(key: Key) -> str:
         return text
     beginning = encoded[: KEY_NAME_BYTES_MAX // 2].decode(errors="ignore")
     return f"{beginning}...{sha256(encoded).hexdigest()}"
+
+
+def is_key(found: object) -> TypeGuard[Key]:
+    """Whether it may be a row's key."""
+    if isinstance(found, tuple):
+        return all(isinstance(part, (str, int)) for part in found)
+    return isinstance(found, (str, int))
+
+
+def _numbered(key: int | tuple[str | int, ...]) -> Any:
+    """The key with numbers for truth values: True is the key 1, as it is in Python and SQL."""
+    if isinstance(key, tuple):
+        return [int(part) if isinstance(part, bool) else part for part in key]
+    return int(key) if isinstance(key, bool) else key

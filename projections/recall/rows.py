@@ -13,7 +13,7 @@ from eventstore.canonical import decode_mutable, encodable, encode
 from eventstore.points import from_microseconds, to_microseconds
 
 from ..errors import ProjectionError
-from ..projection import Key, key_text
+from ..projection import Key, key_of_text, key_text
 from ..sinks import Change
 
 TEXT_BYTES_MAX = 1_048_576
@@ -69,7 +69,7 @@ def memory_of(view: str, change: Change) -> Memory:
         metadata = encode(further, "value", METADATA_BYTES_MAX).decode()
     except InvalidEvent as refused:
         raise ProjectionError(f"{where}: {refused}") from None
-    return Memory(key, not isinstance(change.key, str), text, user, kind, time_us, metadata)
+    return Memory(key, key != change.key, text, user, kind, time_us, metadata)
 
 
 def value_of(
@@ -83,10 +83,7 @@ def value_of(
 
 def key_of(text: str, is_json: bool) -> Key:
     """The key that a projection gave."""
-    if not is_json:
-        return text
-    key = msgspec.json.decode(text)
-    return tuple(key) if isinstance(key, list) else key
+    return key_of_text(text) if is_json else text
 
 
 def askable_keys(keys: Sequence[Key]) -> dict[str, Key]:

@@ -14,7 +14,7 @@ from ...relaying import saying_warnings, until_answered
 from ...rendering.progress import progress
 from ...rendering.screen import Screen
 from ...rendering.values import count, short
-from ...views import Known, RedisOption, ViewArgument, ViewsOption, key_text_of
+from ...views import Known, RedisOption, ViewArgument, ViewsOption
 
 if TYPE_CHECKING:
     from projections.relay.comparing import Difference
@@ -65,8 +65,8 @@ def rebuild_command(
         if report.comparison is not None and report.comparison.differing:
             raise typer.Exit(ExitCode.REFUSED)
     else:
-        asyncio.run(_rebuild_key((store, tenant), view, key_text_of(key)))
-        told = {"view": name, "key": key_text_of(key)}
+        built = asyncio.run(_rebuild_key((store, tenant), view, key))
+        told = {"view": name, "key": built}
         if as_json:
             Screen().json(told)
         else:
@@ -88,21 +88,27 @@ async def _rebuild(where: Where, view: View, compare: bool, quiet: bool) -> Rebu
                 return report
 
 
-async def _rebuild_key(where: Where, view: View, key: str) -> None:
+async def _rebuild_key(where: Where, view: View, typed: str) -> str:
+    """The name of the key whose rows were built: what was typed is how messages write it."""
     from projections import Relay
     from projections.asking import serving
+    from projections.projection import key_name, key_of_text
+
+    wanted = key_of_text(typed)
+    key = key_name(wanted)
 
     async with open_store(*where) as store:
         with saying_warnings():
             async with Relay(store, [view]) as relay:
                 build, _ = await serving(relay.view(view.name))
-                await relay.rebuild_key(view.name, key)
+                await relay.rebuild_key(view.name, wanted)
                 if not await until_answered(build, key, KEY_SECONDS_MAX):
                     raise Stop(
                         f"view {view.name!r}: the rows of key {key!r} are not built yet",
                         next_step="see eventstore projections status",
                     )
                 await _refuse_failed(build, view.name, key)
+    return key
 
 
 async def _refuse_failed(build: Any, name: str, key: str) -> None:

@@ -12,7 +12,7 @@ from ...exits import Stop, wrong_usage
 from ...options import DEFAULT_URL, JsonOption, StoreOption, TenantOption, open_store
 from ...rendering.events import iso_time, show_time
 from ...rendering.screen import Screen
-from ...views import Known, RedisOption, ViewArgument, ViewsOption, key_of
+from ...views import Known, RedisOption, ViewArgument, ViewsOption, keys_of
 
 if TYPE_CHECKING:
     from projections.projection import Key
@@ -56,19 +56,23 @@ def show_command(
       $ eventstore projections show session_state board/7 --at-least 4 --json
     """
     view = Known(views, redis).one(name)
-    wanted = key_of(view, key)
+    keys = keys_of(view, key)
     position = _position(at_least)
 
-    async def ask() -> Answer:
+    async def ask() -> tuple[Key, Answer]:
         async with open_store(store, tenant) as opened:
             try:
                 bound = view.bind(opened)
                 await _check_place(bound)
-                return await bound.get(wanted, at_least=position, timeout_seconds=timeout)
+                for wanted in keys:
+                    answer = await bound.get(wanted, at_least=position, timeout_seconds=timeout)
+                    if answer.value is not None:
+                        return wanted, answer
+                return keys[0], answer
             finally:
                 await view.close()
 
-    _show(Screen(), name, wanted, asyncio.run(ask()), as_json)
+    _show(Screen(), name, *asyncio.run(ask()), as_json)
 
 
 def _position(typed: str | None) -> int | None:

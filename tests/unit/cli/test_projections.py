@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from cli.commands.projections.status import _seconds
 from cli.exits import Stop
 from cli.rendering.screen import Screen
-from cli.views import Known, has_code, key_of, key_text_of, without_code
+from cli.views import Known, has_code, key_of, key_text_of, keys_of, without_code
 from projections import CacheView, Projection, RelationalView
 from projections.stock import session_state
 
@@ -31,6 +31,21 @@ mapped = {"three": CacheView(Projection("three", map=lambda event: None))}
 taken = CacheView(Projection("audit", map=lambda event: None))
 longer = CacheView(state, expire_seconds=60)
 nothing = 42
+"""
+
+KINDS = """
+from projections import CacheView, Projection, Upsert
+
+
+def key(event):
+    return event.data["key"]
+
+
+def row(event):
+    return Upsert(key(event), {"position": event.position})
+
+
+kinds = CacheView(Projection("kinds", key=key, map=row, types=["said"]))
 """
 
 
@@ -213,6 +228,30 @@ def test_a_key_is_typed_then_it_has_the_types_of_the_views_columns() -> None:
     plain = CacheView(Projection("plain", map=lambda event: None))
     assert key_of(plain, ["7"]) == "7"
     assert key_of(plain, ["a", "b"]) == ("a", "b")
+
+
+def test_no_column_says_what_a_key_is_then_it_is_what_is_written_so_or_a_text() -> None:
+    """A word is looked for as messages would write the key, and then as a text."""
+    plain = CacheView(Projection("plain", map=lambda event: None))
+    assert keys_of(plain, ["7"]) == [7, "7"]
+    assert keys_of(plain, ['"7"']) == ["7", '"7"']
+    assert keys_of(plain, ["board/7"]) == ["board/7"]
+    assert keys_of(plain, ['["a",7]']) == [("a", 7)]
+    assert keys_of(table_view(sa.Column("n", sa.BigInteger, primary_key=True)), ["7"]) == [7]
+
+
+def test_keys_are_numbers_and_texts_then_show_finds_each(run: Run) -> None:
+    """A cache has a row for each, which is found as it is written, and a text alone as it is."""
+    Path("kinds.py").write_text(KINDS)
+    mine = ("--views", "kinds.py")
+    for key in (7, "7", "8"):
+        assert run("append", "s", "said", json.dumps({"key": key})).code == 0
+    assert run("projections", "run", "--once", "kinds", *mine).code == 0
+    for typed, key, position in (("7", 7, 1), ('"7"', "7", 2), ("8", "8", 3), ('"8"', "8", 3)):
+        shown = json.loads(run("projections", "show", "kinds", typed, *mine, "--json").out)
+        assert (shown["key"], shown["value"]) == (key, {"position": position})
+    built = run("projections", "rebuild", "kinds", "--key", '"7"', *mine, "--json")
+    assert (built.code, json.loads(built.out)["key"]) == (0, '"7"')
 
 
 def test_a_parked_key_is_typed_with_spaces_then_it_is_the_stored_one() -> None:
