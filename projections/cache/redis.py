@@ -26,7 +26,7 @@ from eventstore.canonical import decode_mutable
 from eventstore.outbox import Statement
 
 from ..errors import ProjectionError, SinkEmptied
-from ..projection import Key
+from ..projection import Key, key_of_text
 from ..sinks import Build, Change, Row, Written
 from .rows import askable_keys, encode_value, expires_us, stored_key
 from .scripts import (
@@ -38,7 +38,7 @@ from .scripts import (
     WRITE,
 )
 from .server import Server
-from .statements import made, writes_sql
+from .statements import made, place_of, writes_sql
 
 TOMBSTONE_SECONDS = 86_400
 """How long a deleted row's position is kept. Late writes come from a worker that was stalled beyond
@@ -97,7 +97,7 @@ class RedisSink:
         if is_new:
             # What was counted of an incarnation whose marker was not there is gone.
             self._forget(build)
-            statements.append(Statement(sql.forget, ((*_place(build), build.incarnation),)))
+            statements.append(Statement(sql.forget, ((*place_of(build), build.incarnation),)))
         return statements
 
     async def write(self, build: Build, changes: Sequence[Change]) -> Written:
@@ -113,7 +113,7 @@ class RedisSink:
         for part in _parts(rows):
             counts = await self._send(build, partitions, counts, part)
         kept = [
-            (*_place(build), partition, build.incarnation, count)
+            (*place_of(build), partition, build.incarnation, count)
             for partition, count in zip(partitions, counts, strict=True)
         ]
         size = sum([len(body) for _, body, _ in rows])
@@ -131,8 +131,8 @@ class RedisSink:
         return found
 
     async def scan(self, build: Build) -> AsyncIterator[list[Row]]:
-        """See `Sink`. Keys come as their texts. All of them are held in memory, about 100 bytes
-        each, because Redis keeps no order; values are not. If cancelled, nothing is left open."""
+        """See `Sink`. All keys are held in memory, about 100 bytes each, because Redis keeps no
+        order; values are not. If cancelled, nothing is left open."""
         start, texts = self.row_name(build, "").encode(), set()
         async for names in self._names(build):
             texts.update([name[len(start) :] for name in names if name.startswith(start)])
@@ -143,14 +143,14 @@ class RedisSink:
         for at in range(0, len(ordered), _ASKED_KEYS):
             page = await self._find(build, ordered[at : at + _ASKED_KEYS])
             if page:
-                yield [Row(*each) for each in page]
+                yield [Row(key_of_text(text), *found) for text, *found in page]
 
     async def drop(self, build: Build) -> Sequence[Statement]:
         """See `Sink`: the marker goes first, so that nobody takes the rest for the whole. If
         cancelled, call it again."""
         await self._clear(build)
         sql = writes_sql(build)
-        return [*made(sql.create), Statement(sql.forget_all, (_place(build),))]
+        return [*made(sql.create), Statement(sql.forget_all, (place_of(build),))]
 
     async def check(self, build: Build) -> None:
         """Raises `SinkEmptied` where Redis has lost its marker or writes that it acknowledged, and
@@ -264,13 +264,16 @@ class RedisSink:
 
     async def _counted(self, build: Build) -> dict[int, int]:
         """The writes that the store's database says were acknowledged, by partition."""
-        args = (*_place(build), build.incarnation)
+        args = (*place_of(build), build.incarnation)
         rows: Any = await build.outbox.query(writes_sql(build).find, args)
         return dict(rows)
 
     async def _compare(self, build: Build, *, is_read: bool) -> None:
         """Raises `SinkEmptied` where Redis has counted fewer writes than it acknowledged; for a
         reader also while a partition has not begun to fill it again."""
+        # Where the marker is missing, the database may count nothing yet: rows were in its table.
+        mark = methodcaller("hget", self.marker(build), MARKER_INCARNATION)
+        self._check_incarnation(build, await self._server.ask(mark))
         connections = self._server.connections
         # The database first: a write is counted in Redis before it is counted there.
         counted = await self._counted(build)
@@ -281,7 +284,7 @@ class RedisSink:
                 raise self._emptied("has lost writes that it acknowledged")
         if not is_read:
             return
-        args = (*_place(build), build.incarnation)
+        args = (*place_of(build), build.incarnation)
         if await build.outbox.query(writes_sql(build).elsewhere, args):
             raise self._emptied("is being filled again")
         if len(self._compared) >= _REMEMBERED:
@@ -328,10 +331,6 @@ class RedisSink:
 def _start(prefix: str, tenant: str, view: str, generation: int, incarnation: str) -> str:
     digest = b32encode(sha256(incarnation.encode()).digest()).decode()[:_DIGEST_LETTERS].lower()
     return f"{prefix}:{{{quote(tenant, safe='')}:{view}:{generation}:{digest}}}:"
-
-
-def _place(build: Build) -> tuple[int, str, int]:
-    return build.tenant_id, build.view, build.generation
 
 
 def _parts(rows: Sequence[_Stored]) -> Iterator[Sequence[_Stored]]:

@@ -33,10 +33,18 @@ class RowsSql(msgspec.Struct, frozen=True):
     boundary: str
     delete_until: str
     delete_all: str
+    forget_until: str
+    forget_all: str
+    """As `delete_until` and `delete_all`, of rows that belong to another incarnation."""
+    mark: str
+    marked: str
+    """Whether the rows are those of an incarnation."""
     drop: str
     exists: str
     named: tuple[str, ...]
     """The arguments of `exists`."""
+    alone: tuple[str, ...]
+    """Lets nobody else make, mark or forget until the end of the transaction."""
 
 
 class WritesSql(msgspec.Struct, frozen=True):
@@ -71,6 +79,11 @@ def table_name(build: Build) -> str:
     return f"cache_{build.view}_{build.generation}"
 
 
+def place_of(build: Build) -> tuple[int, str, int]:
+    """Tenant, view and generation."""
+    return build.tenant_id, build.view, build.generation
+
+
 @cache
 def _rows_sql(name: str, schema: str | None, dialect: str) -> RowsSql:
     table = _prefix(schema, dialect) + name
@@ -96,6 +109,8 @@ def _rows_sql(name: str, schema: str | None, dialect: str) -> RowsSql:
     own = f"FROM {table} WHERE tenant_id = ?"
     expired = f"SELECT key {own} AND expires_at <= ? ORDER BY expires_at LIMIT ?"
     row = "SELECT key, value, position"
+    # No row has an empty key, and nothing that asks for rows finds it: see `rows.py`.
+    marker = f"SELECT 1 FROM {table} m WHERE m.tenant_id = ? AND m.key = '' AND m.value = ?"
     sqls = RowsSql(
         table=table,
         create=(*_create(name, columns, schema, dialect), index),
@@ -112,9 +127,15 @@ def _rows_sql(name: str, schema: str | None, dialect: str) -> RowsSql:
         boundary=f"SELECT key {own} ORDER BY key LIMIT 1 OFFSET ?",
         delete_until=f"DELETE {own} AND key <= ?",
         delete_all=f"DELETE {own}",
+        forget_until=f"DELETE {own} AND key <= ? AND NOT EXISTS ({marker})",
+        forget_all=f"DELETE {own} AND NOT EXISTS ({marker})",
+        mark=f"INSERT INTO {table} (tenant_id, key, value, position) VALUES (?, '', ?, 0)"
+        " ON CONFLICT (tenant_id, key) DO UPDATE SET value = excluded.value",
+        marked=marker,
         drop=f"DROP TABLE {table}",
         exists=exists,
         named=(name,) if schema is None else (name, schema),
+        alone=_alone(name, schema, dialect),
     )
     return _spoken(sqls, dialect)
 
@@ -150,10 +171,17 @@ def _create(name: str, columns: str, schema: str | None, dialect: str) -> tuple[
     spoken = columns.format(text='TEXT COLLATE "C"', blob="BYTEA")
     return (
         # Two workers that make the same table at once would fail at PostgreSQL's catalog.
-        f"SELECT pg_advisory_xact_lock({crc32(f'{schema}.{name}'.encode())})",
+        *_alone(name, schema, dialect),
         f"CREATE TABLE IF NOT EXISTS {prefix}{name} ({spoken})",
         tenant_policy(str(schema), name),
     )
+
+
+def _alone(name: str, schema: str | None, dialect: str) -> tuple[str, ...]:
+    """SQLite has one writer."""
+    if dialect == "sqlite":
+        return ()
+    return (f"SELECT pg_advisory_xact_lock({crc32(f'{schema}.{name}'.encode())})",)
 
 
 def _prefix(schema: str | None, dialect: str) -> str:

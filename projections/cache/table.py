@@ -1,4 +1,9 @@
-"""The embedded cache: a table of the store's own database, written with the checkpoint."""
+"""The embedded cache: a table of the store's own database, written with the checkpoint.
+
+Rows and checkpoint move together, so the table loses nothing; but the view may be fed elsewhere for
+a while, into a Redis, and come back. So the table says whose rows it has: its marker, a row with an
+empty key, holds the incarnation.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +16,11 @@ from eventstore.canonical import decode_mutable
 from eventstore.outbox import Statement
 
 from ..catalog import ask, tables
-from ..projection import Key
+from ..errors import SinkEmptied
+from ..projection import Key, key_of_text, key_text
 from ..sinks import Build, Change, Row, Written
 from .rows import askable_keys, encode_value, expires_us, stored_key
-from .statements import made, rows_sql
+from .statements import made, place_of, rows_sql, writes_sql
 
 _ASKED_KEYS = 500
 """Keys in one question: 500 values of 8 KiB are 4 MiB at once."""
@@ -29,6 +35,9 @@ _SWEPT_MORE = 100
 """Expired rows that a write takes away beyond twice its own rows: sweeping keeps ahead of writing,
 and is paid by those who write."""
 
+_REMEMBERED = 10_000
+"""Builds that are remembered; beyond it all are forgotten, which costs a question each."""
+
 
 class CacheTableSink:
     """The sink of a `CacheView` without a URL."""
@@ -36,10 +45,23 @@ class CacheTableSink:
     def __init__(self, view: str, expire_us: int | None) -> None:
         self.view = view
         self._expire_us = expire_us
+        # Incarnations that the table was seen to hold, and whether all partitions feed it.
+        self._seen: dict[str, bool] = {}
 
     async def create(self, build: Build) -> Sequence[Statement]:
-        """See `Sink`."""
-        return made(rows_sql(build).create)
+        """See `Sink`: what it has of another incarnation goes, in bounded transactions, before
+        that of this one comes. If cancelled, call it again."""
+        sql, tenant = rows_sql(build), build.tenant_id
+        mine = (tenant, build.incarnation.encode())
+        if await self._exists(build):
+            while not await self._is_marked(build):
+                edge = await build.outbox.query(sql.boundary, (tenant, _DROPPED_ROWS))
+                if not edge:
+                    break
+                gone = Statement(sql.forget_until, ((tenant, edge[0][0], *mine),))
+                await build.outbox.change([*made(sql.alone), gone])
+        forget = Statement(sql.forget_all, ((tenant, *mine),))
+        return [*made(sql.create), forget, Statement(sql.mark, (mine,))]
 
     async def write(self, build: Build, changes: Sequence[Change]) -> Written:
         """See `Sink`: nothing is written yet, the statements do it. Raises `ProjectionError` for a
@@ -73,6 +95,7 @@ class CacheTableSink:
 
     async def find(self, build: Build, keys: Sequence[Key]) -> list[Row]:
         """See `Sink`. If cancelled, nothing is left open."""
+        await self._look(build, is_read=True)
         outbox, sql = build.outbox, rows_sql(build).find
         asked = askable_keys(keys)
         texts = list(asked)
@@ -87,11 +110,12 @@ class CacheTableSink:
         return found
 
     async def scan(self, build: Build) -> AsyncIterator[list[Row]]:
-        """See `Sink`. Keys come as their texts. If cancelled, nothing is left open."""
+        """See `Sink`. If cancelled, nothing is left open."""
+        await self._look(build, is_read=True)
         sql, after = rows_sql(build).scan, ""
         while True:
             page = [
-                Row(key, decode_mutable(bytes(value)), position)
+                Row(key_of_text(key), decode_mutable(bytes(value)), position)
                 for key, value, position in await build.outbox.query(
                     sql, (build.tenant_id, after, build.outbox.now(), _SCANNED_ROWS)
                 )
@@ -100,7 +124,7 @@ class CacheTableSink:
                 yield page
             if len(page) < _SCANNED_ROWS:
                 return
-            after = str(page[-1].key)
+            after = key_text(page[-1].key)
 
     async def drop(self, build: Build) -> Sequence[Statement]:
         """See `Sink`: rows go in bounded transactions, so that it may be called again after it was
@@ -115,8 +139,35 @@ class CacheTableSink:
             return [every]
         return [Statement(sql.drop)]
 
+    async def check(self, build: Build) -> None:
+        """Raises `SinkEmptied` where the build was last fed elsewhere. If cancelled, call it
+        again."""
+        await self._look(build, is_read=False)
+
     async def close(self) -> None:
         """See `Sink`: it has no connections of its own."""
+
+    async def _look(self, build: Build, *, is_read: bool) -> None:
+        """Raises `SinkEmptied` where the rows are not those of the build's incarnation; for a
+        reader also while a partition has not begun to fill the table. Asked once: who feeds the
+        build elsewhere gives it another incarnation."""
+        is_fed = self._seen.get(build.incarnation)
+        if is_fed or (is_fed is False and not is_read):
+            return
+        where = f"view {self.view!r}: the table of the store's own database"
+        if not (await self._exists(build) and await self._is_marked(build)):
+            raise SinkEmptied(f"{where} has none of its rows: they were put elsewhere")
+        if is_read:
+            args = (*place_of(build), build.incarnation)
+            if await build.outbox.query(writes_sql(build).elsewhere, args):
+                raise SinkEmptied(f"{where} is being filled again")
+        if len(self._seen) >= _REMEMBERED:
+            self._seen.clear()
+        self._seen[build.incarnation] = is_read
+
+    async def _is_marked(self, build: Build) -> bool:
+        args = (build.tenant_id, build.incarnation.encode())
+        return bool(await build.outbox.query(rows_sql(build).marked, args))
 
     async def _exists(self, build: Build) -> bool:
         sql = rows_sql(build)

@@ -22,6 +22,7 @@ from ..sinks import Build
 from ..view import View
 from .commits import Commits
 from .delivering import PASSING, Delivery, Settings, Stopped, until_it_answers
+from .generations import alone
 from .heads import Heads
 from .pages import Applier, reason_of
 from .progress import note_state, place_of, reincarnate
@@ -216,7 +217,8 @@ class Worker:
         if written_as != self.build.incarnation:
             async for attempt in until_it_answers():
                 with attempt:
-                    await self.view.sink.create(self.build)
+                    made = await self.view.sink.create(self.build)
+                    await self._outbox.change([*alone(self.build), *made])
             return
         if delivery.position:
             await self._ask_sink()

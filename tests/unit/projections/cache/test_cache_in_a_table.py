@@ -12,6 +12,7 @@ from eventstore import EventStore
 from eventstore.testing import FixedClock
 from projections.cache import CacheView
 from projections.cache import table as table_module
+from projections.errors import SinkEmptied
 from projections.sinks import Change
 
 from .conftest import Cache, cache_of, declared, rows
@@ -35,6 +36,13 @@ async def stored(cache: Cache) -> list[tuple[Any, ...]]:
         f"SELECT key, expires_at FROM {table} ORDER BY key"
     )
     return found
+
+
+async def tenants_of(table: str, store: EventStore) -> list[int]:
+    """Whose the rows of a table are, markers too."""
+    outbox = store.outbox
+    name = f"{outbox.schema}.{table}" if outbox.schema else table
+    return [row[0] for row in await outbox.query(f"SELECT tenant_id FROM {name}")]
 
 
 async def test_rows_are_written_then_they_are_there_with_the_checkpoint_and_not_before(
@@ -80,11 +88,31 @@ async def test_the_last_tenant_drops_a_generation_then_its_table_is_gone(
     await cache.write(*rows(7))
     await other.write(*rows(2))
     await cache.drop()
-    assert await cache.pages() == []
+    assert set(await tenants_of("cache_hot_1", either)) == {other.build.tenant_id}
+    with pytest.raises(SinkEmptied):
+        await cache.pages()
     assert [len(page) for page in await other.pages()] == [2]
     await other.drop()
     await other.drop()
     assert not await other.sink._exists(other.build)
+
+
+async def test_another_incarnation_takes_the_table_then_old_rows_go_in_bounded_steps(
+    either: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was left before a view was fed elsewhere is not served; a second worker that makes the
+    place harms no row of the first, and another tenant keeps its own."""
+    monkeypatch.setattr(table_module, "_DROPPED_ROWS", 2)
+    cache = await cache_of(either, CacheView(declared()))
+    other = await cache.other("acme")
+    await cache.write(*rows(7))
+    await other.write(*rows(2))
+    later = await cache.other(incarnation="later")
+    assert await later.pages() == []
+    await later.put("k", 1, 1)
+    await later.create()
+    assert await later.values("k") == {"k": 1}
+    assert [len(page) for page in await other.pages()] == [2]
 
 
 async def test_many_make_the_same_table_at_once_then_all_succeed(either: EventStore) -> None:
