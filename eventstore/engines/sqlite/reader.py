@@ -60,7 +60,7 @@ class Reader:
         self._streams: dict[int, str] = {}
         self._types: dict[int, str] = {}
         self._stream_ids: dict[tuple[int | None, str], int] = {}
-        self._hash_at: tuple[int, int, bytes] = (0, 0, GENESIS)
+        self._hashes: tuple[int, dict[int, bytes]] = 0, {}
         self._busy = 0
         self._idle: asyncio.Future[None] | None = None
         self._closed = False
@@ -153,7 +153,8 @@ class Reader:
             check_stream_rows(rows, stream, version or 0, after, limit, backwards)
             events = await self._to_events(connection, tenant_id, rows)
         if rows and not backwards:
-            self._hash_at = (tenant_id, rows[-1][0], rows[-1][17])
+            # Whoever reads on looks at the last event once more, which needs the one before it.
+            self._hashes = tenant_id, {row[0]: row[17] for row in rows[-2:]}
         return events
 
     async def _place(self, tenant: str, stream: str) -> tuple[int | None, int | None, int | None]:
@@ -193,7 +194,7 @@ class Reader:
             check_consecutive(rows, after, last)
             known = None if digest is None else {after: digest}
             events = await self._to_events(connection, tenant_id, rows, known)
-        self._hash_at = (tenant_id, last, rows[-1][17])
+        self._hashes = tenant_id, {last: rows[-1][17]}
         return LogPage(events, last, rows[-1][17])
 
     async def events(
@@ -303,9 +304,8 @@ class Reader:
         """The rows' events, checked; asks for the names and hashes that the rows refer to, but for
         the hashes that are `known`."""
         names = await self._learn_names(connection, rows)
-        owner, last, digest = self._hash_at
-        hashes = {0: GENESIS, last: digest} if owner == tenant_id else {0: GENESIS}
-        hashes.update(known or {})
+        owner, seen = self._hashes
+        hashes = {0: GENESIS, **(seen if owner == tenant_id else {}), **(known or {})}
         missing = [position for position in hashes_wanted(rows) if position not in hashes]
         if missing:
             args = (tenant_id, _encode(missing).decode())
