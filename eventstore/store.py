@@ -321,8 +321,10 @@ class EventStore:
         return EventStore(self._core, tenant, defaults)
 
     async def close(self) -> None:
-        """Refuses new work, finishes the appends that wait, and frees everything. Closing twice
-        is allowed. If cancelled, closing goes on in the background."""
+        """Refuses new work, finishes the appends that wait, and frees everything. A PostgreSQL
+        server that says nothing is waited for at most `busy_timeout_seconds` and 10 s; then the
+        appends that wait are refused. Closing twice is allowed. If cancelled, closing goes on in
+        the background."""
         await self._core.close()
 
     async def __aenter__(self) -> EventStore:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -44,6 +43,10 @@ an answer is awaited, the last one for what was sent."""
 
 ANSWER_SECONDS = 5.0
 """For what takes the server a millisecond: later, its connection counts as lost."""
+
+CLOSE_SECONDS = 5.0
+"""For what has to be ended at closing, beyond `busy_timeout_seconds`: an answer that is on its way
+comes within it from a server that works."""
 
 SECOND_SECONDS = 2.0
 """For the question on a new connection, after one that left it without an answer: one that works
@@ -125,7 +128,7 @@ class Connections:
                 if not is_lost(exc) or self.closing or loop.time() >= deadline:
                     raise translate(exc, self.address.shown) from exc
                 losses += is_asked
-                self._drop_free()  # a server that was started anew has ended them, too
+                self.drop_free()  # a server that was started anew has ended them, too
                 if losses >= LOSSES_MAX:
                     raise _deadly(exc, self.address.shown) from exc
 
@@ -222,19 +225,22 @@ class Connections:
 
     async def close(self) -> None:
         """Waits for those who use a connection, though not for a server that is silent, then
-        frees all."""
+        frees all: within `CLOSE_SECONDS`."""
         self.closing = self._closed = True
         if self._running:
-            _, silent = await asyncio.wait(self._running, timeout=CONNECT_SECONDS)
+            _, silent = await asyncio.wait(self._running, timeout=CLOSE_SECONDS / 2)
             for task in silent:
                 task.cancel()
             await asyncio.gather(*silent, return_exceptions=True)
-        for connection in self._free:
-            with contextlib.suppress(Exception):  # it may be lost, and is not needed any more
-                await connection.close(timeout=CONNECT_SECONDS)
+        # One may be lost, and is not needed any more: whatever it says is of no use.
+        await asyncio.gather(
+            *(connection.close(timeout=CLOSE_SECONDS / 2) for connection in self._free),
+            return_exceptions=True,
+        )
         self._free.clear()
 
-    def _drop_free(self) -> None:
+    def drop_free(self) -> None:
+        """Ends the connections that nobody uses just now."""
         while self._free:
             self._free.pop().terminate()
 

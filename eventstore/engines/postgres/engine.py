@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -152,8 +153,8 @@ class PostgresEngine(Keeping):
         }
 
     async def close(self) -> None:
-        """See `Engine`."""
+        """See `Engine`. A server that says nothing is waited for as long as the patience says, and
+        twice `CLOSE_SECONDS`."""
         await self._writer.close()
         await self._watch.close()
-        await self._reading.close()
-        await self._writing.close()
+        await asyncio.gather(self._reading.close(), self._writing.close())

@@ -28,7 +28,7 @@ from ...calls import Call, Outcome, Written
 from ...errors import Busy, EventStoreError, OutcomeUnknown, StorageFailed, StoreClosed
 from ...limits import BATCH_BYTES_MAX, BATCH_EVENTS_MAX
 from .batch import Columns, arguments_of, columns_of, outcomes_of
-from .connections import Connections
+from .connections import CLOSE_SECONDS, LOSSES_MAX, Connections
 from .errors import SUPERSEDED, is_lost, is_retried, translate
 from .known import KnownStreams
 from .statements import Statements
@@ -38,6 +38,10 @@ _log = logging.getLogger("eventstore")
 RETRIES_MAX = 20
 """Of a batch that others were in the way of: each means that another one was written, and a
 head's lock leaves nothing to deadlock about but names that two tenants use first at once."""
+
+_ALONE_SECONDS = 1.0
+"""Before a call that lost its connection alone twice is sent for the last time: others are served
+in between by a server that dies of it, and a failover may come to its end."""
 
 _SPLIT_MIN = 32
 """Calls from which on two batches cost less time than one. A batch's own costs (round trip, plans
@@ -95,6 +99,8 @@ class Writer:
         self._loop = asyncio.get_running_loop()
         self._name = uuid.uuid4().hex
         self._sent = 0
+        self._answered = 0
+        """Batches that the server has answered."""
         self._known = KnownStreams()
 
     def commit(self, call: Call) -> Awaitable[Outcome]:
@@ -108,8 +114,8 @@ class Writer:
         return item.future
 
     async def close(self) -> None:
-        """Refuses new work and finishes what was accepted. What cannot be sent any more, because
-        the server is gone, is answered as soon as its connection is found lost."""
+        """Refuses new work and finishes what was accepted, as long as the server answers. What it
+        leaves without an answer for the whole patience and `CLOSE_SECONDS` is given up."""
         self._closed = True
         while self._room:
             waiting = self._room.popleft().future
@@ -117,7 +123,11 @@ class Writer:
                 waiting.set_exception(StoreClosed(f"{self._url}: closed"))
         self._connections.closing = True
         while self._senders:
-            await asyncio.wait(self._senders)
+            answered = self._answered
+            await asyncio.wait(self._senders, timeout=self._patience + CLOSE_SECONDS)
+            if answered == self._answered:
+                for sender in self._senders:
+                    sender.cancel()
 
     def _hand_over(self, item: _Waiting) -> None:
         if self._closed:
@@ -165,11 +175,13 @@ class Writer:
             try:
                 await self._commit(batch, [])
             except BaseException as exc:
-                # Not foreseen: nobody is left waiting for an answer that never comes.
-                _log.error("%s: the writer failed with a %s", self._url, type(exc).__name__)
+                # Nobody is left waiting for an answer that never comes.
+                why = "closed while the server said nothing"
+                if not (self._closed and isinstance(exc, asyncio.CancelledError)):  # not foreseen
+                    why = "the writer failed"
+                    _log.error("%s: the writer failed with a %s", self._url, type(exc).__name__)
                 for item in batch:
-                    unknown = OutcomeUnknown(f"{self._url}: the writer failed; it may be written")
-                    self._answer(item, unknown)
+                    self._answer(item, OutcomeUnknown(f"{self._url}: {why}; it may be written"))
                 if not isinstance(exc, Exception):
                     self._give_up(tenant, lane)
                     raise
@@ -206,11 +218,12 @@ class Writer:
             batch.append(waiting.popleft())
         return batch
 
-    async def _commit(self, batch: Sequence[_Waiting], lost: list[str]) -> None:
+    async def _commit(
+        self, batch: Sequence[_Waiting], lost: list[str], deadline: float | None = None
+    ) -> None:
         """Sends a batch until its outcomes are known, and answers. `lost` names the sendings of
-        these calls whose end is not known."""
-        retries = 0
-        deadline: float | None = None  # from the first trouble on
+        these calls whose end is not known, `deadline` counts from the first trouble on."""
+        retries = losses = 0
         while True:
             attempt, sent_at = self._next_attempt(), self._loop.time()
             try:
@@ -228,21 +241,30 @@ class Writer:
                     retries += 1
                 elif is_lost(exc):
                     lost.append(attempt)
+                    losses += 1
                     _take_as_given(batch)
+                    self._connections.drop_free()  # a server that was started anew has ended them
                     if self._loop.time() >= deadline:
                         self._refuse(batch, _caused(exc, self._url), lost)
                         return
+                    if losses == LOSSES_MAX and len(batch) > 1:
+                        await self._commit_alone(batch, lost, deadline)
+                        return
+                    if losses == LOSSES_MAX:
+                        self._refuse(batch, _deadly(exc, self._url), lost)
+                        return
+                    if losses > 1 and len(batch) == 1:
+                        await asyncio.sleep(_ALONE_SECONDS)
                 elif lost and self._is_passing(exc) and self._loop.time() < deadline:
                     await asyncio.sleep(0.05)
                 elif len(batch) > 1 and not self._is_passing(exc):
-                    # One of them is at fault: each alone, so that only the culprit fails.
-                    for item in batch:
-                        await self._commit([item], list(lost))
+                    await self._commit_alone(batch, lost)
                     return
                 else:
                     self._refuse(batch, _caused(exc, self._url), lost)
                     return
             else:
+                self._answered += 1
                 outcomes = outcomes_of([item.call for item in batch], row)
                 lane = self._lanes.get(batch[0].call.tenant)
                 if lane is not None and (lane.ahead or lane.waiting):
@@ -252,6 +274,14 @@ class Writer:
                 else:
                     self._deliver(batch, outcomes, bool(lost))
                 return
+
+    async def _commit_alone(
+        self, batch: Sequence[_Waiting], lost: Sequence[str], deadline: float | None = None
+    ) -> None:
+        """One of the calls is at fault: each is sent alone, so that only the culprit fails. Behind
+        a `deadline` a connection that is lost is lost for the last time."""
+        for item in batch:
+            await self._commit([item], list(lost), deadline)
 
     async def _transact(
         self, batch: Sequence[_Waiting], attempt: str, lost: list[str], deadline: float | None
@@ -350,6 +380,16 @@ class _NotSent(Exception):
 def _caused(error: BaseException, url: str) -> EventStoreError:
     """The store's error, with the driver's as its cause."""
     told = translate(error, url)
+    told.__cause__ = error
+    return told
+
+
+def _deadly(error: BaseException, url: str) -> EventStoreError:
+    translate(error, url)  # which takes out of it what may hold data
+    told = StorageFailed(
+        f"{url}: the connection was lost {LOSSES_MAX} times over this append alone; the server may"
+        " die of it: read its log"
+    )
     told.__cause__ = error
     return told
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from eventstore import Busy, EventStore, NewEvent, StoreClosed
-from eventstore.engines.postgres import connections, migrating, watch
+from eventstore import Busy, EventStore, NewEvent, OutcomeUnknown, StorageFailed, StoreClosed
+from eventstore.engines.postgres import connections, migrating, watch, writer
 from eventstore.engines.postgres.address import parse_address
 from eventstore.engines.postgres.connections import Connections
 from tests.servers.proxy import Proxy
@@ -34,7 +34,7 @@ async def test_the_server_is_silent_then_closing_does_not_wait_for_its_answer(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever reads hears that the store is closed; a statement's own bound is 100 s."""
-    monkeypatch.setattr(connections, "CONNECT_SECONDS", 0.3)
+    monkeypatch.setattr(connections, "CLOSE_SECONDS", 0.3)
     async with Proxy(url) as proxy:
         store = await EventStore.open(proxy.url)
         await store.append("s", NewEvent("n", 1))
@@ -46,6 +46,31 @@ async def test_the_server_is_silent_then_closing_does_not_wait_for_its_answer(
             await store.close()
         with pytest.raises(StoreClosed):
             await reader
+
+
+async def test_the_server_is_silent_with_appends_in_flight_then_closing_ends_within_its_bound(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The patience and twice a few seconds, however many wait behind the one that is in flight."""
+    for module in (connections, writer):
+        monkeypatch.setattr(module, "CLOSE_SECONDS", 0.5)
+    async with Proxy(url) as proxy:
+        store = await EventStore.open(f"{proxy.url}?notify=off", busy_timeout_seconds=1)
+        for n in range(3):  # so that several connections are there, and are silent
+            await asyncio.gather(
+                *(store.tenant(f"t{m}").append("s", NewEvent("n", n)) for m in "ab")
+            )
+        proxy.hold()
+        sent = asyncio.create_task(store.append("s", NewEvent("n", "sent")))
+        await until(lambda: store._core.engine._writer._sent > 6)  # type: ignore[attr-defined]
+        waiting = asyncio.create_task(store.append("s", NewEvent("n", "waiting")))
+        await asyncio.sleep(0)
+        async with asyncio.timeout(1 + 2 * 0.5 + 3):  # the last: for a busy machine
+            await store.close()
+        with pytest.raises(OutcomeUnknown, match="closed while"):
+            await sent
+        with pytest.raises(StorageFailed, match="nothing was written"):
+            await waiting
 
 
 async def test_all_connections_are_in_use_then_who_waits_is_told_in_time(url: str) -> None:
