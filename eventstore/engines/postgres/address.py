@@ -62,6 +62,8 @@ def parse_address(url: str, synchronous: str) -> Address:
     schema = ours.get("schema", DEFAULT_SCHEMA)
     if not SCHEMA_NAME.fullmatch(schema):
         raise InvalidEvent("store URL: schema has 1 to 63 small letters, digits and _ ")
+    if schema.startswith("pg_"):
+        raise InvalidEvent("store URL: a schema whose name begins with pg_ is PostgreSQL's own")
     wanted = synchronous.upper()
     if wanted not in _SYNCHRONOUS:
         raise InvalidEvent(f"synchronous: one of {', '.join(_SYNCHRONOUS)}")

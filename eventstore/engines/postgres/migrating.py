@@ -7,7 +7,7 @@ from typing import Any
 
 import asyncpg  # type: ignore[import-untyped]  # ships no types
 
-from ...errors import SchemaTooNew, StorageFailed
+from ...errors import InvalidEvent, SchemaTooNew, StorageFailed
 from ...ids import UuidSevens
 from ...schema import NEWEST, TABLES, known_revisions, upgrade
 from ...schema.postgres import functions_digest, make_functions
@@ -107,6 +107,10 @@ async def migrate(connections: Connections) -> None:
             found = await check_schema(driver, address)
             if found == NEWEST and await _has_our_functions(driver, address):
                 return  # another process was first
+            if await driver.fetchval(sql.IS_SQL_WORD, address.schema):
+                raise InvalidEvent(
+                    f"store URL: schema={address.schema} is a word of SQL; give it another name"
+                )
             if not await driver.fetchval(sql.FIND_SCHEMA, address.schema):
                 await wrapped.exec_driver_sql(f"CREATE SCHEMA {address.schema}")
             await wrapped.exec_driver_sql(f"SET LOCAL search_path = {address.schema}")

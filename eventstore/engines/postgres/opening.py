@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 from ...errors import StorageFailed
 from ...schema.postgres import ISOLATED
@@ -13,6 +14,11 @@ from .connections import Connections
 from .engine import PostgresEngine
 from .lookups import check_names
 from .migrating import prepare_schema
+
+_log = logging.getLogger("eventstore")
+
+_BOUNDS = ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout")
+"""What a session of ours asks for, and a pooler's does not: 0 is no bound at all."""
 
 WRITING_MAX = 4
 """Connections that append: batches of as many tenants are in flight at once. One tenant uses one;
@@ -58,6 +64,8 @@ async def open_postgres(options: PostgresOptions, clock: Callable[[], int]) -> P
         await reading.run(
             lambda asked: check_names(asked, address.schema, address.shown), is_long=True
         )
+        if address.pooled:
+            _tell_of_no_bounds(address.shown, reading.settings)
         writing = Connections(address, WRITING_MAX, patience)
         writing.store_id = await reading.learn_store()
     except BaseException:
@@ -71,3 +79,15 @@ async def open_postgres(options: PostgresOptions, clock: Callable[[], int]) -> P
         options.queue_bytes_max,
         patience,
     )
+
+
+def _tell_of_no_bounds(where: str, settings: Mapping[str, Any]) -> None:
+    missing = [name for name in _BOUNDS if settings[name] == "0"]
+    if missing:
+        _log.warning(
+            "%s: sessions behind the pooler have no bound for %s; set them for the role:"
+            " ALTER ROLE ... SET %s = '90s'",
+            where,
+            ", ".join(missing),
+            missing[0],
+        )

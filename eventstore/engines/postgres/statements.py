@@ -41,6 +41,12 @@ FIND_FUNCTIONS = (
     " WHERE n.nspname = $1 AND p.proname = 'append_batch'"
 )
 """What the comment says of the functions' make; one row, unless somebody made others."""
+IS_SQL_WORD = (
+    "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_get_keywords() WHERE word = $1"
+    " AND catcode IN ('R', 'T'))"
+)
+"""Whether a name would have to stand in quotes, as `user` and `left` would; the server knows which
+words these are in its version."""
 FIND_SCHEMA = "SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1"
 NOT_ISOLATED = (
     "SELECT w.name FROM unnest($2::text[]) w(name) WHERE NOT EXISTS (SELECT 1"

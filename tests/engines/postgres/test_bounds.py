@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import zlib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -202,3 +204,21 @@ async def test_opening_is_cancelled_while_another_makes_the_schema_then_it_gives
     await raw.execute(f"SELECT pg_advisory_unlock({migrating._LOCK_SPACE}, {number})")
     async with EventStore.open(f"{url}?schema=another") as store:
         assert await store.head() == 0
+
+
+async def test_all_that_a_store_does_is_done_at_once_then_it_takes_the_connections_that_are_said(
+    url: str, raw: Any
+) -> None:
+    """Nobody who sets `max_connections` by the page is refused a connection."""
+    page = Path("docs/how-to/run-on-postgresql.md").read_text(encoding="utf-8")
+    said = re.search(r"at most (\d+) connections", page)
+    assert said is not None
+    async with EventStore.open(url) as store:
+        follower = asyncio.create_task(anext(aiter(store.subscribe(stream="never"))))
+        tenants = [store.tenant(f"t{n}") for n in range(12)]
+        for _ in range(2):
+            await asyncio.gather(*(tenant.append("s", NewEvent("n", 1)) for tenant in tenants))
+            await asyncio.gather(*(tenant.read("s").list() for tenant in tenants))
+        await _until_found(raw, OTHERS, int(said[1]))
+        follower.cancel()
+        await asyncio.gather(follower, return_exceptions=True)

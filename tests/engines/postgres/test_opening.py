@@ -27,6 +27,7 @@ FUNCTIONS = (
     ("url", "said"),
     [
         ("postgresql://u:canary@h/d?schema=Bad", "schema"),
+        ("postgresql://u:canary@h/d?schema=pg_mine", "pg_"),
         ("postgresql://u:canary@h/d?notify=yes", "notify"),
         ("postgresql://u:canary@h/d?allow=everything", "allow"),
         ("postgresql://u:canary@h:port/d", "port"),
@@ -150,6 +151,19 @@ async def test_many_open_a_new_schema_at_once_then_all_do_and_it_is_like_any_oth
         other = [str(row) for row in await raw.fetch(question, "eventstore")]
         assert one == other
         assert other
+
+
+async def test_the_schemas_name_is_a_word_of_sql_then_it_is_refused_unless_it_needs_no_quotes(
+    url: str, raw: Any
+) -> None:
+    """The error says what is wrong with it, and nothing is made; also where somebody made it."""
+    await raw.execute('CREATE SCHEMA "left"')
+    for word in ("user", "default", "left"):
+        with pytest.raises(InvalidEvent, match=f"schema={word} is a word of SQL"):
+            await EventStore.open(f"{url}?schema={word}")
+    assert await raw.fetchval("SELECT count(*) FROM pg_namespace WHERE nspname = 'user'") == 0
+    async with EventStore.open(f"{url}?schema=events") as store:
+        assert (await store.append("s", NewEvent("n", 1))).position == 1
 
 
 async def _open_and_append(url: str, n: int) -> int:

@@ -59,6 +59,23 @@ async def test_the_url_says_nothing_of_it_then_opening_says_what_to_do(url: str,
             await EventStore.open(pooler.url)
 
 
+async def test_the_role_has_no_bounds_then_opening_warns_until_it_has(
+    url: str, raw: Any, kind: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A lock or a statement without a bound would hold up others for ever."""
+    names = ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout")
+    whose = f'ROLE eventstore IN DATABASE "{url.rsplit("/", 1)[1]}"'
+    for is_set in (False, True):
+        async with kind(url) as pooler, EventStore.open(f"{pooler.url}?pooler=on"):
+            pass
+        told = [record.message for record in caplog.records if "no bound" in record.message]
+        assert len(told) == (0 if is_set else 1)
+        assert is_set or all(name in told[0] for name in (*names, "ALTER ROLE"))
+        caplog.clear()
+        for name in names:
+            await raw.execute(f"ALTER {whose} SET {name} = '90s'")
+
+
 async def test_all_that_a_store_does_is_done_then_it_is_as_without_a_pooler(
     url: str, kind: Any
 ) -> None:
