@@ -106,18 +106,25 @@ class _Lines(logging.Handler):
 
 @asynccontextmanager
 async def someone_feeds(
-    store: EventStore, view: View, generation: Generation
-) -> AsyncIterator[str | None]:
-    """Who feeds the view inside the block: whoever does already, or a relay of this command's own;
-    None where nobody does and the view's code is not at hand. If cancelled, the relay ends."""
-    holder = await feeder_of(store, view, generation)
-    if holder is not None or not has_code(view):
-        yield holder
-        return
+    store: EventStore, view: View, generations: Sequence[Generation]
+) -> AsyncIterator[dict[int, str]]:
+    """Who feeds these generations inside the block, by number: whoever does already, or a relay of
+    this command's own. Those are left out that nobody feeds and whose code is not at hand. If
+    cancelled, the relay ends."""
     from projections import Relay
 
+    holders = [(each, await feeder_of(store, view, each)) for each in generations]
+    fed = {each.generation: holder for each, holder in holders if holder is not None}
+    mine = {
+        each.generation: "this command"
+        for each, holder in holders
+        if holder is None and has_code(view) and view.fits(each.version, each.fingerprint)
+    }
+    if not mine:
+        yield fed
+        return
     async with Relay(store, [view]):
-        yield "this command"
+        yield fed | mine
 
 
 async def feeder_of(store: EventStore, view: View, generation: Generation) -> str | None:
@@ -133,16 +140,17 @@ async def feeder_of(store: EventStore, view: View, generation: Generation) -> st
     return None
 
 
-async def until_answered(build: Build, key: str | None, seconds: float) -> bool:
-    """Whether the relay did within `seconds` what was wished for a key (None: for all). If
-    cancelled, the wishes stand."""
+async def until_answered(builds: Sequence[Build], key: str | None, seconds: float) -> bool:
+    """Whether relays did within `seconds` what was wished for a key (None: for all) in these
+    builds. If cancelled, the wishes stand."""
     from projections.relay.letters import is_asked
 
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             # What is awaited may lie in another process.
-            while await is_asked(build, key):  # noqa: ASYNC110
-                await asyncio.sleep(ANSWER_LOOK_SECONDS)
+            for build in builds:
+                while await is_asked(build, key):  # noqa: ASYNC110
+                    await asyncio.sleep(ANSWER_LOOK_SECONDS)
             return True
     return False
 

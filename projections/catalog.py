@@ -161,7 +161,7 @@ async def stored_names(outbox: Outbox, tenant_id: int) -> list[str]:
     return [row[0] for row in await ask(outbox, question)]
 
 
-def own(table: sa.Table, build: Build) -> sa.ColumnElement[bool]:
+def own(table: sa.FromClause, build: Build) -> sa.ColumnElement[bool]:
     """The rows of one generation in a table of the bookkeeping."""
     return sa.and_(
         table.c.tenant_id == build.tenant_id,

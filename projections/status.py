@@ -12,7 +12,21 @@ from eventstore import Corrupt, EventStore
 from eventstore.outbox import Outbox
 
 from .asking import checkpoint_name, seconds_behind
-from .catalog import RETIRED, RUNNING, STOPPED, WAITING, Generation, ask, generations, own, tables
+from .catalog import (
+    BUILDING,
+    COMPARING,
+    RETIRED,
+    RUNNING,
+    STOPPED,
+    WAITING,
+    Generation,
+    ask,
+    generations,
+    own,
+    tables,
+)
+from .relay.generations import serving_of
+from .relay.switching import parked_anew
 from .sinks import Build
 from .view import View
 
@@ -29,8 +43,9 @@ class ViewStatus(msgspec.Struct, frozen=True):
 
     `state` is of the generation (building, comparing, serving, retired), `feeding` of its relay
     (running, waiting or stopped), `workers` who feeds its partitions now. `lag_seconds` is how
-    long the first event that it lacks has been waiting. Counts are of its whole life; `rate` is in
-    events a second since the status that was given, else None.
+    long the first event that it lacks has been waiting. `parked_anew` are parked keys whose rows
+    the serving generation has: while there are any, one that is built does not take over. Counts
+    are of its whole life; `rate` is in events a second since the status that was given, else None.
     """
 
     view: str
@@ -51,6 +66,7 @@ class ViewStatus(msgspec.Struct, frozen=True):
     embedded: int
     embeddings_saved: int
     parked_keys: int
+    parked_anew: int
     parked_events: int
     dropped_events: int
     workers: list[str]
@@ -80,9 +96,13 @@ async def status(
     tenant_id = await outbox.tenant_id()
     made = []
     for view in views:
-        for each in await generations(outbox, tenant_id, view.name):
+        found = await generations(outbox, tenant_id, view.name)
+        for each in found:
             build = each.build(outbox, view.name, tenant_id)
             now = await _status(store, view, build, each)
+            if each.state in (BUILDING, COMPARING):
+                anew = await parked_anew(build, serving_of(found))
+                now = msgspec.structs.replace(now, parked_anew=anew)
             made.append(_with_rate(now, earlier.get((now.view, now.tenant, now.generation))))
     return made
 
@@ -132,6 +152,7 @@ async def _status(
         embedded=sums[4],
         embeddings_saved=sums[5],
         parked_keys=keys,
+        parked_anew=0,
         parked_events=events,
         dropped_events=dropped,
         workers=sorted({holder for holder in holders if holder is not None}),

@@ -112,13 +112,16 @@ class Delivery:
         self._patience = PATIENCE_SECONDS
         self.position = self.saved = lease.position
         self.saved_at = 0.0
+        self._end: Head | None = None
 
     async def take(
         self, events: Sequence[RecordedEvent], scanned_to: int, head: Head | None = None
     ) -> None:
         """Applies and writes events, as one run where it goes: what comes before an event that
         fails, that event alone, and what comes after it. `head` is the log's end, where its hash
-        may be that of `scanned_to`. Raises `Stopped`, and what ends the worker."""
+        may be that of `scanned_to`; nothing is written once another event stands there. Raises
+        `Stopped`, and what ends the worker."""
+        self._end = head or self._end
         rest, failed = list(events), None
         while rest:
             await self.applier.prepare(rest)
@@ -277,7 +280,7 @@ class Delivery:
             self.position = to
             return
         progress = note_progress(
-            self.build, self.lease.partition, to, applied or Applied({}, [], {}), written
+            self.build, self.lease.partition, to, applied or Applied({}, [], {}), written, self._end
         )
         known = head.hash if head is not None and head.position == to else None
         advance = Advance(self.lease, self.saved, to, known)
@@ -293,7 +296,8 @@ class Delivery:
                 except RowRefused as exc:
                     raise Refused(str(exc)) from exc
         if not moved:
-            # Another one holds the lease, or our own answer was lost: begin where it stands.
+            # Another one holds the lease, our own answer was lost, or the log is another one:
+            # begin where it stands.
             raise LeaseLost(f"view {self.view.name!r}: its checkpoint is not where it was left")
         self.position = self.saved = to
         self.saved_at = asyncio.get_running_loop().time()

@@ -1,4 +1,5 @@
-"""Generations of a view: the first one, rebuilding beside the one that serves, the switch."""
+"""Generations of a view: begun, given up, dropped. The switch from one to the next is
+`switching`'s."""
 
 from __future__ import annotations
 
@@ -13,20 +14,21 @@ import sqlalchemy as sa
 from eventstore.ids import UuidSevens
 from eventstore.outbox import Outbox, Statement
 
-from ..asking import checkpoint_name, reached
+from ..asking import checkpoint_name
 from ..catalog import (
     BUILDING,
     COMPARING,
     RETIRED,
     SERVING,
     Generation,
+    ask,
     generations,
     own,
     statement,
     tables,
 )
 from ..dialects import Compiled, compile
-from ..errors import ProjectionError
+from ..errors import ProjectionError, ViewNotBuilt
 from ..sinks import Build
 from ..view import View
 from .progress import first_places
@@ -35,6 +37,10 @@ _log = logging.getLogger("eventstore")
 
 RETIRED_SECONDS = 60.0
 """How long a generation stays after another one took over: whoever reads it has long finished."""
+
+ABANDONED_SECONDS = 86_400.0
+"""How long an unfinished generation of other code is kept though nobody feeds it: that code may be
+run again within a day, and would have to begin anew."""
 
 _Found = list[Generation]
 
@@ -59,6 +65,19 @@ def _of_views(schema: str | None, dialect: str, names: tuple[str, ...]) -> Compi
 def serving_of(found: Sequence[Generation]) -> Generation | None:
     """The one that serves."""
     return next((each for each in found if each.state == SERVING), None)
+
+
+async def living(view: View) -> list[tuple[Build, Generation]]:
+    """The generation that serves, and those that are being built. Raises `ViewNotBuilt` where
+    there is none. If cancelled, nothing is left open."""
+    outbox = view.store.outbox
+    tenant_id = await outbox.tenant_id()
+    found = await generations(outbox, tenant_id, view.name)
+    alive = [each for each in found if each.state != RETIRED]
+    if not alive:
+        raise ViewNotBuilt(f"view {view.name!r}: no generation serves tenant {outbox.tenant!r}")
+    alive.sort(key=lambda each: (each.state != SERVING, each.generation))
+    return [(each.build(outbox, view.name, tenant_id), each) for each in alive]
 
 
 def to_feed(view: View, found: Sequence[Generation]) -> list[Generation] | None:
@@ -130,9 +149,9 @@ async def is_fed(view: View, build: Build, partitions: int) -> bool:
     return False
 
 
-async def give_up(build: Build, state: str) -> None:
+async def give_up(build: Build, state: str) -> bool:
     """Retires a generation that was not finished, so that another one may be built; whoever feeds
-    it stops, and what it has is dropped later."""
+    it stops, and what it has is dropped later. False where its state is another one."""
     t = tables(build.outbox.schema)
     mine = sa.and_(own(t.views, build), t.views.c.state == state)
     statements = [
@@ -141,12 +160,14 @@ async def give_up(build: Build, state: str) -> None:
             build.outbox, sa.update(t.progress).where(own(t.progress, build)).values(state=RETIRED)
         ),
     ]
-    if await build.outbox.change(statements):
+    done = await build.outbox.change(statements)
+    if done:
         _log.warning(
             "view %s: generation %d was not finished by the code that began it, and is given up",
             build.view,
             build.generation,
         )
+    return done
 
 
 async def begin(view: View, outbox: Outbox, state: str = BUILDING) -> Build:
@@ -209,47 +230,6 @@ def _copy_drops(build: Build, found: Sequence[Generation]) -> list[Statement]:
     return [statement(build.outbox, sa.insert(d).from_select(columns, copied))]
 
 
-async def switch(view: View, build: Build, *, at_least: int) -> bool:
-    """Lets a built generation serve, in one transaction, once it is as far as the one that serves
-    and as `at_least`; False where it is not yet, or is no longer being built."""
-    outbox = build.outbox
-    found = await generations(outbox, build.tenant_id, view.name)
-    mine = next((each for each in found if each.generation == build.generation), None)
-    if mine is None or mine.state not in (BUILDING, COMPARING):
-        return False
-    position, _ = await reached(build)
-    if position < at_least:
-        return False
-    t = tables(outbox.schema)
-    v, p = t.views, t.progress
-    statements = []
-    old = serving_of(found)
-    if old is not None:
-        old_build = old.build(outbox, view.name, build.tenant_id)
-        if position < (await reached(old_build))[0]:
-            return False
-        # The old one may go on until the very moment: its rows are locked, then looked at.
-        # They are locked in the order in which relays lock them, who move several in one commit.
-        hold = sa.select(p.c.partition).where(own(p, old_build)).order_by(p.c.partition)
-        enough = _furthest(p, build) >= _furthest(p, old_build)
-        retire = sa.update(v).where(own(v, old_build), v.c.state == SERVING, enough)
-        statements.append(statement(outbox, hold.with_for_update()))
-        statements.append(statement(outbox, retire.values(state=RETIRED), expect=1))
-        # Who read of the old one before the switch may read its rows after it: they are not to be
-        # newer than those of the new one.
-        over = sa.update(p).where(own(p, old_build)).values(state=RETIRED)
-        statements.append(statement(outbox, over))
-    serve = sa.update(v).where(own(v, build), v.c.state.in_([BUILDING, COMPARING]))
-    serve = serve.values(state=SERVING, switched_at=outbox.now())
-    statements.append(statement(outbox, serve, expect=1))
-    return await outbox.change(statements)
-
-
-def _furthest(progress: sa.Table, build: Build) -> sa.ScalarSelect[int]:
-    """The position that all partitions of a build have reached."""
-    return sa.select(sa.func.min(progress.c.position)).where(own(progress, build)).scalar_subquery()
-
-
 async def set_state(build: Build, before: str, after: str) -> bool:
     """Changes a generation's state from `before`; False where it is another one."""
     v = tables(build.outbox.schema).views
@@ -276,6 +256,36 @@ async def drop_retired(
     for each in to_drop(outbox, found):
         await drop(view, each.build(outbox, view.name, tenant_id))
         _log.info("view %s: generation %d is dropped", view.name, each.generation)
+
+
+def to_give_up(view: View, outbox: Outbox, found: Sequence[Generation]) -> list[Generation]:
+    """The unfinished ones that this code, which feeds others, cannot go on with, and that are
+    older than `ABANDONED_SECONDS`: somebody else may still be at them."""
+    if not to_feed(view, found):
+        return []
+    return [
+        each
+        for each in found
+        if each.state in (BUILDING, COMPARING)
+        and not (view.fits(each.version, each.fingerprint) and view.takes(each.fingerprint))
+        and outbox.now() - each.created_us >= ABANDONED_SECONDS * 1_000_000
+    ]
+
+
+async def drop_abandoned(
+    view: View, outbox: Outbox, tenant_id: int, found: Sequence[Generation]
+) -> None:
+    """Takes away those `to_give_up` that nobody has fed for as long. If cancelled, it is done the
+    next time, or given up and dropped with the retired ones."""
+    p = tables(outbox.schema).progress
+    for each in to_give_up(view, outbox, found):
+        build = each.build(outbox, view.name, tenant_id)
+        told = await ask(outbox, sa.select(sa.func.max(p.c.updated_at)).where(own(p, build)))
+        is_new = outbox.now() - (told[0][0] or 0) < ABANDONED_SECONDS * 1_000_000
+        if is_new or await is_fed(view, build, each.partitions):
+            continue
+        if await give_up(build, each.state):
+            await drop(view, build)
 
 
 async def drop(view: View, build: Build) -> None:

@@ -80,6 +80,9 @@ class Making:
                 if generations.to_drop(place.outbox, found):
                     drop = partial(generations.drop_retired, *here)
                     self._try((_DROP, place.tenant, view.name), drop)
+                elif generations.to_give_up(view, place.outbox, found):
+                    drop = partial(generations.drop_abandoned, *here)
+                    self._try((_DROP, place.tenant, view.name), drop)
         if self._tasks:
             await asyncio.wait(self._tasks.values(), timeout=patience_seconds)
         begun = self._collect()

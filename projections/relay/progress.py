@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from eventstore import LeaseLost
 from eventstore.ids import UuidSevens
-from eventstore.outbox import Statement
+from eventstore.outbox import Head, Statement
 
 from ..catalog import RETIRED, RUNNING, ask, bulk, own, statement, tables
 from ..dialects import Compiled, compile
@@ -64,11 +64,19 @@ def first_places(build: Build, partitions: int) -> Statement:
 
 
 def note_progress(
-    build: Build, partition: int, position: int, applied: Applied, written: Written
+    build: Build,
+    partition: int,
+    position: int,
+    applied: Applied,
+    written: Written,
+    end: Head | None = None,
 ) -> Statement:
     """Says how far the partition is, and adds what a page came to; refused for a generation that
-    was replaced."""
+    was replaced, and where another event stands by now at `end`, the log's end before the page was
+    read: a server without the last commits took over, and the page is of the log that was."""
     outbox = build.outbox
+    # A file has no other server that takes over; nor does a log in memory, beside its views.
+    guarded = end is not None and end.position > 0 and outbox.dialect == "postgresql"
     row = {
         "new_position": position,
         "new_incarnation": build.incarnation,
@@ -82,7 +90,9 @@ def note_progress(
         "more_embeddings_saved": written.embeddings_saved,
         **{f"of_{name}": value for name, value in _place(build, partition).items()},
     }
-    made = _note(outbox.schema, outbox.dialect)
+    if end is not None and guarded:
+        row |= {"end_position": end.position, "end_hash": end.hash}
+    made = _note(outbox.schema, outbox.dialect, guarded)
     return Statement(made.sql, (made.args(row),), 1)
 
 
@@ -119,7 +129,7 @@ def _place(build: Build, partition: int) -> dict[str, Any]:
 
 
 @cache
-def _note(schema: str | None, dialect: str) -> Compiled:
+def _note(schema: str | None, dialect: str, guarded: bool) -> Compiled:
     p = tables(schema).progress
     recorded = sa.bindparam("new_recorded_at", type_=p.c.recorded_at.type)
     position = sa.bindparam("new_position", type_=p.c.position.type)
@@ -139,4 +149,16 @@ def _note(schema: str | None, dialect: str) -> Compiled:
     which = [p.c[name] == sa.bindparam(f"of_{name}") for name in _PLACE]
     # In the row that the switch has locked, so that one who waited for it sees it.
     which.append(p.c.state != sa.literal(RETIRED))
+    if guarded:
+        which.append(_end_stands(schema))
     return compile(sa.update(p).where(*which).values(values), dialect)
+
+
+def _end_stands(schema: str | None) -> sa.ColumnElement[bool]:
+    """Whether the event at a position is the one it was: then all before it are, too, because each
+    carries the hash of the one before it."""
+    kinds = {"tenant_id": sa.BigInteger(), "position": sa.BigInteger(), "hash": sa.LargeBinary()}
+    e = sa.table("events", *[sa.column(n, kind) for n, kind in kinds.items()], schema=schema)
+    there = {"tenant_id": "of_tenant_id", "position": "end_position", "hash": "end_hash"}
+    same = [e.c[name] == sa.bindparam(of, type_=kinds[name]) for name, of in there.items()]
+    return sa.exists().where(*same)

@@ -10,12 +10,13 @@ import msgspec
 from eventstore.outbox import Outbox
 
 from ..asking import reached
-from ..catalog import BUILDING, COMPARING, SERVING, Generation, generations
+from ..catalog import BUILDING, COMPARING, SERVING, Generation, generations, held_back
 from ..errors import ProjectionError
 from ..sinks import Build
 from ..view import View
 from .comparing import Comparison, compare
-from .generations import begin, give_up, is_fed, serving_of, set_state, switch
+from .generations import begin, give_up, is_fed, serving_of, set_state
+from .switching import parked_anew, switch
 
 _LOOK_SECONDS = 0.05
 """Between two looks at how far a build is: half of the promised lag."""
@@ -34,12 +35,20 @@ class Progress(msgspec.Struct, frozen=True):
 
 
 class RebuildReport(msgspec.Struct, frozen=True):
-    """What a rebuild came to, for one tenant. `comparison` is None where none was asked for."""
+    """What a rebuild came to, for one tenant. `comparison` is None where none was asked for.
+
+    `parked_keys` wait in the dead letters of the new generation. Where `serves` is False,
+    `parked_anew` of them are keys whose rows the old one serves: the new one is built and fed, and
+    takes over by itself once their letters are retried or dropped.
+    """
 
     view: str
     tenant: str
     generation: int
+    serves: bool
     replaced: int | None
+    parked_keys: int
+    parked_anew: int
     positions: int
     seconds: float
     events_per_second: float
@@ -52,10 +61,12 @@ async def rebuild(
     wanted: bool,
     progress: Callable[[Progress], None] | None,
     failed: Callable[[str, int], BaseException | None],
+    accept_parked: bool = False,
 ) -> RebuildReport:
     """Waits until a new generation, which a relay feeds, is built, compares it where that is
     `wanted`, and lets it serve. One that was begun before and not finished is gone on with.
-    `failed` says what keeps it from being fed."""
+    `failed` says what keeps it from being fed. One with keys `parked_anew` serves only where that
+    is accepted."""
     clock = asyncio.get_running_loop().time
     tenant_id = await outbox.tenant_id()
     found = await generations(outbox, tenant_id, view.name)
@@ -70,17 +81,35 @@ async def rebuild(
             compared = await compare(view, old.build(outbox, view.name, tenant_id), build)
         else:
             compared = None
-        if await switch(view, build, at_least=head):
+        if await switch(view, build, at_least=head, accept_parked=accept_parked):
             break
         if await _state(build) == SERVING:  # another relay let it serve
             break
+        if not accept_parked and await _parked_anew(view, build):
+            await set_state(build, COMPARING, BUILDING)  # it may serve by itself then
+            break
+    serves = await _state(build) == SERVING
     seconds = clock() - began_at
     positions = (await reached(build))[0] - first
     rate = positions / seconds if seconds > 0 else 0.0
-    replaced = None if old is None else old.generation
     return RebuildReport(
-        view.name, outbox.tenant, build.generation, replaced, positions, seconds, rate, compared
+        view=view.name,
+        tenant=outbox.tenant,
+        generation=build.generation,
+        serves=serves,
+        replaced=old.generation if serves and old is not None else None,
+        parked_keys=len((await held_back(build))[0]),
+        parked_anew=0 if serves else await _parked_anew(view, build),
+        positions=positions,
+        seconds=seconds,
+        events_per_second=rate,
+        comparison=compared,
     )
+
+
+async def _parked_anew(view: View, build: Build) -> int:
+    found = await generations(build.outbox, build.tenant_id, view.name)
+    return await parked_anew(build, serving_of(found))
 
 
 async def _unfinished(view: View, outbox: Outbox, tenant_id: int, wanted: bool) -> Generation:
@@ -88,7 +117,14 @@ async def _unfinished(view: View, outbox: Outbox, tenant_id: int, wanted: bool) 
     be compared does not serve by itself. What other code has begun is given up."""
     state = COMPARING if wanted else BUILDING
     for _ in range(3):  # another process may begin or finish it at the same time
-        for each in await generations(outbox, tenant_id, view.name):
+        found = await generations(outbox, tenant_id, view.name)
+        serving = serving_of(found)
+        if serving is not None and serving.version > view.projection.version:
+            raise ProjectionError(
+                f"view {view.name!r}: version {serving.version} serves, this code is version"
+                f" {view.projection.version}"
+            )
+        for each in found:
             if each.state not in (BUILDING, COMPARING):
                 continue
             build = each.build(outbox, view.name, tenant_id)

@@ -1,4 +1,4 @@
-"""The relay: keeps a worker at each partition of each view, for one tenant or for all."""
+"""The relay: keeps views fed, for one tenant or for all, and lets what is built serve."""
 
 from __future__ import annotations
 
@@ -7,31 +7,28 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Sequence
-from functools import partial
 from types import TracebackType
 from typing import Any
 
-import msgspec
-
-from eventstore import Corrupt, EventStore, EventStoreError, LogDiverged, StoreClosed
+from eventstore import EventStore, EventStoreError, StoreClosed
 from eventstore.ids import UuidSevens
 from eventstore.limits import LEASE_SECONDS_MAX, PAGE_ROWS_MAX
 from eventstore.outbox import Outbox
 
 from ..asking import reached, serving
-from ..catalog import BUILDING, Generation
+from ..catalog import BUILDING, generations
 from ..errors import ProjectionError
 from ..projection import Key, key_name
 from ..relational.view import RelationalView
 from ..sinks import Build
 from ..view import View
-from . import generations, letters
-from .commits import Commits
-from .delivering import Settings, Stopped
-from .heads import Heads
-from .making import AGAIN_SECONDS, AGAIN_SECONDS_MAX, Making, TenantPlace, is_final, told
+from . import letters
+from .delivering import Settings
+from .feeding import Feeding
+from .generations import serving_of
+from .making import Making, TenantPlace, is_final
 from .rebuilding import Progress, RebuildReport, rebuild
-from .worker import Worker
+from .switching import parked_anew, switch
 
 _log = logging.getLogger("eventstore")
 
@@ -43,16 +40,6 @@ _TENANTS_HEARD = 20
 
 _WAIT_SECONDS = 0.01
 """Between two looks at a view that is waited for: a tenth of the promised lag."""
-
-_Place = tuple[str, str, int, int]
-_Named = tuple[str, Build, Generation, int]
-
-
-class _Fed(msgspec.Struct, frozen=True):
-    """A partition that is fed here."""
-
-    worker: Worker
-    task: asyncio.Task[None]
 
 
 class Relay:
@@ -96,13 +83,13 @@ class Relay:
         self.views = {view.name: view.bind(store) for view in views}
         self._all_tenants = all_tenants
         name = holder or f"{socket.gethostname()[:60]}-{os.getpid()}-{UuidSevens()()[-8:]}"
-        self._settings = Settings(name, lease_seconds, page_events, failpoint)
-        self._commits, self._heads = Commits(), Heads()
-        self._workers: dict[_Place, _Fed] = {}
+        settings = Settings(name, lease_seconds, page_events, failpoint)
+        self._feeding = Feeding(store, self.views, settings)
         self._outboxes: dict[str, tuple[Outbox, int]] = {}
         self._making = Making(self.views)
         self._managing: asyncio.Task[None] | None = None
-        self._failed: dict[_Place, BaseException] = {}
+        self._rebuilding: set[str] = set()
+        self._told: set[tuple[str, str, int]] = set()
 
     def view(self, name: str) -> View:
         """The view of this name, bound to the relay's store. Raises `ProjectionError`."""
@@ -118,7 +105,7 @@ class Relay:
         failed: dict[str, BaseException] = {
             place[1]: error for place, error in self._making.failed.items()
         }
-        failed.update({place[1]: error for place, error in self._failed.items()})
+        failed.update({place[1]: error for place, error in self._feeding.failed.items()})
         return failed
 
     async def start(self) -> None:
@@ -129,16 +116,11 @@ class Relay:
 
     async def close(self) -> None:
         """Ends all workers and gives their leases back. If cancelled, the leases run out."""
-        tasks = [each.task for each in self._workers.values()]
         if self._managing is not None:
-            tasks.append(self._managing)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+            self._managing.cancel()
+            await asyncio.gather(self._managing, return_exceptions=True)
+        await self._feeding.close()
         await self._making.close()
-        await self._heads.close()
-        await self._commits.close()
-        self._workers.clear()
         self._managing = None
 
     async def run(self) -> None:
@@ -148,9 +130,8 @@ class Relay:
         try:
             while self._managing is not None and not self._managing.done():
                 await asyncio.wait([self._managing], timeout=LOOK_SECONDS)
-                failed = [*self._making.failed.values(), *self._failed.values()]
-                ended = all(each.task.done() for each in self._workers.values())
-                if failed and ended and all(map(is_final, failed)):
+                failed = [*self._making.failed.values(), *self._feeding.failed.values()]
+                if failed and self._feeding.has_ended() and all(map(is_final, failed)):
                     raise failed[-1]
             if self._managing is not None:
                 await self._managing
@@ -166,15 +147,7 @@ class Relay:
         finally:
             await self._making.close()
         heads = {tenant: await self._head(tenant) for tenant, _, _ in self._making.builds}
-        workers = [self._new_worker(*place) for place in self._places()]
-        done = []
-        while workers:
-            done += await asyncio.gather(
-                *[worker.run(once=True) for worker in workers], return_exceptions=True
-            )
-            # A partition may have found that what it did is another one's to go on with.
-            workers = [] if any(done) else await self._owing()
-        await self._heads.close()
+        done = await self._feeding.feed_once(self._making.builds)
         await self._switch_built(heads)
         for each in (*done, *self._making.failed.values()):
             if isinstance(each, BaseException):
@@ -192,9 +165,9 @@ class Relay:
         for (tenant, name, number), (build, _) in list(self._making.builds.items()):
             if tenant not in heads:
                 heads[tenant] = await self._head(tenant)
-            mine = [key for key in self._workers if key[:3] == (tenant, name, number)]
+            mine = [key for key in self._feeding.workers() if key[:3] == (tenant, name, number)]
             while (await reached(build))[0] < heads[tenant]:
-                if not any(self._is_fed(key) for key in mine):
+                if not any(map(self._feeding.is_fed, mine)):
                     break
                 await asyncio.sleep(_WAIT_SECONDS)
 
@@ -203,6 +176,7 @@ class Relay:
         name: str,
         *,
         compare: bool = False,
+        accept_parked: bool = False,
         progress: Callable[[Progress], None] | None = None,
     ) -> list[RebuildReport]:
         """Builds a view again from the log, beside the generation that serves readers meanwhile,
@@ -210,20 +184,40 @@ class Relay:
 
         One that was begun before, by a process that ended, is gone on with. With `compare` it is
         held against the serving one row by row first. `progress` is told how far it is, about 20
-        times a second. The relay has to be started. Raises `ProjectionError` where it is not, or
-        the new generation cannot be fed. If cancelled, what is built stands, and is gone on with
-        by the next call (or by the relay itself, where nothing was to be compared).
+        times a second. Where keys are parked in it that the serving one has rows of, it does not
+        take over until their letters are retried or dropped, and the report says so (`serves`,
+        `parked_anew`), unless `accept_parked`. The relay has to be started.
+
+        Raises `ProjectionError` where it is not, or the new generation cannot be fed. If
+        cancelled, what is built stands, and is gone on with by the next call (or by the relay
+        itself, where nothing was to be compared).
         """
         view = self.view(name)
         if self._managing is None:
             raise ProjectionError("relay: start it before a view is rebuilt")
-        reports = []
-        for tenant in await self._tenants():
-            outbox, _ = await self._place(tenant)
-            reports.append(
-                await rebuild(view, outbox, compare, progress, partial(self._why_not_fed, tenant))
-            )
-        return reports
+        self._rebuilding.add(name)
+        try:
+            return [
+                await self._rebuild(view, tenant, compare, accept_parked, progress)
+                for tenant in await self._tenants()
+            ]
+        finally:
+            self._rebuilding.discard(name)
+
+    async def _rebuild(
+        self,
+        view: View,
+        tenant: str,
+        compare: bool,
+        accept_parked: bool,
+        progress: Callable[[Progress], None] | None,
+    ) -> RebuildReport:
+        def why_not_fed(name: str, generation: int) -> BaseException | None:
+            why = self._feeding.why_not_fed(tenant, name, generation)
+            return why or self._making.failed.get((tenant, name, 0))
+
+        outbox, _ = await self._place(tenant)
+        return await rebuild(view, outbox, compare, progress, why_not_fed, accept_parked)
 
     async def rebuild_key(self, name: str, key: Key) -> None:
         """Asks whoever feeds the view to build the rows of one key again from the log, in the
@@ -271,57 +265,7 @@ class Relay:
     async def _look(self, patience_seconds: float | None) -> None:
         """Begins to feed what is not fed yet, and lets go of what is no longer to be fed."""
         await self._find_builds(patience_seconds)
-        wanted = {_key(place): place for place in self._places()}
-        for key in [key for key in self._workers if key not in wanted]:
-            self._workers.pop(key).task.cancel()
-            self._failed.pop(key, None)
-        for key, place in wanted.items():
-            if key in self._workers:
-                self._workers[key].worker.heed(place[1])
-            else:
-                worker = self._new_worker(*place)
-                self._workers[key] = _Fed(worker, asyncio.create_task(self._feed(worker, key)))
-
-    async def _feed(self, worker: Worker, place: _Place) -> None:
-        """Lets a worker work. One that ended by what may pass is begun again, later and later."""
-        loop, pause, name = asyncio.get_running_loop(), AGAIN_SECONDS, worker.view.name
-        worker.begun = partial(self._forget_failure, place)
-        while True:
-            begun_at = loop.time()
-            try:
-                await worker.run()
-                return
-            except (StoreClosed, Stopped, Corrupt, LogDiverged) as exc:
-                self._failed[place] = exc
-                if not isinstance(exc, StoreClosed):
-                    _log.error("view %s: it is not fed any more: %s", name, exc)
-                return
-            except Exception as exc:
-                self._failed[place] = exc
-                if loop.time() - begun_at > AGAIN_SECONDS_MAX:
-                    pause = AGAIN_SECONDS
-                _log.error(
-                    "view %s: its worker ended, and is begun again in %g s: %s",
-                    name,
-                    pause,
-                    told(exc),
-                )
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, AGAIN_SECONDS_MAX)
-
-    def _forget_failure(self, place: _Place) -> None:
-        self._failed.pop(place, None)
-
-    def _is_fed(self, place: _Place) -> bool:
-        fed = self._workers.get(place)
-        return fed is not None and not fed.task.done() and place not in self._failed
-
-    def _why_not_fed(self, tenant: str, view: str, generation: int) -> BaseException | None:
-        """What keeps a generation from being fed by this relay."""
-        for place, error in self._failed.items():
-            if place[:3] == (tenant, view, generation):
-                return error
-        return self._making.failed.get((tenant, view, 0))
+        self._feeding.keep(self._making.builds)
 
     async def _find_builds(self, patience_seconds: float | None) -> None:
         places = []
@@ -344,56 +288,39 @@ class Relay:
     async def _head(self, tenant: str) -> int:
         return (await (await self._place(tenant))[0].head()).position
 
-    def _places(self) -> list[_Named]:
-        return [
-            (tenant, build, generation, partition)
-            for (tenant, _, _), (build, generation) in self._making.builds.items()
-            for partition in range(generation.partitions)
-        ]
-
-    def _new_worker(
-        self, tenant: str, build: Build, generation: Generation, partition: int
-    ) -> Worker:
-        store = self._store.tenant(tenant)
-        view = self.views[build.view].bind(store)
-        return Worker(
-            view,
-            store,
-            build,
-            partition,
-            generation.partitions,
-            self._settings,
-            self._commits,
-            self._heads,
-        )
-
-    async def _owing(self) -> list[Worker]:
-        """Workers of the partitions that owe rows to another one's wish."""
-        return [
-            self._new_worker(*place)
-            for place in self._places()
-            if await letters.is_owing(place[1], place[3])
-        ]
-
     async def _pass_on_wishes(self) -> None:
         """Tells workers that somebody wants something done for one of their keys. Of many tenants
         some are looked at each time, in turn."""
         for _ in range(min(len(self._outboxes), _TENANTS_HEARD)):
             tenant = next(iter(self._outboxes))
             outbox, _id = self._outboxes[tenant] = self._outboxes.pop(tenant)
-            for place in await letters.all_wished(outbox, list(self.views)):
-                fed = self._workers.get((tenant, *place))
-                if fed is not None:
-                    fed.worker.wish()
+            await self._feeding.hear_wishes(outbox)
 
     async def _switch_built(self, heads: dict[str, int]) -> None:
-        for (tenant, name, number), (build, generation) in list(self._making.builds.items()):
-            if generation.state != BUILDING or tenant not in heads:
+        """Lets serve what has come to `heads`, by tenant; what is being rebuilt by a call is that
+        call's."""
+        for place, (build, generation) in list(self._making.builds.items()):
+            tenant, name, number = place
+            if generation.state != BUILDING or tenant not in heads or name in self._rebuilding:
                 continue
-            if await generations.switch(self.views[name], build, at_least=heads[tenant]):
+            if await switch(self.views[name], build, at_least=heads[tenant]):
                 _log.info("view %s: generation %d serves", name, number)
+            elif place not in self._told and (await reached(build))[0] >= heads[tenant]:
+                await self._tell_parked(place, build)
 
-
-def _key(place: _Named) -> _Place:
-    tenant, build, generation, partition = place
-    return tenant, build.view, generation.generation, partition
+    async def _tell_parked(self, place: tuple[str, str, int], build: Build) -> None:
+        """Says once why a generation that is built does not take over."""
+        old = serving_of(await generations(build.outbox, build.tenant_id, build.view))
+        keys = await parked_anew(build, old)
+        if not keys or old is None:
+            return
+        self._told.add(place)
+        _log.warning(
+            "view %s: generation %d is built and does not take over: parked keys (%d) have rows in"
+            " generation %d, which serves on; retry or drop them, or rebuild the view and accept"
+            " that they are parked",
+            build.view,
+            build.generation,
+            keys,
+            old.generation,
+        )

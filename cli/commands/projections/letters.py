@@ -7,7 +7,7 @@ import asyncio
 import shlex
 from collections.abc import Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -23,7 +23,9 @@ from ...rendering.values import count
 from ...views import Known, RedisOption, ViewArgument, ViewsOption, key_text_of
 
 if TYPE_CHECKING:
+    from projections.catalog import Generation
     from projections.relay.letters import DeadLetter
+    from projections.sinks import Build
     from projections.view import View
 
 KEYS_SHOWN = 50
@@ -47,8 +49,8 @@ def dead_letters_command(
     tenant: TenantOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the keys that are parked, with what failed. JSON has a line for each event, and those
-    that were dropped.
+    """List the keys that are parked, with what failed, also in a generation that is being built.
+    JSON has a line for each event, and those that were dropped.
 
     \b
     Examples:
@@ -75,7 +77,8 @@ def retry_command(
     tenant: TenantOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Try parked events again, in their order. Where no relay feeds the view, this command does.
+    """Try parked events again, in their order, in every generation in which they are parked. Where
+    no relay feeds the view, this command does.
 
     \b
     Examples:
@@ -145,17 +148,18 @@ async def _list(where: Where, name: str | None, as_json: bool) -> None:
     async with open_store(*where) as store:
         known = Known(None)
         for view in await known.stored(store, None if name is None else [name]):
-            found = await _letters(store, view)
-            if as_json:
-                for letter in found:
-                    screen.json(_plain(view.name, letter))
-                continue
-            waiting = [letter for letter in found if letter.dropped_reason is None]
-            for key, group in groupby(waiting, key=lambda each: each.key):
-                keys += 1
-                if shown < KEYS_SHOWN:
-                    shown += 1
-                    await _show_key(screen, store, view.name, key, list(group))
+            for generation, found in await _letters(store, view):
+                if as_json:
+                    for letter in found:
+                        screen.json(_plain(view.name, generation, letter))
+                    continue
+                waiting = [letter for letter in found if letter.dropped_reason is None]
+                for key, group in groupby(waiting, key=lambda each: each.key):
+                    keys += 1
+                    if shown < KEYS_SHOWN:
+                        shown += 1
+                        named = view.name, generation, key
+                        await _show_key(screen, store, named, list(group))
     if as_json:
         return
     if keys > shown:
@@ -164,23 +168,31 @@ async def _list(where: Where, name: str | None, as_json: bool) -> None:
         screen.line("nothing is parked" if name is None else f"{name}: nothing is parked")
 
 
-async def _letters(store: EventStore, view: View) -> list[DeadLetter]:
-    """What stands among the dead letters of the generation that serves, wishes left out."""
-    from projections.asking import serving
+async def _letters(store: EventStore, view: View) -> list[tuple[Generation, list[DeadLetter]]]:
+    """What stands among the dead letters of the generation that serves and of those that are being
+    built, wishes left out."""
+    from projections.relay.generations import living
     from projections.relay.letters import WHOLE_KEY, load
 
-    build, _ = await serving(view.bind(store))
-    return [letter for letter in await load(build) if letter.position > WHOLE_KEY]
+    return [
+        (generation, [letter for letter in await load(build) if letter.position > WHOLE_KEY])
+        for build, generation in await living(view.bind(store))
+    ]
 
 
 async def _show_key(
-    screen: Screen, store: EventStore, view: str, key: str, letters: Sequence[DeadLetter]
+    screen: Screen,
+    store: EventStore,
+    named: tuple[str, Generation, str],
+    letters: Sequence[DeadLetter],
 ) -> None:
+    view, generation, key = named
     first = letters[0]
     events = await store.read_all(after=first.position - 1, limit=1).list()
     what = f"{events[0].type} in {events[0].stream}" if events else "an event"
     waits = count(len(letters), "event")
-    screen.whole((view, "bold"), "  ", (shlex.quote(key), "cyan"), f"  {waits} parked")
+    where = f" in {_name_of(generation)}" if generation.state != "serving" else ""
+    screen.whole((view, "bold"), "  ", (shlex.quote(key), "cyan"), f"  {waits} parked{where}")
     screen.text(
         f"  position {first.position:,}, {what}, since {show_time(_moment(first.parked_us))}"
     )
@@ -191,9 +203,15 @@ async def _show_key(
     )
 
 
-def _plain(view: str, letter: DeadLetter) -> dict[str, Any]:
+def _name_of(generation: Generation) -> str:
+    return f"generation {generation.generation} ({generation.state})"
+
+
+def _plain(view: str, generation: Generation, letter: DeadLetter) -> dict[str, Any]:
     return {
         "view": view,
+        "generation": generation.generation,
+        "state": generation.state,
         "key": letter.key,
         "position": letter.position,
         "parked_at": iso_time(_moment(letter.parked_us)),
@@ -215,20 +233,23 @@ def _moment(us: int) -> Any:
 async def _retry(
     where: Where, known: Known, name: str, key: str | None, timeout: float, as_json: bool
 ) -> int:
-    from projections.asking import serving
+    from projections.relay.generations import living
     from projections.relay.letters import ask_retry
 
     async with open_store(*where) as store:
         (view,) = await known.stored(store, [name])
-        build, generation = await serving(view.bind(store))
-        asked = await ask_retry(build, key)
-        if not asked and key is not None:
+        view = view.bind(store)
+        asked = [
+            _Asked(build, generation, await ask_retry(build, key))
+            for build, generation in await living(view)
+        ]
+        told: dict[str, Any] = {"view": name, "key": key, "asked": sum(a.events for a in asked)}
+        if not told["asked"] and key is not None:
             raise Stop(
                 f"view {name!r}: no dead letter of key {key!r}",
                 next_step="see eventstore projections dead-letters",
             )
-        told: dict[str, Any] = {"view": name, "key": key, "asked": asked}
-        return await _settle(store, view, build, generation, told, timeout, as_json)
+        return await _settle(store, view, asked, told, timeout, as_json)
 
 
 async def _drop(
@@ -241,68 +262,114 @@ async def _drop(
     timeout: float,
     as_json: bool,
 ) -> int:
-    from projections.asking import serving
-    from projections.relay.dropping import drop
+    from projections.relay.dropping import drop, find_failed
+    from projections.relay.generations import living
 
     async with open_store(*where) as store:
         (view,) = await known.stored(store, [name])
-        build, generation = await serving(view.bind(store))
-        waiting = await waiting_letters(build, key)
-        audit = await drop(build, key, reason, position)
-        dropped = waiting[0].position if position is None else position
+        view = view.bind(store)
+        places = await living(view)
+        build = places[0][0]
+        failed = await find_failed(build, key, position)
+        dropped = position if failed is None else failed.position
+        behind = [
+            [each for each in await waiting_letters(place, key) if each.position != dropped]
+            for place, _ in places
+        ]
+        audit = await drop(build, key, reason, dropped)
         told: dict[str, Any] = {
             "view": name,
             "key": key,
             "dropped": dropped,
             "audit_position": audit,
-            "asked": len([each for each in waiting if each.position != dropped]),
         }
+        asked = [_Asked(*place, len(left)) for place, left in zip(places, behind, strict=True)]
+        told["asked"] = sum(each.events for each in asked)
         if not as_json:
             Screen().text(
                 f"gave up the event at position {dropped:,}; the reason is kept at position"
                 f" {audit:,}, in $views/{name}"
             )
-        return await _settle(store, view, build, generation, told, timeout, as_json)
+        return await _settle(store, view, asked, told, timeout, as_json)
+
+
+class _Asked(NamedTuple):
+    """A generation, and how many events of it a relay was asked for."""
+
+    build: Build
+    generation: Generation
+    events: int
 
 
 async def _settle(
     store: EventStore,
     view: View,
-    build: Any,
-    generation: Any,
+    asked: Sequence[_Asked],
     told: dict[str, Any],
     timeout: float,
     as_json: bool,
 ) -> int:
-    """Waits for what was asked of the relay, and says what came of it."""
-    feeder, answered = None, not told["asked"]
-    if not answered:
+    """Waits for what was asked of relays, says what came of it, and lets a generation serve that
+    waited for nothing else."""
+    from projections.relay.letters import is_asked
+
+    key, wanted = told["key"], [each for each in asked if each.events]
+    fed: dict[int, str] = {}
+    if wanted:
         with saying_warnings():
-            async with someone_feeds(store, view, generation) as feeder:
-                if feeder is not None:
-                    answered = await until_answered(build, told["key"], timeout)
-    left = await waiting_letters(build, told["key"])
-    told |= {"answered": answered, "still_parked": len(left)}
-    if as_json:
-        Screen().json({**told, "error": next((each.error for each in left if each.error), None)})
-    elif not told["asked"]:
+            async with someone_feeds(store, view, [each.generation for each in wanted]) as fed:
+                hoped = [each.build for each in wanted if each.generation.generation in fed]
+                await until_answered(hoped, key, timeout)
+    elif not as_json:
         Screen().line("nothing waits")
-    elif not answered:
-        _say_asked(view.name, feeder, told["asked"])
-    else:
-        Screen().line(f"{count(told['asked'] - len(left), 'event')} delivered")
-        for letter in left:
-            if letter.error is not None:
-                Screen().text(
-                    (f"still parked: {shlex.quote(letter.key)}", "bold"),
-                    f" at position {letter.position:,}: {letter.error}",
-                )
-    return ExitCode.REFUSED if answered and left else ExitCode.DONE
+    still: list[DeadLetter] = []
+    unanswered = 0
+    for each in wanted:
+        left = await waiting_letters(each.build, key)
+        is_open = await is_asked(each.build, key)
+        still += left
+        unanswered += is_open
+        if not as_json:
+            feeder = fed.get(each.generation.generation)
+            _say_came(view.name, each, left, feeder, is_open)
+    serves = await _let_serve(store, view, asked)
+    if as_json:
+        error = next((each.error for each in still if each.error), None)
+        came = {"answered": not unanswered, "still_parked": len(still), "serves": serves}
+        Screen().json({**told, **came, "error": error})
+    elif serves is not None:
+        Screen().line(f"{view.name}: generation {serves} serves")
+    return ExitCode.REFUSED if still and not unanswered else ExitCode.DONE
 
 
-def _say_asked(name: str, feeder: str | None, asked: int) -> None:
-    if feeder is None:
-        next_step = f"no relay feeds it: eventstore projections run {name}, with its --views"
-    else:
+async def _let_serve(store: EventStore, view: View, asked: Sequence[_Asked]) -> int | None:
+    """The number of a generation that took over now, as a relay would have let it at its next look
+    at the views."""
+    from projections.relay.switching import switch
+
+    head = await store.head()
+    for build, generation, _ in asked:
+        if generation.state == "building" and await switch(view, build, at_least=head):
+            return generation.generation
+    return None
+
+
+def _say_came(
+    name: str, asked: _Asked, left: Sequence[DeadLetter], feeder: str | None, is_open: bool
+) -> None:
+    """What came of what was asked for in one generation."""
+    is_other = asked.generation.state != "serving"
+    where = f"{_name_of(asked.generation)}: " if is_other else ""
+    if is_open:
         next_step = f"{feeder} has not come to it yet"
-    Screen().text(f"asked for {count(asked, 'event')}; {next_step}")
+        if feeder is None:
+            next_step = f"no relay feeds it: eventstore projections run {name}, with its --views"
+        Screen().text(f"{where}asked for {count(asked.events, 'event')}; {next_step}")
+        return
+    Screen().line(f"{where}{count(asked.events - len(left), 'event')} delivered")
+    for letter in left:
+        if letter.error is not None:
+            Screen().text(
+                (f"still parked: {shlex.quote(letter.key)}", "bold"),
+                f" at position {letter.position:,}: {letter.error}",
+            )

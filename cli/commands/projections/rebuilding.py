@@ -39,6 +39,13 @@ def rebuild_command(
         bool,
         typer.Option("--compare", help="Compare the new rows with those that serve; list both."),
     ] = False,
+    accept_parked: Annotated[
+        bool,
+        typer.Option(
+            "--accept-parked",
+            help="Let the new rows take over though keys are parked that have rows now.",
+        ),
+    ] = False,
     key: Annotated[
         str | None,
         typer.Option("--key", metavar="KEY", help="Only the rows of this key.", show_default=False),
@@ -50,18 +57,27 @@ def rebuild_command(
     as_json: JsonOption = False,
 ) -> None:
     """Build a view again from the log, beside the rows that serve, and let the new ones take over.
-    Interrupted, it is gone on with by the next call. Exit code 1 with --compare: rows differed.
+    Interrupted, it is gone on with by the next call. Exit code 1: the new ones do not take over,
+    because keys are parked in them that have rows now; or, with --compare, rows differed.
 
     \b
     Examples:
       $ eventstore projections run --once sessions
       $ eventstore projections rebuild sessions --compare
+      $ eventstore projections rebuild sessions --accept-parked
       $ eventstore projections rebuild sessions --key board/7
     """
     view = Known(views, redis).one(name)
     if key is None:
-        report = asyncio.run(_rebuild((store, tenant), view, compare, as_json))
+        report = asyncio.run(_rebuild((store, tenant), view, compare, accept_parked, as_json))
         _show(Screen(), report, as_json)
+        if not report.serves:
+            raise Stop(
+                f"view {name!r}: generation {report.generation} does not take over:"
+                f" {count(report.parked_anew, 'parked key')} would lose the rows that serve",
+                next_step=f"eventstore projections retry {name} --all, or drop, and it takes over"
+                " by itself; or rebuild with --accept-parked",
+            )
         if report.comparison is not None and report.comparison.differing:
             raise typer.Exit(ExitCode.REFUSED)
     else:
@@ -73,7 +89,9 @@ def rebuild_command(
             Screen().whole(f"{name}: the rows of {told['key']} are built again")
 
 
-async def _rebuild(where: Where, view: View, compare: bool, quiet: bool) -> RebuildReport:
+async def _rebuild(
+    where: Where, view: View, compare: bool, accept_parked: bool, quiet: bool
+) -> RebuildReport:
     from projections import Relay
 
     async with open_store(*where) as store:
@@ -84,7 +102,9 @@ async def _rebuild(where: Where, view: View, compare: bool, quiet: bool) -> Rebu
                     advance(now.position, now.head)
 
             async with Relay(store, [view]) as relay:
-                (report,) = await relay.rebuild(view.name, compare=compare, progress=told)
+                (report,) = await relay.rebuild(
+                    view.name, compare=compare, accept_parked=accept_parked, progress=told
+                )
                 return report
 
 
@@ -102,7 +122,7 @@ async def _rebuild_key(where: Where, view: View, typed: str) -> str:
             async with Relay(store, [view]) as relay:
                 build, _ = await serving(relay.view(view.name))
                 await relay.rebuild_key(view.name, wanted)
-                if not await until_answered(build, key, KEY_SECONDS_MAX):
+                if not await until_answered([build], key, KEY_SECONDS_MAX):
                     raise Stop(
                         f"view {view.name!r}: the rows of key {key!r} are not built yet",
                         next_step="see eventstore projections status",
@@ -130,8 +150,10 @@ def _show(screen: Screen, report: RebuildReport, as_json: bool) -> None:
         return
     took = f"{count(report.positions, 'event')} in {report.seconds:.1f} s"
     rate = f", {report.events_per_second:,.0f} a second" if report.positions else ""
+    does, style = ("serves", "green") if report.serves else ("is built", "yellow")
+    parked = f"; {count(report.parked_keys, 'key')} parked" if report.parked_keys else ""
     screen.line(
-        (f"{report.view}: generation {report.generation} serves", "green"), f"  {took}{rate}"
+        (f"{report.view}: generation {report.generation} {does}", style), f"  {took}{rate}{parked}"
     )
     if compared is None:
         return

@@ -14,6 +14,7 @@ from eventstore import EventStore
 
 from ...options import DEFAULT_URL, JsonOption, StoreOption, TenantOption, open_store
 from ...rendering.screen import Screen
+from ...rendering.values import count
 from ...views import Known, ViewsOption, has_code
 
 if TYPE_CHECKING:
@@ -119,6 +120,25 @@ def _draw(screen: Screen, found: Sequence[ViewStatus], as_json: bool) -> None:
                 (f"{each.view}: its code changed without a new version", "yellow"),
                 f"; eventstore projections rebuild {each.view}",
             )
+        if each.state in ("building", "comparing"):
+            _draw_unfinished(screen, each)
+
+
+def _draw_unfinished(screen: Screen, each: ViewStatus) -> None:
+    """Why a generation does not take over, and what to do."""
+    named = f"{each.view}: generation {each.generation}"
+    if each.parked_anew:
+        screen.text(
+            (f"{named} does not take over", "yellow"),
+            f": {count(each.parked_anew, 'parked key')} would lose the rows that serve; retry or"
+            f" drop them, or eventstore projections rebuild {each.view} --accept-parked",
+        )
+    if not each.workers:
+        screen.text(
+            (f"{named}, of version {each.version}, is being built by nobody", "yellow"),
+            "; a relay with its code goes on with it; where other code is fed, it is dropped after"
+            f" a day, or at once by eventstore projections rebuild {each.view}",
+        )
 
 
 def _workers(each: ViewStatus) -> str:

@@ -69,7 +69,7 @@ async def test_a_worker_hears_old_news_of_its_sink_then_nothing_is_filled_again(
     async with feed(store, notes) as relay:
         await relay.caught_up()
         before, _ = await serving(notes)
-        fed = next(iter(relay._workers.values())).worker
+        fed = next(iter(relay._feeding.workers().values()))
         looked.clear()
         fed.heed(msgspec.structs.replace(before, incarnation="of long ago"))
         await asyncio.wait_for(_looked_or_emptied(looked, fed, before.incarnation), 10)

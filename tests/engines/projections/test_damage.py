@@ -3,6 +3,7 @@ by it stops and says so, the others go on."""
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,25 @@ import pytest
 
 from eventstore import Corrupt, EventStore, LogDiverged, NewEvent
 from eventstore.engines.port import CheckpointRow
+from projections.asking import reached, serving
+from projections.sinks import Build
 from projections.status import status
+from projections.view import View
 from tests.engines.databases import template
 from tests.servers.postgres import PostgresServer
 from tests.waiting import until
 
-from .stage import add, counted, counts_in, counts_view, feed, notes_view, rows_of
+from .stage import (
+    Outside,
+    add,
+    counted,
+    counts_in,
+    counts_view,
+    feed,
+    notes_projection,
+    notes_view,
+    rows_of,
+)
 
 OTHER = "UPDATE {}events SET payload = {} WHERE position = 2"
 
@@ -105,3 +119,36 @@ async def test_a_checkpoint_is_of_another_log_then_its_view_stops_and_others_go_
         told = {each.view: each for each in await status(store, [notes, counts])}
         assert (told["notes"].feeding, told["counts"].feeding) == ("stopped", "running")
         assert str(told["notes"].last_error) == str(relay.failed["notes"])
+
+
+async def test_the_log_goes_back_below_a_page_that_was_read_then_the_page_is_not_written(
+    postgres: PostgresServer,
+) -> None:
+    """A server that takes over may have the checkpoint and not the events behind it, and others
+    may have appended since: what was read of the old log is no part of the new one."""
+    url, sink = postgres.new_url(template(postgres)), Outside()
+    async with EventStore.open(url) as store:
+        view = View(notes_projection("outside"), sink).bind(store)
+        await add(store, "s", "k", "a")
+        async with feed(store, view) as relay:
+            await relay.caught_up()
+            build, _ = await serving(view)
+            await until(lambda: has_reached(build, 1))
+            sink.gate = asyncio.Event()
+            sink.entered.clear()
+            await add(store, "s", "k", "lost")
+            await sink.entered.wait()
+            raw = await asyncpg.connect(url)
+            await raw.execute("ALTER TABLE eventstore.events DISABLE TRIGGER USER")
+            other = "UPDATE eventstore.events SET hash = sha256('other') WHERE position = 2"
+            assert await raw.execute(other) == "UPDATE 1"
+            await raw.close()
+            sink.gate.set()
+            await until(lambda: relay.failed)
+            assert (await reached(build))[0] == 1
+    postgres.drop(url)
+
+
+async def has_reached(build: Build, position: int) -> bool:
+    """Whether a build has come to a position."""
+    return (await reached(build))[0] == position

@@ -12,7 +12,7 @@ import pytest
 from eventstore import EventStore, StorageFailed
 from projections import ProjectionError, SinkUnavailable
 from projections.projection import Projection
-from projections.relay import generations, making, relay
+from projections.relay import feeding, generations, making, relay
 from projections.relay.worker import Worker
 from projections.sinks import Build
 from projections.view import View
@@ -72,7 +72,7 @@ def failing(sink: Failing, *, version: int = 1, **options: Any) -> View:
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is tried again is tried at once."""
-    for module in (making, relay):
+    for module in (making, feeding):
         monkeypatch.setattr(module, "AGAIN_SECONDS", 0.01)
         monkeypatch.setattr(module, "AGAIN_SECONDS_MAX", 0.02)
     monkeypatch.setattr(relay, "LOOK_SECONDS", 0.02)

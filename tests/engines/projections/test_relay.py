@@ -213,7 +213,7 @@ async def test_the_store_is_closed_under_a_relay_then_it_ends(url: str) -> None:
 
 async def relay_started(relay: Relay) -> None:
     """Waits until it feeds something."""
-    await until(lambda: relay._workers)
+    await until(lambda: relay._feeding.workers())
 
 
 async def test_two_views_of_one_name_then_they_are_refused(store: EventStore) -> None:

@@ -1,0 +1,99 @@
+"""The switch: a generation that is built takes over from the one that serves, unless a reader would
+lose by it what is served: the rows of a key that waits in the new one's dead letters and not in
+those of the old one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from ..asking import reached
+from ..catalog import (
+    BUILDING,
+    COMPARING,
+    RETIRED,
+    SERVING,
+    Generation,
+    ask,
+    generations,
+    own,
+    statement,
+    tables,
+)
+from ..sinks import Build
+from ..view import View
+from .generations import serving_of
+
+
+async def switch(view: View, build: Build, *, at_least: int, accept_parked: bool = False) -> bool:
+    """Lets a built generation serve, in one transaction, once it is as far as the one that serves
+    and as `at_least`; False where it is not yet, is no longer being built, or has keys
+    `parked_anew`, which may be accepted."""
+    outbox = build.outbox
+    found = await generations(outbox, build.tenant_id, view.name)
+    mine = next((each for each in found if each.generation == build.generation), None)
+    if mine is None or mine.state not in (BUILDING, COMPARING):
+        return False
+    position, _ = await reached(build)
+    if position < at_least:
+        return False
+    t = tables(outbox.schema)
+    v, p = t.views, t.progress
+    statements = []
+    serve = sa.update(v).where(own(v, build), v.c.state.in_([BUILDING, COMPARING]))
+    old = serving_of(found)
+    if old is not None:
+        old_build = old.build(outbox, view.name, build.tenant_id)
+        if position < (await reached(old_build))[0]:
+            return False
+        if not accept_parked:
+            # Asked before, because nobody may write to the file while the transaction looks.
+            if await ask(outbox, _parked_anew(build, old_build).limit(1)):
+                return False
+            serve = serve.where(~_parked_anew(build, old_build).exists())
+        # The old one may go on until the very moment: its rows are locked, then looked at.
+        # They are locked in the order in which relays lock them, who move several in one commit.
+        hold = sa.select(p.c.partition).where(own(p, old_build)).order_by(p.c.partition)
+        enough = _furthest(p, build) >= _furthest(p, old_build)
+        retire = sa.update(v).where(own(v, old_build), v.c.state == SERVING, enough)
+        statements.append(statement(outbox, hold.with_for_update()))
+        statements.append(statement(outbox, retire.values(state=RETIRED), expect=1))
+        # Who read of the old one before the switch may read its rows after it: they are not to be
+        # newer than those of the new one.
+        over = sa.update(p).where(own(p, old_build)).values(state=RETIRED)
+        statements.append(statement(outbox, over))
+    serve = serve.values(state=SERVING, switched_at=outbox.now())
+    statements.append(statement(outbox, serve, expect=1))
+    return await outbox.change(statements)
+
+
+async def parked_anew(build: Build, serving: Generation | None) -> int:
+    """How many keys of a generation wait for an event that stands in the rows of the one that
+    serves: while there are any, it does not take over by itself."""
+    if serving is None or serving.generation == build.generation:
+        return 0
+    old = serving.build(build.outbox, build.view, build.tenant_id)
+    keys = _parked_anew(build, old).distinct().subquery()
+    return int((await ask(build.outbox, sa.select(sa.func.count()).select_from(keys)))[0][0])
+
+
+def _parked_anew(build: Build, old: Build) -> sa.Select[Any]:
+    """The keys of the letters of a build whose events the old one has come to and, as far as it
+    can be seen, applied: neither they nor earlier ones of the key wait there."""
+    t = tables(build.outbox.schema)
+    mine, theirs, p = t.letters.alias("built"), t.letters.alias("served"), t.progress
+    waits_there = sa.exists().where(
+        own(theirs, old),
+        theirs.c.key == mine.c.key,
+        theirs.c.dropped_reason.is_(None),
+        theirs.c.position.between(1, mine.c.position),
+    )
+    come_to = sa.select(sa.func.max(p.c.position)).where(own(p, old)).scalar_subquery()
+    waits = (own(mine, build), mine.c.dropped_reason.is_(None), mine.c.position > 0)
+    return sa.select(mine.c.key).where(*waits, mine.c.position <= come_to, ~waits_there)
+
+
+def _furthest(progress: sa.Table, build: Build) -> sa.ScalarSelect[int]:
+    """The position that all partitions of a build have reached."""
+    return sa.select(sa.func.min(progress.c.position)).where(own(progress, build)).scalar_subquery()
