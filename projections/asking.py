@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from typing import Any
 
-import msgspec
 import sqlalchemy as sa
 
-from eventstore.events import RecordedEvent
 from eventstore.limits import PAGE_ROWS_MAX
 from eventstore.outbox import Outbox
 from eventstore.points import from_microseconds
 
-from .catalog import SERVING, Generation, ask, find_folds, held_back, own, tables
+from .catalog import SERVING, Generation, ask, own, tables
 from .errors import KeyParked, ProjectionError, ViewNotBuilt, ViewStale
-from .folding import Folder
-from .projection import Key, Upsert, key_name
+from .projection import Key, key_name
+from .reckoning import fold_the_rest, value_of
 from .sinks import Build
 from .view import Answer, Late, View
 from .waiting import Waiting, time_of, waits_since
@@ -81,14 +78,14 @@ async def get(
         behind = await seconds_behind(view, build.outbox, position)
     stale = budget is not None and behind > budget
     if stale and late == "fold":
-        return await _fold_the_rest(view, build, key, position)
+        return await fold_the_rest(view, build, key, position)
     if stale:
         said = f"view {view.name!r}: {behind:.3g} s behind, its budget is {budget:g} s"
         if late == "raise":
             head = (await build.outbox.head()).position
             raise ViewStale(said, view=view.name, position=position, wanted=head)
         _log.warning("%s", said)
-    value = await _value(view, build, key)
+    value = await value_of(view, build, key)
     at = from_microseconds(recorded_us) if recorded_us else None
     return Answer(value, position, at, stale)
 
@@ -98,7 +95,14 @@ async def _answer_waiting(
 ) -> Answer:
     """The row of a key that is parked: good for what comes before the first event that waits."""
     if at_least and at_least >= waits.position:
-        raise _parked(view, waits.key, waits.position)
+        raise parked_error(view, waits.key, waits.position)
+    value = await value_of(view, build, key)
+    return await good_before(view, build, waits, late, value)
+
+
+async def good_before(view: View, build: Build, waits: Waiting, late: Late, value: Any) -> Answer:
+    """The answer that is good for what comes before the first event that waits. Beyond the budget
+    that is told, or raised as `ViewStale`. If cancelled, nothing is left open."""
     since = await time_of(build, waits.position)
     behind, budget = max(build.outbox.now() - since, 0) / 1_000_000, view.fresh_seconds
     if budget is not None and behind > budget:
@@ -110,13 +114,13 @@ async def _answer_waiting(
             head = (await build.outbox.head()).position
             raise ViewStale(said, view=view.name, position=waits.position - 1, wanted=head)
         _log.warning("%s", said)
-    value = await _value(view, build, key)
     good_for = waits.position - 1
     recorded = await time_of(build, good_for)
     return Answer(value, good_for, from_microseconds(recorded) if recorded else None, True)
 
 
-def _parked(view: View, key: str, position: int) -> KeyParked:
+def parked_error(view: View, key: str, position: int) -> KeyParked:
+    """What is raised for a key that waits since a position."""
     return KeyParked(
         f"view {view.name!r}: key {key!r} waits in the dead letters since position {position}",
         view=view.name,
@@ -140,7 +144,7 @@ async def _wait(
     while True:
         build, _ = await serving(view)
         position, recorded_us = await reached(build)
-        await _refuse_parked(view, build, key, at_least)
+        await _refuseparked_error(view, build, key, at_least)
         if position >= at_least:
             return build, position, recorded_us
         if await _nothing_waits(view, build.outbox, position, at_least):
@@ -167,28 +171,26 @@ async def _nothing_waits(view: View, outbox: Outbox, position: int, at_least: in
     return not page.events and page.scanned_to >= at_least
 
 
-async def _value(view: View, build: Build, key: Key) -> Any:
-    found = await view.sink.find(build, [key])
-    return found[0].value if found else None
-
-
 async def seconds_behind(view: View, outbox: Outbox, position: int) -> float:
     """How long the first event that is not in the view has been waiting; 0 where there is none.
-    Of a log that is far ahead, the first page is looked at."""
+    One event is asked for; where the engine looks at all positions, the next one and then a page:
+    of a log that is far ahead with other events, its end is taken."""
     head = await outbox.head()
+    waiting_since, queries = head.recorded_us, view.projection.queries()
+    for limit in (1, PAGE_ROWS_MAX):
+        if head.position <= position:
+            return 0.0
+        page = await outbox.page(position, head.position, queries, limit)
+        if page.events:
+            waiting_since = page.events[0].recorded_us
+            break
+        position = page.scanned_to
     if head.position <= position:
         return 0.0
-    page = await outbox.page(position, head.position, view.projection.queries())
-    if page.events:
-        waiting_since = page.events[0].recorded_us
-    elif page.scanned_to >= head.position:
-        return 0.0
-    else:
-        waiting_since = head.recorded_us
     return max(outbox.now() - waiting_since, 0) / 1_000_000
 
 
-async def _refuse_parked(view: View, build: Build, key: Key, at_least: int) -> None:
+async def _refuseparked_error(view: View, build: Build, key: Key, at_least: int) -> None:
     """Raises `KeyParked` when what is waited for stands in the dead letters: the event itself, or
     the row's key."""
     d = tables(build.outbox.schema).letters
@@ -203,73 +205,4 @@ async def _refuse_parked(view: View, build: Build, key: Key, at_least: int) -> N
     )
     for parked, position in await ask(build.outbox, first):
         if position <= at_least:
-            raise _parked(view, parked, position)
-
-
-async def _fold_the_rest(view: View, build: Build, key: Key, position: int) -> Answer:
-    """The row as the log has it: what the view has, and the events since, applied here. What
-    waits in the dead letters or was dropped is left out, as the view does."""
-    outbox, queries = build.outbox, view.projection.queries()
-    head = await outbox.head()
-    parked, dropped = await held_back(build)
-    value = await _value(view, build, key)
-    apply = await _applier(view, build, key)
-    at, changed = position, False
-    while at < head.position:
-        page = await outbox.page(at, head.position, queries)
-        for event in page.events:
-            try:
-                owner = view.projection.key(event)
-                if owner is None or event.position in dropped:
-                    continue
-                if event.position >= parked.get(key_name(owner), head.position + 1):
-                    continue
-                found = apply(owner, event)
-            except Exception as exc:
-                raise ViewStale(
-                    f"view {view.name!r}: the event at position {event.position} cannot be applied"
-                    f" ({type(exc).__name__})",
-                    view=view.name,
-                    position=position,
-                    wanted=head.position,
-                ) from exc
-            if found is not None:
-                value, changed = found.value, True
-        at = page.scanned_to
-    if changed and value is not None:
-        shown = getattr(view.sink, "shown", None)
-        value = value if shown is None else shown(build, key, value)
-    return Answer(value, head.position, from_microseconds(head.recorded_us), False)
-
-
-async def _applier(
-    view: View, build: Build, key: Key
-) -> Callable[[Key, RecordedEvent], _Became | None]:
-    """What an event of an owner makes of the row of `key`; None where it leaves it as it is."""
-    projection, text = view.projection, key_name(key)
-    if not projection.is_fold:
-
-        def apply(owner: Key, event: RecordedEvent) -> _Became | None:
-            became = None
-            for effect in projection.effects(event):
-                if effect.key == key:
-                    became = _Became(effect.value if isinstance(effect, Upsert) else None)
-            return became
-
-        return apply
-    folder = Folder(projection)
-    folder.take(await find_folds(build, [text]))
-
-    def fold(owner: Key, event: RecordedEvent) -> _Became | None:
-        if owner != key:
-            return None
-        folder.apply(text, event)
-        return _Became(folder.row(key))
-
-    return fold
-
-
-class _Became(msgspec.Struct, frozen=True):
-    """What a row became: None for one that is gone."""
-
-    value: Any
+            raise parked_error(view, parked, position)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -13,8 +13,10 @@ from eventstore.points import from_microseconds
 
 from . import asking
 from .errors import ProjectionError, ViewStale
+from .projection import Key, key_name
 from .sinks import Build
 from .view import View
+from .waiting import first_waiting
 
 _log = logging.getLogger("eventstore")
 
@@ -33,7 +35,9 @@ class Standing(msgspec.Struct, frozen=True):
 class Rows(list[dict[str, Any]]):
     """The rows of a query, and what they are good for: everything up to `position`, which was
     recorded at `recorded_at` (None for an empty log), is in them. `stale` says that a view was
-    further behind than its freshness budget."""
+    further behind than its freshness budget, or that a key waits in the dead letters: then
+    `position` is the one before the first event that waits, and may be less than was waited
+    for."""
 
     def __init__(self, rows: Iterable[dict[str, Any]], standing: Standing) -> None:
         super().__init__(rows)
@@ -50,9 +54,15 @@ class Values(dict[K, Any]):
         self.stale = standing.stale
 
 
-async def stand(view: View, at_least: int | None, timeout_seconds: float) -> Standing:
+async def stand(
+    view: View, at_least: int | None, timeout_seconds: float, keys: Sequence[Key] | None = None
+) -> Standing:
     """How the serving generation stands, once it has `at_least`; asked before its rows are, which
     may be newer than what is said of them.
+
+    While a key waits in the dead letters, rows are good for what comes before its first event
+    there: any key of the view, because a row does not say which it is of; in a fold one of `keys`,
+    where they are given, and then `KeyParked` is raised as by `View.get`.
 
     Raises `ViewStale` also where the view is beyond its budget and was declared to raise or to
     fold: many rows are not folded from the log. Otherwise as `View.get`. If cancelled, nothing is
@@ -66,6 +76,13 @@ async def stand(view: View, at_least: int | None, timeout_seconds: float) -> Sta
         build, _ = await asking.serving(view)
     position, recorded_us = await asking.reached(build)
     position = max(position, at_least or 0)
+    names = None if keys is None or not view.projection.is_fold else [key_name(k) for k in keys]
+    waits = await first_waiting(build, names)
+    if waits is not None and waits.position <= position:
+        if names is not None and at_least and at_least >= waits.position:
+            raise asking.parked_error(view, waits.key, waits.position)
+        answer = await asking.good_before(view, build, waits, view.when_late, None)
+        return Standing(build, answer.position, answer.recorded_at, True)
     stale = await is_late(view, build, position)
     at = from_microseconds(recorded_us) if recorded_us else None
     return Standing(build, position, at, stale)

@@ -137,6 +137,11 @@ class Projection:
         """Whether rows are folds of their key's events."""
         return self.reducer is not None
 
+    @property
+    def is_by_stream(self) -> bool:
+        """Whether a row is made of the events of the stream that is its key, and of no others."""
+        return self.is_fold and self._key is None
+
     def queries(self) -> list[Query]:
         """What of the log it wants to see; none is everything."""
         if self.reducer is not None:

@@ -48,9 +48,10 @@ class View:
 
     `fresh_seconds` is the freshness budget of reads (None: none), and `when_late` what a read
     beyond it does: "warn" logs, "raise" raises `ViewStale`, "fold" folds the log from where the
-    view is. `on_error` says what becomes of an event that cannot be applied: "park" its key, or
-    "stop" the view. `attempts` is how often it is tried. `partitions` of the keys may be fed by as
-    many workers. Raises `ProjectionError` for a bad declaration.
+    view is (or raises, where that is more than 10,000 events or 5 seconds). `on_error` says what
+    becomes of an event that cannot be applied: "park" its key, or "stop" the view. `attempts` is
+    how often it is tried. `partitions` of the keys may be fed by as many workers. Raises
+    `ProjectionError` for a bad declaration.
     """
 
     def __init__(
@@ -152,12 +153,15 @@ class View:
         """The values of those keys that have a row: a dict, with the position and the time that
         it is good for. `at_least` is as in `get`.
 
-        Raises as `get`; beyond the budget of a view that was declared to fold, `ViewStale`: many
-        rows are not folded from the log. If cancelled, nothing is left open.
+        While a key waits in the dead letters (in a fold one of `keys`, in a map any, because its
+        rows may be of any key), they are `stale`, and `position` is the one before its first event
+        there, be it less than `at_least`. Raises as `get`, but in a map `KeyParked` only for the
+        event at `at_least` itself; and `ViewStale` beyond the budget of a view that was declared
+        to fold: many rows are not folded from the log. If cancelled, nothing is left open.
         """
         from .freshness import Values, stand
 
-        standing = await stand(self, at_least, timeout_seconds)
+        standing = await stand(self, at_least, timeout_seconds, keys)
         found = await self.sink.find(standing.build, keys)
         return Values({row.key: row.value for row in found}, standing)
 

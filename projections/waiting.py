@@ -3,6 +3,7 @@ for the log up to that event and no further."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -18,6 +19,9 @@ from .view import View
 _LOOKED_AT = 200
 """Letters that are asked whether they are a row's; of a row that nobody can tell the key of, more
 are taken to be."""
+
+_KEYS_ASKED_MAX = 500
+"""Keys in one question: databases bound the values of a statement."""
 
 
 class Waiting(msgspec.Struct, frozen=True):
@@ -51,6 +55,20 @@ async def waits_since(view: View, build: Build, key: Key, at_least: int | None) 
         if event is None or _touches(view, event, key) is not False:
             return await _first(build, owner)
     return Waiting(*standing[_LOOKED_AT]) if len(standing) > _LOOKED_AT else None
+
+
+async def first_waiting(build: Build, keys: Sequence[str] | None = None) -> Waiting | None:
+    """The key that has been parked longest, among these names of keys where they are given; None
+    where none is. If cancelled, nothing is left open."""
+    if keys is None:
+        return _oldest(await _standing(build, 1))
+    d, stands = _letters(build)
+    found: list[tuple[str, int]] = []
+    for start in range(0, len(keys), _KEYS_ASKED_MAX):
+        part = d.c.key.in_(keys[start : start + _KEYS_ASKED_MAX])
+        question = sa.select(d.c.key, d.c.position).where(stands, part).order_by(d.c.position)
+        found += [(row[0], row[1]) for row in await ask(build.outbox, question.limit(1))]
+    return _oldest(found)
 
 
 async def time_of(build: Build, position: int) -> int:
@@ -90,11 +108,16 @@ async def _first(build: Build, key: str) -> Waiting | None:
     return None if first is None else Waiting(key, first)
 
 
-async def _standing(build: Build) -> list[tuple[str, int]]:
+def _oldest(found: Sequence[tuple[str, int]]) -> Waiting | None:
+    first = min(found, key=lambda each: each[1], default=None)
+    return None if first is None else Waiting(*first)
+
+
+async def _standing(build: Build, limit: int = _LOOKED_AT + 1) -> list[tuple[str, int]]:
     """(key, position) of what waits, the oldest first."""
     d, stands = _letters(build)
     question = sa.select(d.c.key, d.c.position).where(stands).order_by(d.c.position)
-    rows = await ask(build.outbox, question.limit(_LOOKED_AT + 1))
+    rows = await ask(build.outbox, question.limit(limit))
     return [(row[0], row[1]) for row in rows]
 
 

@@ -48,7 +48,9 @@ class RelationalView(View):
         that all of them are waited for, `timeout_seconds` each at most. Raises `ProjectionError`
         for what is no SELECT, for a table of no view that was given, and for text of SQL in it,
         which cannot be looked through; `ViewNotBuilt` when one of the views has no generation,
-        `ViewStale` and `KeyParked` as `rows` does. If cancelled, nothing is left open.
+        `ViewStale`, and `KeyParked` where the event at `at_least` itself waits in the dead letters.
+        While any key of these views waits there, the rows are `stale` and good for what comes
+        before its first event. If cancelled, nothing is left open.
         """
         if not isinstance(statement, sa.sql.expression.SelectBase):
             raise ProjectionError(f"view {self.name!r}: query takes a SELECT")

@@ -1,0 +1,160 @@
+"""One row reckoned from the log, for a reader whose view is late: what the view has, and the events
+since, as far as one read may go."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+from eventstore import InvalidEvent
+from eventstore.events import RecordedEvent
+from eventstore.points import from_microseconds
+from eventstore.query import Query
+
+from .catalog import find_folds, held_back
+from .errors import ViewStale
+from .folding import Folder
+from .projection import Key, Upsert, key_name
+from .sinks import Build
+from .view import Answer, View
+
+FOLDED_EVENTS_MAX = 10_000
+"""Events of the view that a late read goes through to fold one row (of the row's stream, where it
+is made of no others)."""
+
+FOLDED_SECONDS_MAX = 5.0
+"""How long it does so, where payloads are large: as long as a read waits unless it is told."""
+
+
+async def value_of(view: View, build: Build, key: Key) -> Any:
+    """The row's value as it stands in the view, None where there is none. If cancelled, nothing
+    is left open."""
+    found = await view.sink.find(build, [key])
+    return found[0].value if found else None
+
+
+async def fold_the_rest(view: View, build: Build, key: Key, position: int) -> Answer:
+    """The row as the log has it: what the view has, and the events since, applied here. What
+    waits in the dead letters or was dropped is left out, as the view does.
+
+    Raises `ViewStale` beyond `FOLDED_EVENTS_MAX` and `FOLDED_SECONDS_MAX`, and where an event
+    cannot be applied. If cancelled, nothing is left open.
+    """
+    head = await build.outbox.head()
+    parked, dropped = await held_back(build)
+    value = await value_of(view, build, key)
+    apply = await _applier(view, build, key)
+    changed = False
+    async for event in _rest(view, build, key, position, head.position):
+        try:
+            owner = view.projection.key(event)
+            if owner is None or event.position in dropped:
+                continue
+            if event.position >= parked.get(key_name(owner), head.position + 1):
+                continue
+            found = apply(owner, event)
+        except Exception as exc:
+            raise ViewStale(
+                f"view {view.name!r}: the event at position {event.position} cannot be applied"
+                f" ({type(exc).__name__})",
+                view=view.name,
+                position=position,
+                wanted=head.position,
+            ) from exc
+        if found is not None:
+            value, changed = found.value, True
+    if changed and value is not None:
+        shown = getattr(view.sink, "shown", None)
+        value = value if shown is None else shown(build, key, value)
+    return Answer(value, head.position, from_microseconds(head.recorded_us), False)
+
+
+async def _rest(
+    view: View, build: Build, key: Key, after: int, until: int
+) -> AsyncIterator[RecordedEvent]:
+    """The events that the row of `key` may be made of, after one position and up to another: those
+    of its stream, where the projection says that no others are. Raises `ViewStale` for more than
+    a read may go through."""
+    clock = asyncio.get_running_loop().time
+    deadline, queries = clock() + FOLDED_SECONDS_MAX, view.projection.queries()
+    if view.projection.is_by_stream:
+        found: list[RecordedEvent] = []
+        async for number, event in _newest_first(view, key):
+            if event.position <= after:
+                break
+            if number > FOLDED_EVENTS_MAX or clock() > deadline:
+                raise _too_far(view, after, until)
+            if event.position <= until and _wants(queries, event):
+                found.append(event)
+        for event in reversed(found):
+            yield event
+        return
+    at, seen = after, 0
+    while at < until:
+        page = await build.outbox.page(at, until, queries)
+        at, seen = page.scanned_to, seen + len(page.events)
+        if seen > FOLDED_EVENTS_MAX or (at < until and clock() > deadline):
+            raise _too_far(view, after, until)
+        for event in page.events:
+            yield event
+
+
+async def _newest_first(view: View, key: Key) -> AsyncIterator[tuple[int, RecordedEvent]]:
+    """The events of the stream of this name, counted from 1; none for what is no such name."""
+    number = 0
+    with suppress(InvalidEvent):
+        async for event in view.store.read(str(key), backwards=True):
+            number += 1
+            yield number, event
+
+
+def _too_far(view: View, position: int, wanted: int) -> ViewStale:
+    return ViewStale(
+        f"view {view.name!r}: at position {position} of {wanted}, too far behind to fold the rest"
+        f" in one read (at most {FOLDED_EVENTS_MAX:,} events, {FOLDED_SECONDS_MAX:g} s); wait for"
+        " the relay with at_least, or take the row as it is with late='warn'",
+        view=view.name,
+        position=position,
+        wanted=wanted,
+    )
+
+
+def _wants(queries: Sequence[Query], event: RecordedEvent) -> bool:
+    return not queries or any(each.matches(event.type, event.tags) for each in queries)
+
+
+async def _applier(
+    view: View, build: Build, key: Key
+) -> Callable[[Key, RecordedEvent], _Became | None]:
+    """What an event of an owner makes of the row of `key`; None where it leaves it as it is."""
+    projection, text = view.projection, key_name(key)
+    if not projection.is_fold:
+
+        def apply(owner: Key, event: RecordedEvent) -> _Became | None:
+            became = None
+            for effect in projection.effects(event):
+                if effect.key == key:
+                    became = _Became(effect.value if isinstance(effect, Upsert) else None)
+            return became
+
+        return apply
+    folder = Folder(projection)
+    folder.take(await find_folds(build, [text]))
+
+    def fold(owner: Key, event: RecordedEvent) -> _Became | None:
+        if owner != key:
+            return None
+        folder.apply(text, event)
+        return _Became(folder.row(key))
+
+    return fold
+
+
+class _Became(msgspec.Struct, frozen=True):
+    """What a row became: None for one that is gone."""
+
+    value: Any
