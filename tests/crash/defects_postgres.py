@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from eventstore import InvalidEvent, calls
 from eventstore.calls import Written
 from eventstore.engines.port import LogPage
 from eventstore.engines.postgres import opening
@@ -258,3 +259,23 @@ def _logs_the_password() -> None:
         return parse_address(url, synchronous)
 
     opening.parse_address = talkative
+
+
+@defect("postgres", "shows the password in an error")
+def _tells_the_password() -> None:
+    parse_address, encode = opening.parse_address, calls._encode_data
+    opened = ""
+
+    def noting(url: str, synchronous: str) -> Any:
+        nonlocal opened
+        opened = url
+        return parse_address(url, synchronous)
+
+    def talkative(name: str, data: object, index: int) -> object:
+        try:
+            return encode(name, data, index)
+        except InvalidEvent as exc:
+            raise InvalidEvent(f"{opened}: {exc}") from exc
+
+    opening.parse_address = noting
+    calls._encode_data = talkative  # type: ignore[assignment]

@@ -49,15 +49,23 @@ async def _has_our_functions(connection: Connection, address: Address) -> bool:
     return found == [functions_digest()]
 
 
+async def _say_schema(connection: Connection, address: Address) -> str | None:
+    found = await check_schema(connection, address)
+    if found != NEWEST or await _has_our_functions(connection, address):
+        return found
+    return f"{found} with the functions of another version"
+
+
 async def stored_revision(url: str) -> str | None:
-    """The revision of the store of a URL; None where the database holds no store. It only reads.
+    """The revision of the store of a URL, with a word where it is ours and the functions are
+    another version's; None where the database holds no store. It only reads.
 
     Raises as `EventStore.open` for a server that cannot be asked, and as `check_schema`. If
     cancelled, nothing stays open.
     """
     connections = Connections(parse_address(url, "FULL"), 1, PATIENCE_SECONDS)
     try:
-        return await connections.run(lambda asked: check_schema(asked, connections.address))
+        return await connections.run(lambda asked: _say_schema(asked, connections.address))
     finally:
         await connections.close()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import zlib
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +16,7 @@ from eventstore.engines.postgres.connections import Connections
 from tests.servers.proxy import Proxy
 from tests.waiting import until
 
-from .rights import documented, drop_role, role_with_rights
+from .rights import PAGE, documented, drop_role, role_with_rights
 
 OTHERS = (
     "SELECT count(*) FROM pg_stat_activity"
@@ -210,8 +209,7 @@ async def test_all_that_a_store_does_is_done_at_once_then_it_takes_the_connectio
     url: str, raw: Any
 ) -> None:
     """Nobody who sets `max_connections` by the page is refused a connection."""
-    page = Path("docs/how-to/run-on-postgresql.md").read_text(encoding="utf-8")
-    said = re.search(r"at most (\d+) connections", page)
+    said = re.search(r"at most (\d+) connections", PAGE.read_text(encoding="utf-8"))
     assert said is not None
     async with EventStore.open(url) as store:
         follower = asyncio.create_task(anext(aiter(store.subscribe(stream="never"))))
