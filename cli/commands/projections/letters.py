@@ -238,7 +238,7 @@ async def _retry(
 
     async with open_store(*where) as store:
         (view,) = await known.stored(store, [name])
-        view = view.bind(store)
+        view, head = view.bind(store), await store.head()
         asked = [
             _Asked(build, generation, await ask_retry(build, key))
             for build, generation in await living(view)
@@ -249,7 +249,7 @@ async def _retry(
                 f"view {name!r}: no dead letter of key {key!r}",
                 next_step="see eventstore projections dead-letters",
             )
-        return await _settle(store, view, asked, told, timeout, as_json)
+        return await _settle(store, view, head, asked, told, timeout, as_json)
 
 
 async def _drop(
@@ -267,7 +267,7 @@ async def _drop(
 
     async with open_store(*where) as store:
         (view,) = await known.stored(store, [name])
-        view = view.bind(store)
+        view, head = view.bind(store), await store.head()
         places = await living(view)
         build = places[0][0]
         failed = await find_failed(build, key, position)
@@ -290,7 +290,7 @@ async def _drop(
                 f"gave up the event at position {dropped:,}; the reason is kept at position"
                 f" {audit:,}, in $views/{name}"
             )
-        return await _settle(store, view, asked, told, timeout, as_json)
+        return await _settle(store, view, head, asked, told, timeout, as_json)
 
 
 class _Asked(NamedTuple):
@@ -304,13 +304,14 @@ class _Asked(NamedTuple):
 async def _settle(
     store: EventStore,
     view: View,
+    head: int,
     asked: Sequence[_Asked],
     told: dict[str, Any],
     timeout: float,
     as_json: bool,
 ) -> int:
     """Waits for what was asked of relays, says what came of it, and lets a generation serve that
-    waited for nothing else."""
+    waited for nothing else and has what stood in the log (`head`) when it was asked."""
     from projections.relay.letters import is_asked
 
     key, wanted = told["key"], [each for each in asked if each.events]
@@ -332,7 +333,7 @@ async def _settle(
         if not as_json:
             feeder = fed.get(each.generation.generation)
             _say_came(view.name, each, left, feeder, is_open)
-    serves = await _let_serve(store, view, asked)
+    serves = await _let_serve(view, head, asked)
     if as_json:
         error = next((each.error for each in still if each.error), None)
         came = {"answered": not unanswered, "still_parked": len(still), "serves": serves}
@@ -342,14 +343,16 @@ async def _settle(
     return ExitCode.REFUSED if still and not unanswered else ExitCode.DONE
 
 
-async def _let_serve(store: EventStore, view: View, asked: Sequence[_Asked]) -> int | None:
-    """The number of a generation that took over now, as a relay would have let it at its next look
-    at the views."""
+async def _let_serve(view: View, head: int, asked: Sequence[_Asked]) -> int | None:
+    """The number of a generation that took over, now or by a relay's look at the views."""
+    from projections.asking import serving
     from projections.relay.switching import switch
 
-    head = await store.head()
     for build, generation, _ in asked:
-        if generation.state == "building" and await switch(view, build, at_least=head):
+        if generation.state != "building":
+            continue
+        await switch(view, build, at_least=head)
+        if (await serving(view))[1].generation == generation.generation:
             return generation.generation
     return None
 

@@ -247,14 +247,14 @@ async def test_a_relay_waits_then_appends_of_other_types_are_few_commits(
     moves = 0
     view = counts_view().bind(store)
     relay: Relay = feed(store, view)
-    inner = relay._commits.change
+    inner = relay._feeding._commits.change
 
     async def change(*args: object) -> bool:
         nonlocal moves
         moves += 1
         return await inner(*args)  # type: ignore[arg-type]
 
-    relay._commits.change = change  # type: ignore[method-assign]
+    relay._feeding._commits.change = change  # type: ignore[method-assign]
     async with relay:
         loop = asyncio.get_running_loop()
         begun = loop.time()

@@ -308,3 +308,53 @@ def test_a_recall_is_asked_wrongly_then_exit_code_2(board: Run) -> None:
         ran = board("recall", *arguments)
         assert (ran.code, ran.out) == (2, ""), arguments
         assert ran.err.count("\n") == 1
+
+
+STRICT = """
+from projections import CacheView, Projection, Upsert
+
+
+def noted(event):
+    if event.data["text"] in {refused}:
+        raise ValueError(event.data["text"])
+    return Upsert(event.stream, event.data["text"])
+
+
+notes = CacheView(Projection("notes", map=noted, types=["note"]), attempts=1)
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said", "row"),
+    [
+        (("retry", "notes", "--all", "--views", "lax.py"), "1 event delivered", "bad"),
+        (("drop", "notes", "b", "--reason", "r", "--views", "strict.py"), "gave up", None),
+        (("rebuild", "notes", "--accept-parked", "--views", "strict.py"), "1 key parked", None),
+    ],
+)
+def test_a_rebuild_parks_a_key_that_is_served_then_it_serves_once_that_is_settled(
+    run: Run, arguments: tuple[str, ...], said: str, row: str | None
+) -> None:
+    """The rebuild says no and what to do; the build and what waits in it are seen until then."""
+    Path("lax.py").write_text(STRICT.replace("{refused}", "[]"))
+    Path("strict.py").write_text(STRICT.replace("{refused}", '["bad"]'))
+    for stream, text in (("a", "good"), ("b", "bad")):
+        assert run("append", stream, "note", json.dumps({"text": text})).code == 0
+    assert run("projections", "run", "--once", "--views", "lax.py").code == 0
+    ran = run("projections", "rebuild", "notes", "--views", "strict.py")
+    assert (ran.code, "generation 2 is built" in ran.out) == (1, True)
+    assert "does not take over: 1 parked key would lose the rows that serve" in ran.err
+    assert "retry notes --all" in ran.err
+    show = ("projections", "show", "notes", "b", "--views", "lax.py", "--json")
+    assert json.loads(run(*show).out)["value"] == "bad"
+    told = run("projections", "status").out
+    assert "notes: generation 2 does not take over" in told
+    assert "generation 2, of version 1, is being built by nobody" in told
+    assert "in generation 2 (building)" in run("projections", "dead-letters").out
+    (letter,) = run("projections", "dead-letters", "notes", "--json").out.splitlines()
+    assert (json.loads(letter)["generation"], json.loads(letter)["key"]) == (2, "b")
+
+    ran = run("projections", *arguments)
+    assert (ran.code, said in ran.out, "generation 2 serves" in ran.out) == (0, True, True)
+    assert json.loads(run(*show).out)["value"] == row
+    assert "generation 2" not in run("projections", "status").out
