@@ -49,12 +49,13 @@ _ALLOWED_MAX = 64
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where a build is: how often it changed, from which change on removals are known, and the
-    last position of any of its partitions."""
+    """Where a build is: how often it changed, from which change on removals are known, the last
+    position of any of its partitions, and whether other tenants have rows in its table."""
 
     change: int
     purged: int
     position: int
+    is_shared: bool
 
 
 class Following:

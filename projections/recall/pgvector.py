@@ -129,7 +129,9 @@ class Pgvector:
         rows = [(row[0], float(row[1])) for row in found]
         return sorted(rows, key=lambda row: (-row[1], row[0])), 0
 
-    async def words(self, build: Build, text: str, count: int, wanted: Filters) -> list[int]:
+    async def words(
+        self, build: Build, place: Place, text: str, count: int, wanted: Filters
+    ) -> list[int]:
         """Labels of rows that share words with the text, as PostgreSQL ranks them."""
         conditions, args = wanted.conditions()
         sql = _sql(table_of(build), prefix(build))

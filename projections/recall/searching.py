@@ -56,14 +56,16 @@ async def serving_of(sink: VectorSink, build: Build) -> Serving:
     if not rows:
         tenant = build.outbox.tenant
         raise ViewNotBuilt(f"view {build.view!r}: no generation serves tenant {tenant!r}")
-    generation, incarnation, embedder, change, purged, first, last, recorded_us = rows[0]
+    generation, incarnation, embedder, *place, recorded_us, is_shared = rows[0]
     if embedder != sink.identity:
         raise ViewNotBuilt(
             f"view {build.view!r}: generation {generation} has vectors of {embedder}, this process"
             f" asks with {sink.identity}: a relay with that embedder builds them anew"
         )
     found = msgspec.structs.replace(build, generation=generation, incarnation=incarnation)
-    return Serving(found, Place(change, purged, last or 0), first or 0, recorded_us or 0)
+    change, purged, first, last = place
+    where = Place(change, purged, last or 0, bool(is_shared))
+    return Serving(found, where, first or 0, recorded_us or 0)
 
 
 async def look(sink: VectorSink, serving: Serving, question: Question) -> list[Found]:
@@ -106,7 +108,7 @@ async def _ranked(
     near, as_of = await place.near(build, serving.place, question.vector, depth, question.wanted)
     if question.words is None:
         return near, as_of
-    shared = await place.words(build, question.words, depth, question.wanted)
+    shared = await place.words(build, serving.place, question.words, depth, question.wanted)
     return fused([[label for label, _ in near], shared]), as_of
 
 

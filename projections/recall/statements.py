@@ -35,7 +35,8 @@ class Sql(msgspec.Struct, frozen=True):
     """Tenants that have a build in the table."""
     state: str
     """The serving build: generation, incarnation, embedder, change, purged, the first and the last
-    of its partitions' positions, and the time of the first."""
+    of its partitions' positions, the time of the first, and whether other tenants have rows in its
+    table."""
     keep: str
     find: str
     scan: str
@@ -126,7 +127,9 @@ def _sql(name: str, schema: str | None, dialect: str) -> Sql:
         tenants=f"SELECT tenant_id FROM {places} WHERE name = ? AND generation = ?",
         state="SELECT v.generation, v.incarnation, p.embedder, p.change, p.purged,"
         f" {progress.format('min(g.position)')}, {progress.format('max(g.position)')},"
-        f" {progress.format('min(g.recorded_at)')}"
+        f" {progress.format('min(g.recorded_at)')},"
+        f" EXISTS (SELECT 1 FROM {places} o WHERE o.name = v.name AND o.generation = v.generation"
+        " AND o.tenant_id <> v.tenant_id)"
         f" FROM {start}views v JOIN {places} p ON p.tenant_id = v.tenant_id AND p.name = v.name"
         " AND p.generation = v.generation"
         f" WHERE v.tenant_id = ? AND v.name = ? AND v.state = '{SERVING}'",

@@ -59,8 +59,8 @@ def slots_of_array(labels: Labels, seen: Seen) -> Slots:
 
 def slots_of_list(labels: list[int], slot_of: Mapping[int, int]) -> Slots:
     """The same for few labels; nobody may change the index meanwhile."""
-    slots = {slot_of[label] for label in labels if label in slot_of}
-    return np.sort(np.fromiter(slots, dtype=np.int64, count=len(slots)))
+    slots = [slot for slot in map(slot_of.get, labels) if slot is not None]
+    return np.unique(np.array(slots, dtype=np.int64))
 
 
 def _compared(

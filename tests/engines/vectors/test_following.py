@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,12 @@ import pytest
 import pytest_asyncio
 
 from eventstore import EventStore
+from eventstore.outbox import Outbox
 from projections import Relay
+from projections.asking import serving
 from projections.recall import embedded, following
+from projections.recall.found import Filters
+from projections.recall.searching import serving_of
 from projections.vectors import VectorIndex, opening
 
 from .conftest import CountingEmbedder, Recall
@@ -236,6 +240,42 @@ async def test_many_rows_are_searched_then_a_graph_is_built_behind_the_searches(
         assert await recall.keys(f"{PIZZA} 7 49", 1) == before == [7]
         assert list((tmp_path / FOLDER).glob("graph*"))
         await recall.declared.close()
+
+
+async def test_another_tenant_comes_then_its_words_crowd_none_out(
+    filled: Recall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While all rows are one tenant's they are not asked whose they are, which takes most of a
+    search by words; from then on words are looked for among the tenant's own."""
+    asked: list[Any] = []
+    query = Outbox.query
+
+    async def noting(outbox: Outbox, sql: str, args: Sequence[Any] = ()) -> Any:
+        asked.extend(args)
+        return await query(outbox, sql, args)
+
+    monkeypatch.setattr(Outbox, "query", noting)
+    sink: Any = filled.declared.sink
+
+    async def words() -> tuple[list[int], bool]:
+        """The first row that has the word, and whether rows were asked whose they are."""
+        asked.clear()
+        build, _ = await serving(filled.view)
+        where = (await serving_of(sink, build)).place
+        found = await sink.place(build).words(build, where, "zanzibar", 1, Filters())
+        return found, 'scope : "t1" AND text : "zanzibar"' in asked
+
+    await filled.keep("mine", "A letter from Zanzibar")
+    await filled.feed()
+    await filled.keys(PIZZA)
+    mine, was_asked = await words()
+    assert (len(mine), was_asked) == (1, False)
+    acme = Recall(filled.store.tenant("acme"), filled.embedder)
+    for n in range(3):
+        await acme.keep(n, "Zanzibar again")
+    await acme.feed()
+    assert await words() == (mine, True)
+    await acme.declared.close()
 
 
 async def test_sqlite_has_no_full_text_search_then_it_is_told_and_vectors_are_searched(

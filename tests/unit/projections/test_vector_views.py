@@ -10,12 +10,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from eventstore import EventStore, NewEvent
+from eventstore import EventStore, NewEvent, RecordedEvent
 from projections import Delete, Projection, ProjectionError, Relay, Upsert, VectorView
 from projections.asking import serving
 from projections.embedding import HashingEmbedder
+from projections.recall.found import Filters
 from projections.recall.rows import METADATA_BYTES_MAX, TEXT_BYTES_MAX
-from projections.recall.searching import RESULTS_MAX, fused
+from projections.recall.searching import RESULTS_MAX, fused, serving_of
 from projections.relay.generations import begin
 from projections.sinks import Change
 
@@ -23,12 +24,12 @@ said = Projection("said", key=lambda event: event.data["id"])
 
 
 @said.on("said")
-def _said(event):  # type: ignore[no-untyped-def]
+def _said(event: RecordedEvent) -> Upsert:
     return Upsert(event.data["id"], {"text": event.data["text"], "user": event.data["user"]})
 
 
 @said.on("unsaid")
-def _unsaid(event):  # type: ignore[no-untyped-def]
+def _unsaid(event: RecordedEvent) -> Delete:
     return Delete(event.data["id"])
 
 
@@ -191,10 +192,9 @@ async def _check(view: VectorView, model: dict[int, tuple[str, str]]) -> None:
         assert {each.key: each.text for each in found} == wanted
     build, _ = await serving(view)
     sink: Any = view.sink
-    from projections.recall.found import Filters
-
+    where = (await serving_of(sink, build)).place
     for word in _WORDS:
-        labels = await sink.place(build).words(build, word, 100, Filters())
+        labels = await sink.place(build).words(build, where, word, 100, Filters())
         having = [id_ for id_, (text, _) in model.items() if word in text]
         # A word that stands in half of the rows says nothing.
         assert len(labels) == (len(having) if len(having) < len(model) / 2 else 0)
