@@ -129,9 +129,10 @@ class Checkpoints:
         partition: int = 0,
     ) -> Lease | None:
         """Takes the lease for `holder`, or None while another one holds it. Every success has a
-        higher fencing token than all before. `holder` names one process or task: where the answer
-        is lost on its way, the lease that it took is told by that name. If cancelled, it may be
-        held until it runs out."""
+        higher fencing token than all before. `holder` names one process or task and no other one
+        (a process id alone is not enough, of two machines): a second one of the same name is None
+        as well, but where an answer is lost on its way, the lease that it took is told by that
+        name and its end. If cancelled, it may be held until it runs out."""
         return await self._take(name, generation, partition, holder, seconds, token=-1)
 
     async def renew(self, lease: Lease, *, seconds: float = 30.0) -> Lease:

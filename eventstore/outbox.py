@@ -45,11 +45,12 @@ class Outbox:
         tenant: str,
         clock: Callable[[], int],
         ids: Callable[[], str],
+        heads_known: dict[str, int],
     ) -> None:
         self._engine = engine
         self._clock = clock
         self._ids = ids
-        self._head_known = 0
+        self._heads_known = heads_known  # by tenant, of all outboxes of a store
         self.tenant = tenant
 
     @property
@@ -74,7 +75,7 @@ class Outbox:
         """The log's end: position, hash, and when it was recorded in microseconds.
         If cancelled, nothing is left open."""
         head = await self._engine().head(self.tenant)
-        self._head_known = head.position
+        self._heads_known[self.tenant] = head.position
         return head
 
     async def page(
@@ -92,7 +93,7 @@ class Outbox:
         Raises `LogDiverged` where it does not, or where the log ends before `after`, `Corrupt` for
         damage. If cancelled, nothing is left open."""
         engine = self._engine()
-        if until > self._head_known:  # a relay has asked for the head before, and no further
+        if until > self._heads_known.get(self.tenant, 0):  # a relay has asked for the head before
             head = (await self.head()).position
             if after > head:
                 raise LogDiverged(f"reader at position {after}: the log ends at {head}")

@@ -273,7 +273,8 @@ class EventStore:
     def outbox(self) -> Outbox:
         """What relays feed views with, of this tenant: pages, rows and checkpoints together."""
         self._core.check()
-        return Outbox(self._core.usable_engine, self._tenant, self._core.clock, self._core.ids)
+        core = self._core
+        return Outbox(core.usable_engine, self._tenant, core.clock, core.ids, core.heads_known)
 
     @property
     def snapshots(self) -> Snapshots:
@@ -390,6 +391,7 @@ class _Core:
         self.engine = engine
         self.clock = clock
         self.ids = ids
+        self.heads_known: dict[str, int] = {}
         self._loop = asyncio.get_running_loop()
         self._thread = get_ident()
         self._forks = _forks

@@ -93,6 +93,8 @@ class CheckpointContract(Harness):
         assert first is not None
         assert (first.holder, first.position) == ("ann", 0)
         assert await store.checkpoints.acquire("work", "bob", seconds=60) is None
+        # A second process of the same name is another one.
+        assert await store.checkpoints.acquire("work", "ann", seconds=60) is None
         other = await store.checkpoints.acquire("work", "bob", seconds=60, partition=1)
         assert other is not None
         clock.advance(61)

@@ -236,6 +236,8 @@ class OutboxContract(Harness):
                 assert (await store.outbox.page(after, 50, queries)).scanned_to == 3
             with pytest.raises(LogDiverged, match="ends at 3"):
                 await store.outbox.page(4, 50, queries)
+        await store.append("s", notes(2))
+        assert (await store.outbox.page(3, 50)).scanned_to == 5
 
     async def test_something_is_told_then_it_is_an_event_of_the_stores_own(
         self, store: EventStore
