@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias, TypeVar
 
-import asyncpg  # type: ignore[import-untyped]  # ships no types
+import asyncpg
 
 from ...errors import Busy, EventStoreError, StorageFailed, StoreClosed
 from . import statements as sql

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import asyncpg  # type: ignore[import-untyped]  # ships no types
+import asyncpg
 
 from ...errors import Busy, Corrupt, EventStoreError, InvalidEvent, StorageFailed
 

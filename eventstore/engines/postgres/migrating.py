@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from typing import Any
 
-import asyncpg  # type: ignore[import-untyped]  # ships no types
+import asyncpg
 
 from ...errors import InvalidEvent, SchemaTooNew, StorageFailed
 from ...ids import UuidSevens

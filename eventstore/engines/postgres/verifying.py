@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-import asyncpg  # type: ignore[import-untyped]  # ships no types
+import asyncpg
 
 from ...errors import Corrupt
 from ..indexes import TOLD_MAX, missing_rows, surplus_rows

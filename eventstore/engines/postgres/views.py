@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import asyncpg  # type: ignore[import-untyped]  # ships no types
+import asyncpg
 
 from ...errors import RowRefused
 from ..port import Move, Statement

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import asyncpg  # type: ignore[import-untyped]  # ships no types
+import asyncpg
 import pytest
 
 from eventstore import EventStore, LogDiverged, NewEvent, Query, StorageFailed
