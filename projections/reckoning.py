@@ -24,7 +24,7 @@ from .view import Answer, View
 
 FOLDED_EVENTS_MAX = 10_000
 """Events of the view that a late read goes through to fold one row (of the row's stream, where it
-is made of no others)."""
+is made of no others): about 0.6 s from SQLite, with 200 bytes in each."""
 
 FOLDED_SECONDS_MAX = 5.0
 """How long it does so, where payloads are large: as long as a read waits unless it is told."""

@@ -12,12 +12,13 @@ from reducers import Reducer
 
 from .stage import feed, letters_of, rows_of
 
-KEYS: list[Key] = [5, "5", '"5"', ("a", 1), '["a",1]', ("a", "1"), "a", "007", "\0", -5]
+KEYS: list[Key] = [5, "5", '"5"', ("a", 1), '["a",1]', ("a", "1"), "a", "007", -5]
 
 
 def key_of(event: RecordedEvent) -> Key:
     found = event.data["key"]
-    return tuple(found) if isinstance(found, list) else found  # type: ignore[no-any-return]
+    made: Key = tuple(found) if isinstance(found, list) else found
+    return made
 
 
 async def test_keys_look_alike_then_each_has_its_own_state_and_a_rebuild_finds_no_difference(
@@ -26,22 +27,21 @@ async def test_keys_look_alike_then_each_has_its_own_state_and_a_rebuild_finds_n
     """A fold of 5 has no event of "5" in it; what a failing event of one key holds back is that
     key."""
     count: Reducer[Any] = Reducer("alike", initial=[])
-    failing = {"5"}
+    failing: set[Key] = {"5"}
 
     @count.on("said")
     def said(state: Any, event: RecordedEvent) -> Any:
-        if event.data["key"] in failing:
+        if key_of(event) in failing:
             raise ValueError
         return [*state, event.version]
 
     projection = Projection("alike", key=key_of, fold=count)
     view = CacheView(projection, attempts=1, partitions=3).bind(store)
     wanted: dict[Key, list[int]] = {}
-    for number, key in enumerate([*KEYS[:-1], *KEYS]):
-        said_key = list(key) if isinstance(key, tuple) else key
-        if key != "\0":  # no event may hold one
-            result = await store.append("s", NewEvent("said", {"key": said_key, "n": number}))
-            wanted.setdefault(key, []).append(result.version)
+    for key in [*KEYS, *KEYS]:
+        stored = list(key) if isinstance(key, tuple) else key
+        result = await store.append("s", NewEvent("said", {"key": stored}))
+        wanted.setdefault(key, []).append(result.version)
     await feed(store, view).run_once()
     parked = wanted.pop("5")
     assert await letters_of(view) == [('"5"', parked[0], True), ('"5"', parked[1], False)]
