@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import msgspec
-from pydantic import BaseModel, ValidationError
 
 from . import canonical
 from .errors import InvalidEvent, SchemaTooNew
 from .limits import SCHEMA_VERSION_MAX
+from .models import is_model
 from .names import check_name
 
 T = TypeVar("T")
@@ -221,7 +221,7 @@ def isolated_registry() -> Iterator[Registry]:
 
 
 def _decoder_of(cls: type) -> msgspec.json.Decoder[Any] | None:
-    if issubclass(cls, BaseModel):
+    if is_model(cls):
         return None
     if not issubclass(cls, msgspec.Struct):
         raise InvalidEvent(f"{cls.__name__}: a typed event is a msgspec.Struct or a pydantic model")
@@ -248,6 +248,8 @@ def _why(exc: ValueError) -> str:
 
     "Invalid enum value", a class's own `__post_init__` and pydantic's messages quote the input.
     """
+    from pydantic_core import ValidationError  # here, and not whenever a program starts
+
     if isinstance(exc, ValidationError):
         errors = exc.errors(include_input=False)
         places = dict.fromkeys(".".join(map(str, error["loc"])) for error in errors)

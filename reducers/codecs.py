@@ -18,9 +18,9 @@ from typing import Any, get_args, get_origin
 import msgspec
 from immutables import Map
 from msgspec.msgpack import Ext
-from pydantic import BaseModel
 
 from eventstore.canonical import FrozenDict, FrozenList
+from eventstore.models import is_model
 
 from .errors import ReducerError
 from .json_form import state_hash
@@ -155,7 +155,7 @@ class _ExactCodec:
         kind = type(value)
         if kind in self._numbers:
             return Ext(_OBJECT, _encode((self._numbers[kind], self._content(value))))
-        if isinstance(value, (msgspec.Struct, BaseModel)):
+        if isinstance(value, msgspec.Struct) or is_model(type(value)):
             raise TypeError(f"the state's type does not name {kind.__name__}; give state_type")
         if kind in _DICTS:
             return {key: self._marked(item) for key, item in value.items()}
@@ -183,7 +183,7 @@ class _ExactCodec:
         cls = self._classes[number]
         if issubclass(cls, msgspec.Struct):
             return cls(**dict(zip(cls.__struct_fields__, content, strict=True)))
-        if issubclass(cls, BaseModel):
+        if is_model(cls):
             return cls.model_validate_json(content)
         return cls(content)
 
@@ -228,7 +228,7 @@ def _same_kinds(back: Any, state: Any) -> bool:
         return all(_same_kinds(names[name], name) for name in state)
     if isinstance(state, (PersistentList, deque)):
         return _all_same(back, state)
-    if isinstance(state, BaseModel) or is_dataclass(state):
+    if is_model(type(state)) or is_dataclass(state):
         return _all_same(_fields(back), _fields(state))
     return True
 
@@ -245,7 +245,7 @@ def _all_same(back: Iterable[Any], state: Iterable[Any]) -> bool:
 def _fields(value: Any) -> list[Any]:
     if isinstance(value, msgspec.Struct):
         return [getattr(value, name) for name in value.__struct_fields__]
-    if isinstance(value, BaseModel):
+    if is_model(type(value)):
         # Not __dict__, where cached properties stand as well.
         found = [value.__dict__[name] for name in type(value).__pydantic_fields__]
         return [*found, value.__pydantic_extra__]
@@ -265,13 +265,14 @@ def _hook(value: Any) -> Any:
         return Ext(_MAP, _encode(dict(value))) if value else _EMPTY_MAP
     if isinstance(value, PersistentList):
         return Ext(_LIST, _encode(list(value))) if value else _EMPTY_LIST
-    if isinstance(value, BaseModel):
+    if is_model(type(value)):
         return Ext(_MODEL, _dump(value))
     raise TypeError(f"an object of type {type(value).__name__}")
 
 
-def _dump(model: BaseModel) -> bytes:
-    return model.model_dump_json(by_alias=True, round_trip=True, warnings="none").encode()
+def _dump(model: Any) -> bytes:
+    text: str = model.model_dump_json(by_alias=True, round_trip=True, warnings="none")
+    return text.encode()
 
 
 def _typed_decoder(state_type: Any) -> Callable[[Any], Any] | None:
@@ -295,7 +296,7 @@ def _typed(wanted: Any, value: Any) -> Any:
         return Map(_convert(dict(value), dict.__class_getitem__(of))) if of else value
     if kind is PersistentList and isinstance(value, PersistentList):
         return PersistentList(_convert(list(value), list.__class_getitem__(of))) if of else value
-    if issubclass(kind, BaseModel) and isinstance(value, bytes):
+    if is_model(kind) and isinstance(value, bytes):
         return kind.model_validate_json(value)
     raise TypeError(f"{kind.__name__} from {type(value).__name__}")
 

@@ -15,10 +15,9 @@ from typing import Any
 
 import msgspec
 from immutables import Map
-from pydantic import BaseModel
-from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from eventstore.limits import SNAPSHOT_BYTES_MAX
+from eventstore.models import is_model
 
 from .errors import ReducerError
 from .persistent import PersistentList
@@ -87,8 +86,8 @@ def _parts(value: Any) -> Collection[Any] | None:
         return value
     if isinstance(value, msgspec.Struct):
         return msgspec.structs.astuple(value)
-    if isinstance(value, BaseModel):
-        return value.__dict__.values()
+    if is_model(type(value)):
+        return list(value.__dict__.values())
     if isinstance(value, type):
         return None  # a class has the marks of its instances
     if dataclasses.is_dataclass(value):
@@ -131,7 +130,7 @@ def members(value: Any) -> dict[str, Any] | None:
             if item is not msgspec.UNSET and (kept is None or name in kept):
                 found[name] = item
         return found
-    if isinstance(value, BaseModel):
+    if is_model(type(value)):
         # Not __dict__, where cached properties stand as well.
         fields = type(value).__pydantic_fields__
         return {
@@ -171,8 +170,10 @@ def _hook(value: Any) -> Any:
         return dict(value)
     if isinstance(value, PersistentList):
         return list(value)
-    if isinstance(value, BaseModel):
+    if is_model(type(value)):
         return members(value)
+    from pydantic_core import PydanticSerializationError, to_jsonable_python  # for few states
+
     try:
         return to_jsonable_python(value)
     except PydanticSerializationError:

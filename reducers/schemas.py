@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import Any, get_args
 
 import msgspec
-from pydantic import BaseModel
+
+from eventstore.models import is_model
 
 from .errors import ReducerError
 from .json_form import bounded_hash
@@ -25,8 +26,9 @@ def field_types(cls: type) -> Iterator[Any]:
     """The annotations of a Struct's or model's fields."""
     if issubclass(cls, msgspec.Struct):
         yield from (field.type for field in _struct_fields(cls))
-    elif issubclass(cls, BaseModel):
-        yield from (field.annotation for field in cls.__pydantic_fields__.values())
+    elif is_model(cls):
+        model: Any = cls
+        yield from (field.annotation for field in model.__pydantic_fields__.values())
 
 
 def schema_text(cls: Any) -> str:
@@ -37,7 +39,7 @@ def schema_text(cls: Any) -> str:
             for field in _struct_fields(cls)
         ]
         return f"{cls.__qualname__} {cls.__struct_fields__} {shown}"
-    if isinstance(cls, type) and issubclass(cls, BaseModel):
+    if is_model(cls):
         shown_model = [
             (name, _shown(field.annotation), constant_text(field.default))
             for name, field in cls.__pydantic_fields__.items()
@@ -61,7 +63,7 @@ def _collect(annotation: Any, found: dict[type, None]) -> None:
         _collect(inner, found)
     if not isinstance(annotation, type) or annotation in found:
         return
-    if issubclass(annotation, (msgspec.Struct, BaseModel, enum.Enum)):
+    if issubclass(annotation, (msgspec.Struct, enum.Enum)) or is_model(annotation):
         found[annotation] = None
         for each in field_types(annotation):
             _collect(each, found)
