@@ -67,14 +67,9 @@ class CacheTableSink:
         """See `Sink`: nothing is written yet, the statements do it. Raises `ProjectionError` for a
         key or a value that is not one."""
         sql, tenant = rows_sql(build), build.tenant_id
-        last: dict[str, Change] = {}
+        rows, gone, size = [], [], 0
         for change in changes:
             key = stored_key(self.view, change.key)
-            # 5 and "5" are two keys of a page and one row.
-            if key not in last or last[key].position <= change.position:
-                last[key] = change
-        rows, gone, size = [], [], 0
-        for key, change in last.items():
             if change.value is None:
                 gone.append((tenant, key, change.position))
                 continue
