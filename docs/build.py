@@ -19,6 +19,7 @@ from typing import Any
 from unittest.mock import patch
 
 from eventstore import EventStoreError
+from projections import RelationalView
 
 from .signatures import returns, signature
 
@@ -168,9 +169,11 @@ def _entry(room: str, name: str, value: Any) -> Iterator[str]:
         yield f"The module `{value.__name__}`: see [agent events](agent-events.md)."
         return
     if not isinstance(value, type) and not inspect.isroutine(value):
-        # A reducer: what it makes of events stands in its module.
+        # A reducer or a view: what it makes of events stands in its module.
         home = sys.modules.get(f"{room}.{name}") or sys.modules[f"{room}.combined"]
         yield _markdown(_doc(home, name))
+        if isinstance(value, RelationalView):
+            yield _columns(value)
         return
     yield f"```text\n{signature(name, value, is_given=_is_given(room, name))}\n```"
     if isinstance(value, type) and issubclass(value, EventStoreError):
@@ -179,6 +182,19 @@ def _entry(room: str, name: str, value: Any) -> Iterator[str]:
     yield _markdown(_doc(value, f"{room}.{name}"))
     if isinstance(value, type):
         yield from _members(name, value)
+
+
+def _columns(view: RelationalView) -> str:
+    """The columns of a view's table, in their order; what each holds is the page's to say."""
+    columns = [
+        f"`{column.name}` {column.type}{'?' if column.nullable else ''}"
+        for column in view.table.columns
+    ]
+    key = ", ".join(f"`{column.name}`" for column in view.table.primary_key.columns)
+    return (
+        f"Columns (`?` may be NULL): {', '.join(columns)}. Key: {key}. What they hold is in"
+        f" [stock views](stock-views.md#{view.name})."
+    )
 
 
 def _is_given(room: str, name: str) -> bool:
