@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from .envelope import GENESIS
@@ -41,7 +41,7 @@ class Events:
         self._check = check
         self._start = start
 
-    async def __aiter__(self) -> AsyncIterator[RecordedEvent]:
+    async def __aiter__(self) -> AsyncGenerator[RecordedEvent, None]:
         async for page in self._pages():
             for event in page:
                 yield event

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
@@ -209,11 +210,11 @@ class ConditionContract(Harness):
         ],
     )
     async def test_a_condition_is_malformed_then_it_is_refused_where_it_is_made(
-        self, store: EventStore, make: object
+        self, store: EventStore, make: Callable[[], object]
     ) -> None:
         """A condition that could not mean anything never reaches the log."""
         with pytest.raises(InvalidEvent):
-            make()  # type: ignore[operator]  # a factory
+            make()
         with pytest.raises(InvalidEvent, match="condition"):
             await store.append("s", note(), condition=Query())  # type: ignore[arg-type]  # wrong
         assert await store.head() == 0

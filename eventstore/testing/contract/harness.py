@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -93,9 +94,7 @@ async def whole(store: EventStore) -> tuple[int, list[RecordedEvent], list[Strea
 async def take(events: Events, count: int) -> list[RecordedEvent]:
     """The next `count` events of a subscription, which is then given up."""
     found: list[RecordedEvent] = []
-    stream = aiter(events)
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(PATIENCE_SECONDS), aclosing(aiter(events)) as stream:
         while len(found) < count:
             found.append(await anext(stream))
-    await stream.aclose()  # type: ignore[attr-defined]  # an async generator
     return found

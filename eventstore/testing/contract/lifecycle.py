@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -153,15 +154,12 @@ class LifecycleContract(Harness):
             ):
                 with pytest.raises(StoreClosed):
                     await call
-            for ask in (
-                lambda: used.read("s"),  # noqa: B023 - called at once
-                lambda: used.read_all(),  # noqa: B023 - called at once
-                lambda: used.subscribe(),  # noqa: B023 - called at once
-                lambda: used.checkpoints,  # noqa: B023 - called at once
-                lambda: used.snapshots,  # noqa: B023 - called at once
-            ):
+            for ask in (partial(used.read, "s"), used.read_all, used.subscribe):
                 with pytest.raises(StoreClosed):
                     ask()
+            for name in ("checkpoints", "outbox", "snapshots"):
+                with pytest.raises(StoreClosed):
+                    getattr(used, name)
         for events in (read, log):
             with pytest.raises(StoreClosed):
                 await events.list()

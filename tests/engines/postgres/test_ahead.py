@@ -11,10 +11,12 @@ from eventstore.engines.postgres import reader as reading
 from eventstore.engines.postgres.reader import Reader
 from tests.waiting import until
 
+from .inside import engine_of
+
 
 async def _page(store: EventStore, after: int) -> list[Any]:
     """A page behind one that was read: whoever knows what stands before it goes through the log."""
-    engine = store._core.engine
+    engine = engine_of(store)
     digest = await engine.hash_at("default", after)
     page = await engine.log_page("default", after, 10, (), 2, digest)
     return [event.data for event in page.events]
@@ -26,7 +28,7 @@ async def test_a_reader_gives_up_then_the_page_ahead_is_forgotten(
     """Up to a page's bytes would stay in memory for as long as the store is open."""
     monkeypatch.setattr(reading, "_AHEAD_SECONDS", 0.1)
     await store.append("s", [NewEvent("n", n) for n in range(10)])
-    reader = store._core.engine._reader  # type: ignore[attr-defined]
+    reader = engine_of(store)._reader
     assert [await _page(store, 0), await _page(store, 2)] == [[0, 1], [2, 3]]
     assert reader._ahead is not None
     await until(lambda: reader._ahead is None)

@@ -29,6 +29,8 @@ from eventstore.engines.postgres.statements import Statements
 from eventstore.ids import UuidSevens
 from tests.waiting import until
 
+from .inside import engine_of
+
 _attempts = itertools.count()
 _ids = UuidSevens()
 
@@ -199,7 +201,7 @@ async def test_a_writer_remembers_a_wrong_id_then_it_asks_again(
     """Its caller hears nothing of it."""
     await store.append("s", NewEvent("n", 1))
     await store.append("r", NewEvent("n", 2))
-    writer = store._core.engine._writer  # type: ignore[attr-defined]
+    writer = engine_of(store)._writer
     writer._known.learn("default", {"s": 1}, [number])
     result = await store.append("s", NewEvent("n", 3))
     assert (result.version, result.position) == (2, 3)

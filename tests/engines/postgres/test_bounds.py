@@ -16,6 +16,7 @@ from eventstore.engines.postgres.connections import Connections
 from tests.servers.proxy import Proxy
 from tests.waiting import until
 
+from .inside import engine_of
 from .rights import PAGE, documented, drop_role, role_with_rights
 
 OTHERS = (
@@ -63,7 +64,7 @@ async def test_the_server_is_silent_with_appends_in_flight_then_closing_ends_wit
             )
         proxy.hold()
         sent = asyncio.create_task(store.append("s", NewEvent("n", "sent")))
-        await until(lambda: store._core.engine._writer._sent > 6)  # type: ignore[attr-defined]
+        await until(lambda: engine_of(store)._writer._sent > 6)
         waiting = asyncio.create_task(store.append("s", NewEvent("n", "waiting")))
         await asyncio.sleep(0)
         async with asyncio.timeout(1 + 2 * 0.5 + 3):  # the last: for a busy machine
@@ -96,7 +97,7 @@ async def test_the_listening_connection_is_silent_then_the_probe_replaces_it(
     monkeypatch.setattr(connections, "STATEMENT_MS", 0)  # other connections are silent as well
     monkeypatch.setattr(connections, "GRACE_SECONDS", 0.0)
     async with Proxy(url) as proxy, EventStore.open(proxy.url, busy_timeout_seconds=1.0) as store:
-        looks = store._core.engine._watch  # type: ignore[attr-defined]
+        looks = engine_of(store)._watch
         reader = asyncio.create_task(anext(aiter(store.subscribe())))
         await until(lambda: looks._hears)
         first = looks._listener
@@ -121,7 +122,7 @@ async def test_a_poll_is_not_answered_then_the_next_one_is_soon_on_another_conne
     ):
         await other.append("s", NewEvent("n", 1))
         assert await store.head() == 1
-        waiting = asyncio.ensure_future(store._core.engine.wait("default", 1))
+        waiting = asyncio.ensure_future(engine_of(store).wait("default", 1))
         proxy.silence()
         await until(lambda: proxy.dropped)
         await other.append("s", NewEvent("n", 2))
@@ -134,7 +135,7 @@ async def test_nobody_waits_any_more_then_the_listening_connection_stays_until_c
 ) -> None:
     """Readers come and go; a connection for each of them would cost more than one that stays."""
     async with EventStore.open(url) as store:
-        looks = store._core.engine._watch  # type: ignore[attr-defined]
+        looks = engine_of(store)._watch
         for n in range(1, 4):
             reader = asyncio.create_task(anext(aiter(store.subscribe(after=n - 1))))
             await until(lambda: looks._hears)

@@ -12,6 +12,8 @@ from eventstore.engines.postgres import writer
 from eventstore.engines.postgres.connections import LOSSES_MAX
 from tests.waiting import until
 
+from .inside import engine_of
+
 
 async def test_a_question_ends_its_session_each_time_then_it_is_given_up_after_a_few(
     store: EventStore,
@@ -26,7 +28,7 @@ async def test_a_question_ends_its_session_each_time_then_it_is_given_up_after_a
         asked += 1
         await connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
 
-    connections = store._core.engine._reading  # type: ignore[attr-defined]
+    connections = engine_of(store)._reading
     async with asyncio.timeout(15):  # half of the patience that a lost server is waited for
         with pytest.raises(StorageFailed, match="damaged data"):
             await connections.run(deadly)
@@ -85,5 +87,5 @@ async def test_every_append_ends_its_session_then_all_are_told_when_the_patience
         async with asyncio.timeout(10):
             found = await asyncio.gather(*sent, return_exceptions=True)
         assert {type(each) for each in found} == {OutcomeUnknown}
-        await until(lambda: not store._core.engine._writer._lanes)  # type: ignore[attr-defined]
+        await until(lambda: not engine_of(store)._writer._lanes)
         assert [event.data for event in await store.read("s").list()] == [0]

@@ -100,8 +100,8 @@ async def test_a_real_server_is_weak_then_the_store_does_not_open(raw: Any, url:
     await raw.execute(f'ALTER DATABASE "{name}" SET synchronous_commit = off')
     with pytest.raises(StorageFailed, match="synchronous_commit=off"):
         await EventStore.open(url)
-    for options in ({"url": f"{url}?allow=synchronous_commit"}, {"synchronous": "NORMAL"}):
-        async with EventStore.open(**{"url": url, **options}) as store:  # type: ignore[arg-type]
+    for options, synchronous in (("?allow=synchronous_commit", "FULL"), ("", "NORMAL")):
+        async with EventStore.open(f"{url}{options}", synchronous=synchronous) as store:
             assert (await store.append("s", NewEvent("n", 1))).position > 0
 
 

@@ -12,6 +12,8 @@ from eventstore import EventStore, EventStoreError, NewEvent, OutcomeUnknown, St
 from eventstore.engines.postgres import connections
 from tests.servers.proxy import Proxy
 
+from .inside import engine_of
+
 
 async def test_the_server_says_nothing_then_all_are_told_within_the_patience_and_a_grace(
     url: str, monkeypatch: pytest.MonkeyPatch
@@ -54,9 +56,7 @@ async def test_a_connection_is_opened_then_the_kernel_tells_when_its_machine_is_
     store: EventStore,
 ) -> None:
     """Packets that nobody acknowledges end it after ten seconds, sent or awaited."""
-    found = await store._core.engine._reading.run(  # type: ignore[attr-defined]
-        lambda connection: _options(connection)
-    )
+    found = await engine_of(store)._reading.run(lambda connection: _options(connection))
     assert found["SO_KEEPALIVE"] == 1
     assert found["TCP_USER_TIMEOUT"] == 10_000
     assert found["TCP_KEEPIDLE"] + found["TCP_KEEPINTVL"] * found["TCP_KEEPCNT"] == 10
