@@ -6,6 +6,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from projections.projection import KEY_NAME_BYTES_MAX, Key, key_name, key_of_text, key_text
+from projections.recall.rows import key_of, memory_of
+from projections.sinks import Change
 
 LONG = "a" * (KEY_NAME_BYTES_MAX + 1)
 
@@ -94,3 +96,11 @@ def test_key_is_just_as_long_as_a_name_may_be_then_it_is_its_name() -> None:
     assert key_name("é" * (KEY_NAME_BYTES_MAX // 2)) == "é" * (KEY_NAME_BYTES_MAX // 2)
     longer = "é" * (KEY_NAME_BYTES_MAX // 2) + "a"
     assert key_name(longer) != longer
+
+
+@given(key=keys.filter(lambda key: 0 < len(key_text(key)) < 1_000 and "\0" not in key_text(key)))
+def test_memory_is_kept_under_a_key_then_it_is_found_under_the_same(key: Key) -> None:
+    """A vector view's rows come back with the keys that were given, in their kind."""
+    memory = memory_of("m", Change(key, {"text": "a"}, 1, 0))
+    found = key_of(memory.key, memory.is_json)
+    assert (found, type(found)) == (key, type(key))
