@@ -20,8 +20,8 @@ class CacheView(View):
     key there.
 
     A row is served for `expire_seconds` after its event was recorded (None: for ever), so that a
-    rebuilt view expires as the live one does. A value is any JSON value. `options` are those of `View`.
-    Raises `ProjectionError` for a bad declaration.
+    rebuilt view expires as the live one does. A value is any JSON value. `options` are those of
+    `View`. Raises `ProjectionError` for a bad declaration.
     """
 
     def __init__(

@@ -57,7 +57,7 @@ parts = st.lists(
 
 async def check(url: str, history: Sequence[Part]) -> None:
     """Feeds each part once it is appended, builds every view anew in one go, and compares."""
-    views = list(stock_views().values())
+    views = list(stock_views(embedder="hashing").values())
     async with EventStore.open(url) as store:
         for stream, events, page_events in history:
             await store.append(stream, events, actor="ann")
@@ -133,7 +133,7 @@ async def test_one_memory_and_one_call_live_through_everything_then_each_row_is_
         ("tool.completed", {"tool_call_result": [1]}),
         ("message.added", {"role": "user", "content": "hi"}),
     ]
-    views = list(stock_views().values())
+    views = list(stock_views(embedder="hashing").values())
     async with EventStore.open("memory://") as store:
         for kind, data in told:
             event = NewEvent(kind, {"memory_id": "1", "tool_call_id": "1", **data})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,8 +13,9 @@ import sqlalchemy as sa
 
 from eventstore import EventStore, NewEvent, event_type
 from eventstore.testing import isolated_registry
-from projections import KeyParked, Projection, RelationalView, Relay
+from projections import KeyParked, Projection, RelationalView, Relay, VectorView
 from projections.cache import CacheView
+from projections.errors import ExtraMissing
 from projections.stock import audit, memories, sessions, stock_views, tool_calls
 from projections.view import View
 from reducers import Reducer
@@ -29,9 +31,10 @@ async def store() -> AsyncIterator[EventStore]:
 
 
 def test_views_are_asked_for_then_each_under_its_name_with_the_key_of_its_rows() -> None:
-    """`stock_views` has the six tables and the cache; a table's primary key is the row's key."""
+    """`stock_views` has the six tables, the cache and the index; a table's primary key is the row's
+    key."""
     views = stock_views()
-    assert list(views) == [*VIEWS, "session_state"]
+    assert list(views) == [*VIEWS, "session_state", "memory_index"]
     assert {name: view.name for name, view in views.items()} == {name: name for name in views}
     for name, oracle in VIEWS.items():
         view = views[name]
@@ -39,12 +42,33 @@ def test_views_are_asked_for_then_each_under_its_name_with_the_key_of_its_rows()
         assert view.table.name == name
         assert tuple(column.name for column in view.table.primary_key) == oracle.keys
     assert isinstance(views["session_state"], CacheView)
+    assert isinstance(views["memory_index"], VectorView)
+
+
+def test_the_extra_is_missing_then_the_index_is_left_out_unless_it_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who installed no model gets the other views; who asks for the index, or brings a model, has
+    it or is told."""
+    version = importlib.metadata.version
+
+    def found(package: str) -> str:
+        if package == "wordllama":
+            raise importlib.metadata.PackageNotFoundError(package)
+        return version(package)
+
+    monkeypatch.setattr(importlib.metadata, "version", found)
+    assert list(stock_views()) == [*VIEWS, "session_state"]
+    assert "memory_index" not in stock_views(with_vectors=False, embedder="hashing")
+    assert "memory_index" in stock_views(embedder="hashing")
+    with pytest.raises(ExtraMissing, match=r"\[vector\]"):
+        stock_views(with_vectors=True)
 
 
 def test_views_are_declared_then_each_has_a_fingerprint_of_its_own() -> None:
     """A change of code without a new version can be noticed for every view."""
     prints = {view.projection.fingerprint() for view in stock_views().values()}
-    assert len(prints) == 7
+    assert len(prints) == 8
 
 
 async def test_types_are_registered_classes_then_the_rows_are_the_same(store: EventStore) -> None:
