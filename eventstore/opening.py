@@ -47,7 +47,7 @@ async def open_engine(
     if scheme in ("postgresql", "postgres"):
         from .engines.postgres import open_postgres
 
-        return await open_postgres(options, clock), clock, ids
+        return await open_postgres(options.url, options, clock), clock, ids
     raise InvalidEvent(f"store URL: {scheme!r} is not memory, sqlite or postgresql")
 
 

@@ -95,6 +95,19 @@ class Move(msgspec.Struct, frozen=True):
     before: int
 
 
+class EngineOptions(Protocol):
+    """The options of `EventStore.open` that an engine heeds."""
+
+    @property
+    def synchronous(self) -> str: ...
+    @property
+    def busy_timeout_seconds(self) -> float: ...
+    @property
+    def queue_appends_max(self) -> int: ...
+    @property
+    def queue_bytes_max(self) -> int: ...
+
+
 class Engine(Protocol):
     """One open log."""
 

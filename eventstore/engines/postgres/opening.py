@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from ...errors import StorageFailed
 from ...schema.postgres import ISOLATED
+from ..port import EngineOptions
 from . import statements as sql
 from .address import parse_address
 from .connections import Connections
@@ -28,25 +29,12 @@ READING_MAX = 4
 """Connections that read: one for each long scan, and some for short questions beside them."""
 
 
-class PostgresOptions(Protocol):
-    """The options of `EventStore.open` that this engine heeds."""
-
-    @property
-    def url(self) -> str: ...
-    @property
-    def synchronous(self) -> str: ...
-    @property
-    def busy_timeout_seconds(self) -> float: ...
-    @property
-    def queue_appends_max(self) -> int: ...
-    @property
-    def queue_bytes_max(self) -> int: ...
-
-
-async def open_postgres(options: PostgresOptions, clock: Callable[[], int]) -> PostgresEngine:
+async def open_postgres(
+    url: str, options: EngineOptions, clock: Callable[[], int]
+) -> PostgresEngine:
     """Opens the database; its schema is made where it is absent. If cancelled, nothing stays
     open."""
-    address = parse_address(options.url, options.synchronous)
+    address = parse_address(url, options.synchronous)
     patience = float(options.busy_timeout_seconds)
     reading = Connections(address, READING_MAX, patience)
     try:

@@ -11,19 +11,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from ...envelope import GENESIS
 from ...errors import Corrupt, EventStoreError
 from ...events import RecordedEvent
 from ...query import Query
+from ..filtering import matching_positions, scanned_with
 from ..port import LogPage
 from ..rows import Row, check_consecutive, check_stream_rows, hashes_wanted, to_events
 from .connections import Connection, Connections, set_tenant, transaction
 from .statements import JOINED_MAX, Statements
-
-_SCAN_POSITIONS = 20_000
-"""Positions that one filtered page looks through at most (about 2 ms in the index)."""
 
 _TURNS_TO_SEND = 4
 """Turns of the loop until a query that was begun is on its way: two tasks, a connection, a send."""
@@ -186,24 +185,13 @@ class Reader:
         queries: Sequence[Query],
         limit: int,
     ) -> LogPage:
-        scanned_to = min(until, after + _SCAN_POSITIONS)
-        found: set[int] = set()
-        for query in queries:
-            positions = await self._positions(connection, tenant, query, after, scanned_to, limit)
-            if len(positions) == limit:
-                scanned_to = min(scanned_to, positions[-1])
-            found.update(positions)
-        wanted = sorted(position for position in found if position <= scanned_to)
+        wanted, scanned_to = await matching_positions(
+            queries, after, until, limit, partial(self._positions, connection, tenant)
+        )
         if not wanted:
             return LogPage([], scanned_to)
-        if len(wanted) > limit:  # each query alone kept to it
-            wanted = wanted[:limit]
-            scanned_to = wanted[-1]
         rows = await connection.fetch(self.sql.read_positions, tenant, wanted)
-        if len(rows) < len(wanted):
-            if not rows or rows[-1][0] != wanted[len(rows) - 1]:
-                raise Corrupt("an index names events that are not in the log", kind="index")
-            scanned_to = rows[-1][0]  # the page is full by its bytes
+        scanned_to = scanned_with(rows, wanted, scanned_to)
         return LogPage(await self._to_events(connection, tenant, rows), scanned_to)
 
     async def _positions(

@@ -11,9 +11,10 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from ...errors import StorageFailed
+from ..port import EngineOptions
 from .connection import connect_writer, settings_of
 from .engine import SqliteEngine
 from .errors import DRIVER_ERRORS, translate
@@ -25,20 +26,7 @@ from .unwritable import is_unwritable, no_lock_file, open_for_reading
 _Opened = tuple[sqlite3.Connection, Turns, dict[str, Any]]
 
 
-class SqliteOptions(Protocol):
-    """The options of `EventStore.open` that this engine heeds."""
-
-    @property
-    def synchronous(self) -> str: ...
-    @property
-    def busy_timeout_seconds(self) -> float: ...
-    @property
-    def queue_appends_max(self) -> int: ...
-    @property
-    def queue_bytes_max(self) -> int: ...
-
-
-async def open_sqlite(path: str, options: SqliteOptions, clock: Callable[[], int]) -> SqliteEngine:
+async def open_sqlite(path: str, options: EngineOptions, clock: Callable[[], int]) -> SqliteEngine:
     """Opens the file, made or migrated where needed. If cancelled, nothing stays open."""
     loop, opener = asyncio.get_running_loop(), _Opener()
     try:
@@ -76,7 +64,7 @@ class _Opener:
         self._opened: _Opened | None = None
         self._unwanted = False
 
-    def open(self, path: str, options: SqliteOptions) -> _Opened:
+    def open(self, path: str, options: EngineOptions) -> _Opened:
         opened = _open_file(path, options)
         with self._lock:
             self._opened, unwanted = opened, self._unwanted
@@ -92,7 +80,7 @@ class _Opener:
             threading.Thread(target=close_in_turn, args=opened[:2]).start()
 
 
-def _open_file(path: str, options: SqliteOptions) -> _Opened:
+def _open_file(path: str, options: EngineOptions) -> _Opened:
     parent = Path(path).absolute().parent
     if not parent.is_dir():
         raise StorageFailed(f"{path}: the folder {parent} does not exist")

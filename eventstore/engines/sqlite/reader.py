@@ -9,6 +9,7 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, cast
 
 import aiosqlite
@@ -18,6 +19,7 @@ from ...envelope import GENESIS
 from ...errors import Busy, Corrupt, StoreClosed
 from ...events import RecordedEvent
 from ...query import Query
+from ..filtering import matching_positions, scanned_with
 from ..port import LogPage
 from ..rows import Row, check_consecutive, check_stream_rows, hashes_wanted, is_full, to_events
 from . import statements as sql
@@ -29,9 +31,6 @@ from .unwritable import Still
 _CONNECTIONS = 2
 """One for long scans and one for short questions on a machine with two cores; more contend for
 the interpreter's lock."""
-
-_SCAN_POSITIONS = 20_000
-"""Positions that one filtered page looks through at most (about 1 ms in the index)."""
 
 _NAMES_MAX = 100_000
 """Stream names remembered by id; beyond it all are forgotten at once."""
@@ -243,28 +242,15 @@ class Reader:
     async def _filtered_page(
         self, tenant_id: int, after: int, until: int, queries: Sequence[Query], limit: int
     ) -> LogPage:
-        scanned_to = min(until, after + _SCAN_POSITIONS)
-        found: set[int] = set()
         async with self._borrow() as connection:
-            for query in queries:
-                positions = await self._positions(
-                    connection, tenant_id, query, after, scanned_to, limit
-                )
-                if len(positions) == limit:
-                    scanned_to = min(scanned_to, positions[-1])
-                found.update(positions)
-            wanted = sorted(position for position in found if position <= scanned_to)
+            wanted, scanned_to = await matching_positions(
+                queries, after, until, limit, partial(self._positions, connection, tenant_id)
+            )
             if not wanted:
                 return LogPage([], scanned_to)
-            if len(wanted) > limit:  # each query alone kept to it
-                wanted = wanted[:limit]
-                scanned_to = wanted[-1]
             args = (tenant_id, _encode(wanted).decode())
             rows = await self._fetch_events(connection, sql.READ_POSITIONS, args)
-            if len(rows) < len(wanted):
-                if not rows or rows[-1][0] != wanted[len(rows) - 1]:
-                    raise Corrupt("an index names events that are not in the log", kind="index")
-                scanned_to = rows[-1][0]  # the page is full by its bytes
+            scanned_to = scanned_with(rows, wanted, scanned_to)
             events = await self._to_events(connection, tenant_id, rows)
         return LogPage(events, scanned_to)
 
