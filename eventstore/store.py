@@ -145,8 +145,9 @@ class EventStore:
     ) -> Events:
         """A stream's events by version: those above `after`, or `backwards` those below it
         (from the end when it is 0). Iterate it, or ``await .list()``. A stream that does not
-        exist has none. Raises `Corrupt` for damage. Nothing is held between pages; cancelled or
-        abandoned, it leaves nothing open."""
+        exist has none. Raises `Corrupt` for damage, `LogDiverged` where the log has gone back
+        since the page before. Nothing is held between pages; cancelled or abandoned, it leaves
+        nothing open."""
         self._core.check()
         _check_stream_name(stream)
         _check_bounds(after, limit)
