@@ -61,10 +61,11 @@ class Place(msgspec.Struct, frozen=True):
 class Following:
     """An index of a build, and what it is good for."""
 
-    def __init__(self, build: Build, folder: Path | None) -> None:
+    def __init__(self, build: Build, folder: Path | None, index: VectorIndex) -> None:
         self.build = build
         self.folder = folder
-        self.index: VectorIndex = None  # type: ignore[assignment]  # until it is opened
+        self.index = index
+        # Before the first change, until an index is opened in the place of this empty one.
         self.change, self.position = -1, 0
         self.unkept = 0
         """Rows that changed since it was kept."""
@@ -78,7 +79,7 @@ class Following:
     @property
     def bytes(self) -> int:
         """What its vectors take."""
-        return 0 if self.index is None else len(self.index) * self.index.dimensions * 4
+        return len(self.index) * self.index.dimensions * 4
 
     def remember(self, wanted: Any, change: int, labels: Any) -> None:
         """Keeps the labels that filters allow as of a change."""
@@ -88,7 +89,7 @@ class Following:
 
     def is_changed(self, share: float) -> bool:
         """Whether so much of it has changed that it is worth keeping."""
-        if self.index is None or self.folder is None or len(self.index) < KEPT_ROWS_MIN:
+        if self.folder is None or len(self.index) < KEPT_ROWS_MIN:
             return False
         return self.unkept > share * len(self.index)
 
@@ -140,7 +141,7 @@ class Followers:
         following = await self._following(build)
         if following.change < place.change:
             async with following.lock:
-                if following.index is None or following.change < place.purged:
+                if following.change < max(0, place.purged):
                     await self._open(following, place)
                 elif following.change < place.change:
                     await self._catch_up(following, place)
@@ -149,7 +150,7 @@ class Followers:
     def rows(self, build: Build) -> int:
         """How many rows a build's index has, as far as it is known."""
         known = self._mine().get(build.incarnation)
-        return 0 if known is None or known.index is None else len(known.index)
+        return 0 if known is None else len(known.index)
 
     def taken(self, build: Build) -> int:
         """How many rows a build's index has taken since it was opened: more than before once one
@@ -183,12 +184,15 @@ class Followers:
                 await asyncio.to_thread(following.keep, *await self._named(following))
 
     async def _following(self, build: Build) -> Following:
+        from ..vectors import VectorIndex
+
         mine = self._mine()
         known = mine.pop(build.incarnation, None)
         if known is None:
             folder = await self._folder_of(build)
             known = mine.pop(build.incarnation, None)  # made by somebody else meanwhile
-            known = Following(build, folder) if known is None else known
+            if known is None:
+                known = Following(build, folder, VectorIndex(self._dimensions))
         mine[build.incarnation] = known  # the one that was searched last stands last
         while len(mine) > 1 and sum([each.bytes for each in mine.values()]) > _BYTES_MAX:
             del mine[next(iter(mine))]

@@ -77,12 +77,23 @@ def filters(
     until: datetime | None,
 ) -> Filters:
     """The filters of a search. Raises `ProjectionError` for what is none."""
-    for name, value in (("user", user), ("type", type)):
-        if value is not None and not isinstance(value, str):
-            raise ProjectionError(f"view {view!r}: {name} is a text or None")
-    times = []
-    for name, moment in (("since", since), ("until", until)):
-        if moment is not None and (not isinstance(moment, datetime) or moment.tzinfo is None):
-            raise ProjectionError(f"view {view!r}: {name} is an aware datetime or None")
-        times.append(None if moment is None else to_microseconds(moment, name))
-    return Filters(user, type, *times)  # type: ignore[arg-type]  # just looked at
+    return Filters(
+        _text_or_none(view, "user", user),
+        _text_or_none(view, "type", type),
+        _time_or_none(view, "since", since),
+        _time_or_none(view, "until", until),
+    )
+
+
+def _text_or_none(view: str, name: str, value: object) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    raise ProjectionError(f"view {view!r}: {name} is a text or None")
+
+
+def _time_or_none(view: str, name: str, moment: object) -> int | None:
+    if moment is None:
+        return None
+    if isinstance(moment, datetime) and moment.tzinfo is not None:
+        return to_microseconds(moment, name)
+    raise ProjectionError(f"view {view!r}: {name} is an aware datetime or None")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from eventstore import EventStore, NewEvent
 from projections import CacheView, Projection, Relay, SinkUnavailable, Upsert
 from projections.retrying import attempts
+from projections.sinks import Build, Change, Written
 
 
 class Down(Exception):
@@ -19,8 +22,8 @@ class Down(Exception):
 async def _fail(count: int, **options: float) -> int:
     """How often a block runs that fails so often."""
     runs = 0
-    given = {"wait_initial": 0.0, "wait_jitter": 0.0, **options}
-    async for attempt in attempts(Down, **given):  # type: ignore[arg-type]
+    given: dict[str, Any] = {"wait_initial": 0.0, "wait_jitter": 0.0, **options}
+    async for attempt in attempts(Down, **given):
         with attempt:
             runs += 1
             if runs <= count:
@@ -62,9 +65,9 @@ async def test_a_failure_says_a_wait_then_it_is_kept_to() -> None:
     found = []
     for number in (1, 2, 3):
         states[0].attempt_number = number
-        found.append(waits.wait(states[0]))  # type: ignore[operator]
+        found.append(waits.wait(states[0]))
     assert found == [2.0, 4.0, 5.0]
-    assert asked.wait(states[1]) == 7.0  # type: ignore[operator]
+    assert asked.wait(states[1]) == 7.0
 
 
 async def test_a_sink_is_down_then_the_relay_alone_tells_once(
@@ -75,7 +78,7 @@ async def test_a_sink_is_down_then_the_relay_alone_tells_once(
     view = CacheView(kept)
     write, left = view.sink.write, [3]
 
-    async def down(build, changes):  # type: ignore[no-untyped-def]
+    async def down(build: Build, changes: Sequence[Change]) -> Written:
         if left[0]:
             left[0] -= 1
             raise SinkUnavailable("the sink is down")

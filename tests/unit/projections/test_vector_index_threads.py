@@ -10,6 +10,7 @@ import pytest
 
 from projections.vectors import VectorIndex
 from projections.vectors.graph import Graph
+from projections.vectors.rows import Seen
 
 from .test_vector_index import topics, with_graph
 
@@ -88,10 +89,10 @@ def test_a_fold_takes_long_then_writing_and_searching_do_not_wait_for_it(
     inside, release = threading.Event(), threading.Event()
     extended = Graph.extended
 
-    def slow(self: Graph, seen: object, **options: bool) -> Graph:
+    def slow(self: Graph, seen: Seen, **options: bool) -> Graph:
         inside.set()
         assert release.wait(60)
-        return extended(self, seen, **options)  # type: ignore[arg-type]  # passed through
+        return extended(self, seen, **options)
 
     def meanwhile() -> None:
         try:

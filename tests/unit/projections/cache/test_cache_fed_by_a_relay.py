@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from eventstore import EventStore, NewEvent
+from eventstore import EventStore, NewEvent, RecordedEvent
 from projections import Delete, Projection, Relay, Upsert
 from projections.cache import CacheView
 from projections.errors import SinkEmptied
@@ -21,12 +22,12 @@ notes = Projection("notes")
 
 
 @notes.on("note.kept")
-def _kept(event):  # type: ignore[no-untyped-def]
+def _kept(event: RecordedEvent) -> Upsert:
     return Upsert(event.data["id"], {"text": event.data["text"]})
 
 
 @notes.on("note.forgotten")
-def _forgotten(event):  # type: ignore[no-untyped-def]
+def _forgotten(event: RecordedEvent) -> Delete:
     return Delete(event.data["id"])
 
 
@@ -34,7 +35,7 @@ counting: Reducer[dict[str, int]] = Reducer("counting", initial={"n": 0})
 
 
 @counting.on("note.kept")
-def _count(state, event):  # type: ignore[no-untyped-def]
+def _count(state: dict[str, int], event: RecordedEvent) -> dict[str, int]:
     return {"n": state["n"] + 1}
 
 
@@ -61,10 +62,10 @@ async def write_history(store: EventStore, times: int = 5) -> int:
     return result.position
 
 
-async def holds(condition: Callable[[], object]) -> None:
+async def holds(condition: Callable[[], Awaitable[bool]]) -> None:
     """Waits until an async condition holds."""
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while not await condition():  # type: ignore[misc]  # noqa: ASYNC110 - it asks a server
+        while not await condition():  # noqa: ASYNC110 - it asks a server
             await asyncio.sleep(0)
 
 
@@ -105,7 +106,7 @@ async def test_redis_is_flushed_under_a_relay_then_the_views_are_filled_again(
                 ("counts", "user/1", {"n": 3}),
             ):
 
-                async def is_right(name=name, key=key, value=value) -> bool:  # type: ignore[no-untyped-def]
+                async def is_right(name: str = name, key: Any = key, value: Any = value) -> bool:
                     try:
                         found = await relay.view(name).get(key, at_least=again.position)
                     except SinkEmptied:
