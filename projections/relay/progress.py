@@ -157,7 +157,11 @@ def _note(schema: str | None, dialect: str, guarded: bool) -> Compiled:
 def _end_stands(schema: str | None) -> sa.ColumnElement[bool]:
     """Whether the event at a position is the one it was: then all before it are, too, because each
     carries the hash of the one before it."""
-    kinds = {"tenant_id": sa.BigInteger(), "position": sa.BigInteger(), "hash": sa.LargeBinary()}
+    kinds: dict[str, Any] = {
+        "tenant_id": sa.BigInteger(),
+        "position": sa.BigInteger(),
+        "hash": sa.LargeBinary(),
+    }
     e = sa.table("events", *[sa.column(n, kind) for n, kind in kinds.items()], schema=schema)
     there = {"tenant_id": "of_tenant_id", "position": "end_position", "hash": "end_hash"}
     same = [e.c[name] == sa.bindparam(of, type_=kinds[name]) for name, of in there.items()]
