@@ -39,9 +39,9 @@ RETRIES_MAX = 20
 """Of a batch that others were in the way of: each means that another one was written, and a
 head's lock leaves nothing to deadlock about but names that two tenants use first at once."""
 
-_ALONE_SECONDS = 1.0
-"""Before a call that lost its connection alone twice is sent for the last time: others are served
-in between by a server that dies of it, and a failover may come to its end."""
+_ALONE_SECONDS, _ALONE_SECONDS_MAX = 0.25, 8.0
+"""Before a call that lost its connection alone is sent again; it doubles. A server that dies of it
+serves others in between, and a failover may come to its end."""
 
 _SPLIT_MIN = 32
 """Calls from which on two batches cost less time than one. A batch's own costs (round trip, plans
@@ -245,16 +245,16 @@ class Writer:
                     _take_as_given(batch)
                     self._connections.drop_free()  # a server that was started anew has ended them
                     if self._loop.time() >= deadline:
-                        self._refuse(batch, _caused(exc, self._url), lost)
+                        is_deadly = losses >= LOSSES_MAX and len(batch) == 1
+                        told = (_deadly if is_deadly else _caused)(exc, self._url)
+                        self._refuse(batch, told, lost)
                         return
                     if losses == LOSSES_MAX and len(batch) > 1:
                         await self._commit_alone(batch, lost, deadline)
                         return
-                    if losses == LOSSES_MAX:
-                        self._refuse(batch, _deadly(exc, self._url), lost)
-                        return
                     if losses > 1 and len(batch) == 1:
-                        await asyncio.sleep(_ALONE_SECONDS)
+                        pause = min(_ALONE_SECONDS * 2 ** (losses - 2), _ALONE_SECONDS_MAX)
+                        await asyncio.sleep(min(pause, deadline - self._loop.time()))
                 elif lost and self._is_passing(exc) and self._loop.time() < deadline:
                     await asyncio.sleep(0.05)
                 elif len(batch) > 1 and not self._is_passing(exc):
@@ -387,7 +387,7 @@ def _caused(error: BaseException, url: str) -> EventStoreError:
 def _deadly(error: BaseException, url: str) -> EventStoreError:
     translate(error, url)  # which takes out of it what may hold data
     told = StorageFailed(
-        f"{url}: the connection was lost {LOSSES_MAX} times over this append alone; the server may"
+        f"{url}: the connection was lost again and again over this append alone; the server may"
         " die of it: read its log"
     )
     told.__cause__ = error
