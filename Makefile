@@ -12,7 +12,7 @@ demo: $(VENV)/ready
 	$(BIN)/eventstore demo
 
 test: $(VENV)/ready-dev
-	$(BIN)/python -m pytest -q -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -q -n 2
 
 check: $(VENV)/ready-dev
 	$(BIN)/ruff check .

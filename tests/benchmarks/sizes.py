@@ -47,7 +47,7 @@ FULL = Sizes()
 
 QUICK = Sizes(
     quick=True,
-    rounds=2,
+    rounds=1,
     callers=8,
     appends_a_caller=5,
     raw_commits=40,
