@@ -7,12 +7,14 @@ a list of the same items are, as are NaN and None; 1 and 1.0 and true are not.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, compress, count
 from math import isfinite
+from operator import is_not, itemgetter
 from typing import Any, Literal
 
 import msgspec
+from immutables import Map
 
 from .json_form import MISSING, items, members, to_json
 from .persistent import PersistentList
@@ -65,15 +67,15 @@ def _walk(before: Any, after: Any, path: str) -> Iterator[Change]:
         if changed:
             yield Change("replace", path, before, after)
         return
-    old, new = members(before), members(after)
-    if old is not None and new is not None:
-        yield from _walk_members(old, new, path)
+    unshared = _unshared(before, after)
+    if unshared is not None:
+        yield from _walk_members(unshared, path)
         return
     was, now = items(before), items(after)
     if was is not None and now is not None:
         yield from _walk_items(was, now, path)
         return
-    contains = any(each is not None for each in (old, new, was, now))
+    contains = any(_contains(each) for each in (before, after))
     if contains and (kind in _PLAIN or type(after) in _PLAIN):
         # An object or array in place of a plain value: no need to encode it.
         yield Change("replace", path, before, after)
@@ -81,13 +83,8 @@ def _walk(before: Any, after: Any, path: str) -> Iterator[Change]:
         yield from _walk_others(before, after, path)
 
 
-def _walk_members(old: dict[str, Any], new: dict[str, Any], path: str) -> Iterator[Change]:
-    names = [
-        *(name for name, now in new.items() if old.get(name, MISSING) is not now),
-        *(name for name in old if name not in new),
-    ]
-    for name in sorted(names):
-        was, now = old.get(name, MISSING), new.get(name, MISSING)
+def _walk_members(unshared: Iterable[_Member], path: str) -> Iterator[Change]:
+    for name, was, now in sorted(unshared, key=itemgetter(0)):
         at = f"{path}/{_escape(name)}"
         if was is MISSING:
             yield Change("add", at, None, now)
@@ -97,42 +94,65 @@ def _walk_members(old: dict[str, Any], new: dict[str, Any], path: str) -> Iterat
             yield from _walk(was, now, at)
 
 
-def _walk_items(was: Any, now: Any, path: str) -> Iterator[Change]:
-    front = _common_front(was, now)
-    ends = _common_end(was, now, front)
-    shared = min(len(was), len(now)) - front - ends
-    for index, (old, new) in enumerate(
-        zip(
-            islice(was, front, front + shared),
-            islice(now, front, front + shared),
-            strict=True,
+def _unshared(before: Any, after: Any) -> Iterable[_Member] | None:
+    """The members that are not the same object in both; None unless both are objects in JSON."""
+    kind = type(before)
+    if kind is type(after) and (kind is Map or kind is dict):
+        # Most often one came from the other and has its names in its order. The loops are then
+        # the interpreter's own: ten of ten thousand are found in a millisecond or two.
+        names = list(before)
+        if names == list(after) and set(map(type, names)) <= _TEXT:
+            was, now = list(before.values()), list(after.values())
+            return compress(zip(names, was, now, strict=True), map(is_not, was, now))
+    old, new = members(before), members(after)
+    if old is None or new is None:
+        return None
+    return [
+        *(
+            (name, old.get(name, MISSING), now)
+            for name, now in new.items()
+            if old.get(name, MISSING) is not now
         ),
-        front,
-    ):
-        yield from _walk(old, new, f"{path}/{index}")
-    for index in range(len(was) - ends - 1, front + shared - 1, -1):
-        yield Change("remove", f"{path}/{index}", was[index], None)
-    for index in range(front + shared, len(now) - ends):
-        yield Change("add", f"{path}/{index}", None, now[index])
+        *((name, was, MISSING) for name, was in old.items() if name not in new),
+    ]
 
 
-def _common_front(was: Any, now: Any) -> int:
-    front = 0
+def _walk_items(was: Any, now: Any, path: str) -> Iterator[Change]:
+    first = 0
     if isinstance(was, PersistentList) and isinstance(now, PersistentList):
-        front = was.shared_prefix(now)
-    for old, new in zip(islice(was, front, None), islice(now, front, None), strict=False):
-        if not same(old, new):
-            break
-        front += 1
-    return front
+        # What lists that came from each other share at the front is known without looking.
+        first = was.shared_prefix(now)
+    old, new = _from(was, first), _from(now, first)
+    front = _common(old, new, min(len(old), len(new)))
+    shorter = min(len(old), len(new)) - front
+    ends = _common(old[::-1], new[::-1], shorter)
+    shared = shorter - ends
+    pairs = old[front : front + shared], new[front : front + shared]
+    for index in compress(count(front), map(is_not, *pairs)):
+        yield from _walk(old[index], new[index], f"{path}/{first + index}")
+    for index in range(len(old) - ends - 1, front + shared - 1, -1):
+        yield Change("remove", f"{path}/{first + index}", old[index], None)
+    for index in range(front + shared, len(new) - ends):
+        yield Change("add", f"{path}/{first + index}", None, new[index])
 
 
-def _common_end(was: Any, now: Any, front: int) -> int:
-    room = min(len(was), len(now)) - front
-    count = 0
-    while count < room and same(was[-1 - count], now[-1 - count]):
-        count += 1
-    return count
+def _from(items: Any, first: int) -> Sequence[Any]:
+    """The items from `first` on, for looking at them by index and from behind."""
+    if isinstance(items, PersistentList):
+        return tuple(chain.from_iterable(items.parts(first)))
+    return items if isinstance(items, (list, tuple)) else tuple(items)
+
+
+def _common(was: Sequence[Any], now: Sequence[Any], room: int) -> int:
+    """How many items are the same until the first that is not, at most `room`."""
+    for place in compress(range(room), map(is_not, was, now)):
+        if not same(was[place], now[place]):
+            return place
+    return room
+
+
+def _contains(value: Any) -> bool:
+    return members(value) is not None or items(value) is not None
 
 
 def _walk_others(before: Any, after: Any, path: str) -> Iterator[Change]:
@@ -162,4 +182,6 @@ def _escape(name: str) -> str:
     return name.replace("~", "~0").replace("/", "~1")
 
 
+_Member = tuple[str, Any, Any]
+_TEXT = {str}
 _PLAIN = frozenset((str, int, float, bool, type(None)))
