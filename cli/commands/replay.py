@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from eventstore import Version
+from eventstore import EventStore, Version
 from reducers import Reducer, Step, replay
 
-from ..exits import wrong_usage
+from ..exits import Stop, wrong_usage
 from ..loading import DEFAULT_REDUCER, find_reducer
 from ..moments import check_point
 from ..naming import find_stream
@@ -45,6 +48,15 @@ def replay_command(
             "--to", metavar="N", min=1, help="The last version to show.", show_default="the last"
         ),
     ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            "--html",
+            metavar="FILE",
+            help="Write one page that works offline, to send to a colleague.",
+            show_default=False,
+        ),
+    ] = None,
     reducer: ReducerOption = DEFAULT_REDUCER,
     store: StoreOption = DEFAULT_URL,
     tenant: TenantOption = None,
@@ -56,11 +68,16 @@ def replay_command(
     Examples:
       $ eventstore replay board/7
       $ eventstore replay board/7 --from 2 --to 3 --reducer tasks --json
+      $ eventstore replay board/7 --html board.html
     """
     if end is not None and end < start:
         raise wrong_usage(f"--to {end} lies before --from {start}", "swap them")
     folding = find_reducer(reducer)
-    asyncio.run(_replay((store, tenant), stream, (start, end), folding, as_json))
+    where, bounds = (store, tenant), (start, end)
+    if html is not None:
+        asyncio.run(_page(where, stream, bounds, folding, html, as_json))
+    else:
+        asyncio.run(_replay(where, stream, bounds, folding, as_json))
 
 
 async def _replay(
@@ -70,22 +87,76 @@ async def _replay(
     reducer: Reducer[Any],
     as_json: bool,
 ) -> None:
-    start, end = bounds
     screen = Screen()
     async with open_store(*where) as store:
-        name = await find_stream(store, stream)
-        await check_point(store, name, Version(start))
-        # What lies before is folded, not replayed: nobody looks at those steps.
-        with watched(store, "folding", quiet=as_json) as read:
-            state = (await reducer.load(read, name, at=Version(start - 1))).state
-        limit = None if end is None else end - start + 1
+        name, state = await _beginning(store, stream, bounds[0], reducer, as_json)
         if not as_json:
             screen.whole((name, "bold cyan"), (f"  reducer {reducer.name}", "dim"))
         with watched(store, "replaying", quiet=as_json, prints=True) as read:
-            async for page in read.read(name, after=start - 1, limit=limit).pages():
-                for step in replay(page, reducer, state):
-                    state = step.after
-                    _show(screen, step, as_json)
+            async for step in _steps(read, name, bounds, reducer, state):
+                _show(screen, step, as_json)
+
+
+async def _beginning(
+    store: EventStore, stream: str, start: int, reducer: Reducer[Any], quiet: bool
+) -> tuple[str, Any]:
+    """The stream's name and its state before `start`. What lies before is folded, not replayed:
+    nobody looks at those steps."""
+    name = await find_stream(store, stream)
+    await check_point(store, name, Version(start))
+    with watched(store, "folding", quiet=quiet) as read:
+        return name, (await reducer.load(read, name, at=Version(start - 1))).state
+
+
+async def _steps(
+    store: EventStore, name: str, bounds: tuple[int, int | None], reducer: Reducer[Any], state: Any
+) -> AsyncIterator[Step[Any]]:
+    start, end = bounds
+    limit = None if end is None else end - start + 1
+    async for page in store.read(name, after=start - 1, limit=limit).pages():
+        for step in replay(page, reducer, state):
+            state = step.after
+            yield step
+
+
+async def _page(
+    where: tuple[str, str | None],
+    stream: str,
+    bounds: tuple[int, int | None],
+    reducer: Reducer[Any],
+    target: Path,
+    as_json: bool,
+) -> None:
+    """Writes the page beside its place first: what stood there stays until it is whole."""
+    from ..html import PAGE_BYTES_MAX, PageTooLarge, ReplayPage
+
+    part, number = target.with_name(f".{target.name}.part"), 0
+    if target.is_dir():
+        raise wrong_usage(f"--html: {str(target)!r} is a folder", "name a file in it")
+    async with open_store(*where) as store:
+        name, state = await _beginning(store, stream, bounds[0], reducer, as_json)
+        try:
+            with part.open("wb") as file, watched(store, "writing", quiet=as_json) as read:
+                page = ReplayPage(file, name, reducer, bounds[0], state)
+                async for step in _steps(read, name, bounds, reducer, state):
+                    page.add(step)
+                    number += 1
+                size = page.end()
+            part.replace(target)
+        except PageTooLarge as exc:
+            raise Stop(
+                f"a page holds at most {PAGE_BYTES_MAX:,} bytes: version {exc.version} of {name!r}"
+                " does not go in",
+                next_step=f"write a part, for example --from {bounds[0]} --to {exc.version - 1}",
+            ) from None
+        finally:
+            with suppress(FileNotFoundError):
+                part.unlink()
+    screen = Screen()
+    if as_json:
+        screen.json({"stream": name, "file": str(target), "steps": number, "bytes": size})
+    else:
+        screen.whole((str(target), "bold"), f"  {count(number, 'step')}, {size:,} bytes")
 
 
 def _show(screen: Screen, step: Step[Any], as_json: bool) -> None:
