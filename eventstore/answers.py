@@ -86,6 +86,9 @@ async def refuse(engine: Engine, call: Call, refused: Refused) -> None:
             f"append {refused.index}: event id {refused.detail!r} stands already, with other"
             " content or as part of another append"
         )
+    if part.fork is not None and refused.reason == "fork":
+        parent, version = part.fork.parent, part.fork.version
+        raise InvalidEvent(f"fork: stream {parent!r} has no version {version} any more")
     if refused.reason == "condition":
         await _refuse_condition(engine, call, part, refused)
     events = await _missed(engine, call.tenant, part, refused.actual)

@@ -32,6 +32,9 @@ from .query import AppendCondition, Query, as_queries
 from .registry import registry
 
 _encode = msgspec.json.Encoder().encode
+FORKED = "$stream.forked"
+"""The type of the event that a fork begins its own part with."""
+
 CALL_SCOPE = ""
 """Where the key of an `append_many` belongs: to the call, not to one of its streams."""
 
@@ -55,8 +58,15 @@ class Prepared(msgspec.Struct, gc=False):
     derived_from: tuple[str, ...] = ()
 
 
+class Fork(msgspec.Struct, frozen=True, gc=False):
+    """Where a fork leaves its parent, which is the stream that itself holds that version."""
+
+    parent: str
+    version: int
+
+
 class StreamAppend(msgspec.Struct, gc=False):
-    """The part of a call that one stream gets."""
+    """The part of a call that one stream gets. With `fork` the stream begins there."""
 
     stream: str
     expected: Expected | int
@@ -64,6 +74,7 @@ class StreamAppend(msgspec.Struct, gc=False):
     queries: tuple[Query, ...]
     after: int
     condition: AppendCondition | None
+    fork: Fork | None = None
 
 
 class Call(msgspec.Struct, gc=False):
@@ -96,7 +107,7 @@ class Written(msgspec.Struct, gc=False):
 class Refused(msgspec.Struct, gc=False):
     """A call that was judged and not written.
 
-    `reason` is conflict, condition, mismatch or id; `index` the append at fault; `actual` the
+    `reason` is conflict, condition, mismatch, id or fork; `index` the append at fault; `actual` the
     version found; `first` what the key's first use wrote (for mismatch); `detail` the id.
     """
 
@@ -139,6 +150,30 @@ def prepare_own(
     event = Prepared(event_id, type, 1, payload=payload, tail=plain_tail(event_id, stream, type, 1))
     part = StreamAppend(stream, Expected.ANY, [event], (), 0, None)
     return _call(tenant, [part], [], None, stream)
+
+
+def prepare_fork(
+    tenant: str,
+    append: Append,
+    fork: Fork,
+    key: str | None,
+    defaults: Defaults,
+    ids: Callable[[], str],
+) -> Call:
+    """The call that begins a stream as another one stands at a version. `append` says its name,
+    who and why; its causation id is the event at that version. The key belongs to the stream."""
+    stream = check_name("stream", append.stream)
+    shared = _share(append, defaults)
+    event_id = check_name("event id", ids())
+    payload = canonical.encode({"stream": fork.parent, "version": fork.version}, "$")
+    said = (
+        *(None, shared.actor, shared.causation_id, shared.correlation_id),
+        *(None, None, shared.context_json),
+    )
+    tail = envelope_tail(event_id, stream, FORKED, 1, *said)
+    event = Prepared(event_id, FORKED, 1, *said, payload, tail)
+    part = StreamAppend(stream, Expected.NO_STREAM, [event], (), 0, None, fork)
+    return _call(tenant, [part], [], key, stream)
 
 
 def prepare_many(

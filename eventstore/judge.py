@@ -78,6 +78,9 @@ def judge(call: Call, ledger: Ledger) -> Outcome:
                 return Refused("conflict", index, actual)
         if part.queries and ledger.any_after(call.tenant, part.queries, part.after):
             return Refused("condition", index, ledger.version(call.tenant, part.stream))
+        fork = part.fork
+        if fork is not None and ledger.version(call.tenant, fork.parent) < fork.version:
+            return Refused("fork", index)
     if call.event_count == 0:
         return _checked(call, ledger)
     return ledger.write(call)

@@ -12,6 +12,8 @@ from threading import get_ident
 from types import TracebackType
 from typing import Any
 
+import msgspec
+
 from . import canonical
 from .answers import answer, first_answer, written
 from .calls import NO_DEFAULTS, Defaults, prepare_many, prepare_one
@@ -20,6 +22,7 @@ from .clock import Clock, system_clock
 from .engines.port import Engine
 from .errors import InvalidEvent, Misuse, StoreClosed
 from .events import Append, AppendResult, RecordedEvent, StreamInfo
+from .forking import fork_stream
 from .limits import (
     BUSY_TIMEOUT_SECONDS,
     INTEGER_MAX,
@@ -127,6 +130,29 @@ class EventStore:
         engine = self._core.engine
         outcome = await engine.commit(call)
         return written(call, outcome) or await answer(engine, call, outcome)
+
+    async def fork(
+        self,
+        stream: str,
+        into: str,
+        at_version: int,
+        *,
+        idempotency_key: str | None = None,
+        actor: str | None = None,
+        correlation_id: str | None = None,
+        context: dict[str, Any] | None = None,
+    ) -> AppendResult:
+        """Makes `into` a stream that begins as `stream` at `at_version`, without copying events.
+
+        Reads of `into` go through to those events, under its name; its own begin behind them with
+        one of type ``$stream.forked``, which is what this returns. The key belongs to `into`.
+        Raises as `append` does: `Conflict` where `into` exists, `InvalidEvent` where `stream` has
+        no such version. Cancellation as there."""
+        self._core.check()
+        core, append = self._core, Append(into, (), Expected.NO_STREAM, None, actor)
+        append = msgspec.structs.replace(append, correlation_id=correlation_id, context=context)
+        name, own = _check_stream_name(stream), (idempotency_key, self._defaults, core.ids)
+        return await fork_stream(core.engine, self._tenant, name, append, at_version, *own)
 
     async def lookup(self, stream: str, idempotency_key: str) -> AppendResult | None:
         """What an append to `stream` with this key wrote, or None: ask before acting again.

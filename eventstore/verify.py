@@ -6,9 +6,12 @@ from collections.abc import Callable
 
 import msgspec
 
-from .engines.port import Damage, Engine, Head
+from .calls import FORKED, Fork
+from .engines.forked import fork_said
+from .engines.port import Damage, Engine, Head, StreamRow
 from .envelope import GENESIS
 from .errors import Corrupt
+from .events import RecordedEvent
 from .limits import PAGE_ROWS_MAX
 
 
@@ -49,6 +52,7 @@ async def verify_log(
         damages.append(Damage(exc.kind, str(exc), exc.position, exc.stream, exc.version))
         return VerifyReport(0, 0, KnownHead(0, GENESIS), tuple(damages))
     versions: dict[str, int] = {}
+    forks: dict[str, Fork] = {}
     at, rows = 0, PAGE_ROWS_MAX
     digest: bytes | None = GENESIS
     try:
@@ -61,6 +65,8 @@ async def verify_log(
                 rows //= 2  # a page is given whole or not at all; smaller ones end closer to it
                 continue
             for event in page.events:
+                if event.type == FORKED and event.stream not in versions:
+                    _begin_fork(event, versions, forks)
                 version = versions.get(event.stream, 0) + 1
                 if event.version != version:
                     raise Corrupt(
@@ -76,10 +82,29 @@ async def verify_log(
             if progress is not None:
                 progress(at, head.position)
         await _check_end(engine, tenant, head, known)
-        await _check_streams(engine, tenant, dict(versions))
+        await _check_streams(engine, tenant, dict(versions), forks)
     except Corrupt as exc:
         damages.append(await _damage(engine, tenant, exc, at + 1, versions))
     return VerifyReport(at, len(versions), KnownHead(head.position, head.hash), tuple(damages))
+
+
+def _begin_fork(
+    event: RecordedEvent, versions: dict[str, int], forks: dict[str, Fork]
+) -> None:
+    """A fork's own events begin behind the version that it inherits, which its parent must have,
+    and have of its own."""
+    fork = forks[event.stream] = fork_said(event)  # type: ignore[assignment]  # it is of that type
+    low = forks[fork.parent].version if fork.parent in forks else 0
+    if not low < fork.version <= versions.get(fork.parent, 0):
+        raise Corrupt(
+            f"stream {event.stream!r}: it begins as {fork.parent!r} at version {fork.version},"
+            " which that stream did not hold",
+            kind="fork",
+            position=event.position,
+            stream=event.stream,
+            version=event.version,
+        )
+    versions[event.stream] = fork.version
 
 
 async def _damage(
@@ -115,7 +140,13 @@ async def _is_due(
 ) -> bool:
     """Whether a row may be what it says: the next event of a stream that has come so far. Of one
     that has no head the name is damaged, and nothing better is known."""
-    if stream is None or version is None or version != versions.get(stream, 0) + 1:
+    if stream is None or version is None:
+        return False
+    seen = versions.get(stream)
+    if seen is None:
+        fork = await engine.find_fork(tenant, stream)
+        seen = 0 if fork is None else fork.version
+    if version != seen + 1:
         return False
     head = await engine.stream_version(tenant, stream)
     return head == 0 or version <= head
@@ -139,7 +170,7 @@ async def _lacking(
     ):
         after = rows[-1].name
         for row in rows:
-            seen = versions.get(row.name, 0)
+            seen = versions.get(row.name, row.fork_version or 0)
             if row.version <= seen:
                 continue
             try:
@@ -176,12 +207,16 @@ async def _check_end(engine: Engine, tenant: str, head: Head, known: KnownHead |
         )
 
 
-async def _check_streams(engine: Engine, tenant: str, versions: dict[str, int]) -> None:
+async def _check_streams(
+    engine: Engine, tenant: str, versions: dict[str, int], forks: dict[str, Fork]
+) -> None:
     after = ""
     while rows := await engine.streams_page(tenant, "", after, PAGE_ROWS_MAX):
         after = rows[-1].name
         for row in rows:
             seen = versions.pop(row.name, 0)
+            if seen:
+                _check_parent(row, forks.get(row.name))
             if row.version < seen:
                 raise Corrupt(
                     f"stream {row.name!r}: its head says version {row.version}, its events more",
@@ -192,6 +227,20 @@ async def _check_streams(engine: Engine, tenant: str, versions: dict[str, int]) 
             if row.version > seen:
                 # An append that came after the head was read has moved it on, or nothing did:
                 # the event is there then, or this raises.
+                # It says of a fork too whether its row is right.
                 await engine.stream_page(tenant, row.name, row.version - 1, 1, False)
     for name in versions:
         raise Corrupt(f"stream {name!r}: has events, but no head", kind="head", stream=name)
+
+
+def _check_parent(row: StreamRow, fork: Fork | None) -> None:
+    """Raises `Corrupt` where a stream's row says another parent than its events."""
+    said = (None, None) if fork is None else (fork.parent, fork.version)
+    if (row.parent, row.fork_version) != said:
+        raise Corrupt(
+            f"stream {row.name!r}: by its row it begins as {row.parent!r} at version"
+            f" {row.fork_version}, by its events as {said[0]!r} at {said[1]}",
+            kind="fork",
+            stream=row.name,
+            version=row.fork_version,
+        )

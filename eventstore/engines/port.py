@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from ..calls import Call, Outcome, Prepared
+from ..calls import Call, Fork, Outcome, Prepared
 from ..events import RecordedEvent
 from ..judge import StoredKey
 from ..query import Query
@@ -37,12 +37,15 @@ class Damage(msgspec.Struct, frozen=True):
 
 
 class StreamRow(msgspec.Struct, frozen=True):
-    """A stream as listings need it; times in microseconds."""
+    """A stream as listings need it; times in microseconds. Of a fork the first one is that of the
+    first event that it inherits, and `fork_version` says where it leaves `parent`."""
 
     name: str
     version: int
     first_us: int
     last_us: int
+    parent: str | None = None
+    fork_version: int | None = None
 
 
 class LogPage(msgspec.Struct):
@@ -124,7 +127,8 @@ class Engine(Protocol):
     async def stream_page(
         self, tenant: str, stream: str, after: int, limit: int, backwards: bool
     ) -> list[RecordedEvent]:
-        """Events after (backwards: before) version `after`, at most `limit`, in that order."""
+        """Events after (backwards: before) version `after`, at most `limit`, in that order. Those
+        that a fork inherits are among them, under its name."""
 
     async def log_page(
         self,
@@ -147,6 +151,9 @@ class Engine(Protocol):
 
     async def stream_version(self, tenant: str, stream: str) -> int:
         """The stream's head version; 0 where there is none."""
+
+    async def find_fork(self, tenant: str, stream: str) -> Fork | None:
+        """Where a fork leaves its parent, as its row says; None for any other stream."""
 
     async def streams_page(
         self, tenant: str, prefix: str, after: str, limit: int

@@ -141,10 +141,17 @@ def check_versions(rows: Sequence[Row], stream: str, first: int, step: int) -> N
 
 
 def check_stream_rows(
-    rows: Sequence[Row], stream: str, version: int, after: int, limit: int, backwards: bool
+    rows: Sequence[Row],
+    stream: str,
+    version: int,
+    after: int,
+    limit: int,
+    backwards: bool,
+    low: int = 0,
 ) -> None:
-    """Raises `Corrupt` where the rows of a stream at `version` are not the ones that must come."""
-    if not rows and (after > 1 if backwards else after < version):
+    """Raises `Corrupt` where the rows of a stream at `version` are not the ones that must come.
+    Its own versions begin behind `low`."""
+    if not rows and (after > low + 1 if backwards else after < version):
         raise Corrupt(
             f"stream {stream!r}: its head says version {version}, an event is missing",
             kind="gap",
@@ -158,7 +165,7 @@ def check_stream_rows(
         check_versions(rows, stream, after + 1, 1)
     if rows and len(rows) < limit and not is_full(rows):
         missing = rows[-1][2] - 1 if backwards else rows[-1][2] + 1
-        if 1 <= missing <= version:
+        if low < missing <= version:
             raise Corrupt(
                 f"stream {stream!r}: version {missing} is missing",
                 kind="gap",

@@ -9,12 +9,13 @@ from typing import Any
 
 import msgspec
 
-from ...calls import Call, Outcome, Written
+from ...calls import Call, Fork, Outcome, Written
 from ...errors import Corrupt, StoreClosed
 from ...events import RecordedEvent
 from ...judge import StoredKey, judge
 from ...limits import SNAPSHOTS_KEPT
 from ...query import Query
+from ..forked import forked_page
 from ..port import CheckpointRow, Damage, Head, LogPage, Move, SnapshotRow, Statement, StreamRow
 from ..rows import check_consecutive
 from .ledger import MemoryLedger
@@ -53,10 +54,23 @@ class MemoryEngine:
         self, tenant: str, stream: str, after: int, limit: int, backwards: bool
     ) -> list[RecordedEvent]:
         """See `Engine`."""
-        events = self._ledger.log(tenant).streams.get(stream, [])
-        if backwards:
-            return _fresh(events[: max(after - 1, 0)][::-1][:limit])
-        return _fresh(events[after : after + limit])
+        log = self._ledger.log(tenant)
+
+        async def own(
+            name: str, low: int, after: int, limit: int, backwards: bool
+        ) -> list[RecordedEvent]:
+            events = log.streams.get(name, [])
+            if backwards:
+                return _fresh(events[: max(after - 1 - low, 0)][::-1][:limit])
+            return _fresh(events[after - low : after - low + limit])
+
+        async def fork_of(name: str) -> Fork | None:
+            return log.forks.get(name)
+
+        fork = log.forks.get(stream)
+        if fork is None:
+            return await own(stream, 0, after, limit, backwards)
+        return await forked_page(own, fork_of, stream, fork, after, limit, backwards)
 
     async def log_page(
         self,
@@ -98,11 +112,16 @@ class MemoryEngine:
         """See `Engine`."""
         return self._ledger.version(tenant, stream)
 
+    async def find_fork(self, tenant: str, stream: str) -> Fork | None:
+        """See `Engine`."""
+        return self._ledger.log(tenant).forks.get(stream)
+
     async def streams_page(
         self, tenant: str, prefix: str, after: str, limit: int
     ) -> list[StreamRow]:
         """See `Engine`."""
-        streams = self._ledger.log(tenant).streams
+        log = self._ledger.log(tenant)
+        streams = log.streams
         names = sorted(
             (
                 name
@@ -114,9 +133,11 @@ class MemoryEngine:
         return [
             StreamRow(
                 name,
-                len(streams[name]),
-                streams[name][0].recorded_us,
+                log.version(name),
+                log.first_us(name),
                 streams[name][-1].recorded_us,
+                log.forks[name].parent if name in log.forks else None,
+                log.low(name) or None,
             )
             for name in names[:limit]
         ]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from ...calls import Call, Written
+from ...calls import Call, Fork, Written
 from ...envelope import GENESIS, chain
 from ...errors import InvalidEvent
 from ...events import RecordedEvent
@@ -26,6 +26,22 @@ class TenantLog(msgspec.Struct):
     keys: dict[tuple[str, str], StoredKey] = {}
     ids: dict[str, int] = {}
     caused: dict[str, list[int]] = {}
+    forks: dict[str, Fork] = {}
+
+    def low(self, stream: str) -> int:
+        """The version behind which the stream's own events begin."""
+        fork = self.forks.get(stream)
+        return 0 if fork is None else fork.version
+
+    def version(self, stream: str) -> int:
+        """The stream's last version, 0 for none."""
+        return self.low(stream) + len(self.streams.get(stream, ()))
+
+    def first_us(self, stream: str) -> int:
+        """When the stream's first event was recorded, inherited or not."""
+        while (fork := self.forks.get(stream)) is not None:
+            stream = fork.parent
+        return self.streams[stream][0].recorded_us
 
     def head(self) -> Head:
         """The end of this log."""
@@ -47,7 +63,7 @@ class MemoryLedger:
 
     def version(self, tenant: str, stream: str) -> int:
         """See `Ledger`."""
-        return len(self.log(tenant).streams.get(stream, ()))
+        return self.log(tenant).version(stream)
 
     def head_position(self, tenant: str) -> int:
         """See `Ledger`."""
@@ -97,7 +113,9 @@ class MemoryLedger:
         checked = len(log.events)  # what a part without events answers: the head before the call
         for part in call.appends:
             stream = log.streams.setdefault(part.stream, []) if part.events else []
-            version = len(log.streams.get(part.stream, ()))
+            if part.fork is not None:
+                log.forks[part.stream] = part.fork
+            version = log.version(part.stream)
             position = len(log.events)
             rows.append(
                 (version + 1, position + 1, len(part.events))

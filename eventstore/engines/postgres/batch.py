@@ -26,7 +26,10 @@ _decode = msgspec.json.Decoder().decode
 _EXPECTED = {Expected.ANY: -1, Expected.NO_STREAM: -2, Expected.STREAM_EXISTS: -3}
 _SEES_BATCH = 1
 _HAS_GIVEN_IDS = 2
-_WRITTEN, _STOOD, _CONFLICT, _CONDITION, _MISMATCH = range(5)
+_WRITTEN, _STOOD, _CONFLICT, _CONDITION, _MISMATCH, _ID, _NO_PARENT = range(7)
+
+NO_PARENT = (0, 0, None, [_NO_PARENT], ["[]"], [None], [None], None)
+"""What `append_batch` would answer for a fork whose parent lacks the version, if it knew of it."""
 
 
 def arguments_of(
@@ -139,6 +142,12 @@ def _lay_out(calls: Sequence[Call]) -> _Batch:
     return batch
 
 
+def is_refused(answer: Sequence[Any]) -> bool:
+    """Whether a batch of one call came to nothing, by what `append_batch` answered."""
+    statuses = answer[3]
+    return statuses is not None and statuses[0] != _WRITTEN
+
+
 def outcomes_of(calls: Sequence[Call], answer: Sequence[Any]) -> list[Outcome]:
     """What `append_batch` answered, an outcome for each call."""
     recorded_us, head, stream_versions, statuses, details, versions, positions, *_ = answer
@@ -195,6 +204,8 @@ def _outcome(status: int, detail: Any) -> Outcome:
         if status == _STOOD:
             return written
         return Refused("mismatch", first=written, first_streams=tuple(streams))
+    if status == _NO_PARENT:
+        return Refused("fork")
     return Refused("id", detail[0], detail=detail[1])
 
 

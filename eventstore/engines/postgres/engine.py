@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from ...calls import Call, Outcome, Written
+from ...calls import Call, Fork, Outcome, Written
 from ...envelope import GENESIS
 from ...events import RecordedEvent
 from ...judge import StoredKey
@@ -93,6 +93,10 @@ class PostgresEngine(Keeping):
         """See `Engine`."""
         found = await self._reader.find_stream(tenant, stream)
         return 0 if found is None else found[1]
+
+    async def find_fork(self, tenant: str, stream: str) -> Fork | None:
+        """See `Engine`."""
+        return await self._reader.find_fork(tenant, stream)
 
     async def streams_page(
         self, tenant: str, prefix: str, after: str, limit: int

@@ -14,11 +14,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
+from ...calls import Fork
 from ...envelope import GENESIS
 from ...errors import Corrupt, EventStoreError
 from ...events import RecordedEvent
 from ...query import Query
 from ..filtering import matching_positions, scanned_with
+from ..forked import check_fork, forked_page
 from ..port import LogPage
 from ..rows import Row, check_consecutive, check_stream_rows, hashes_wanted, to_events
 from .connections import Connection, Connections, set_tenant, transaction
@@ -83,15 +85,47 @@ class Reader:
         self, tenant: str, stream: str, after: int, limit: int, backwards: bool
     ) -> list[RecordedEvent]:
         """See `Engine`."""
+        page = await self._own_page(tenant, stream, 0, after, limit, backwards)
+        if page is not None:
+            return page
+
+        async def own(
+            name: str, low: int, after: int, limit: int, backwards: bool
+        ) -> list[RecordedEvent]:
+            return await self._own_page(tenant, name, low, after, limit, backwards) or []
+
+        async def fork_of(name: str) -> Fork | None:
+            fork = await self.find_fork(tenant, name)
+            if fork is not None:
+                check_fork(name, fork, await own(name, fork.version, fork.version, 1, False))
+            return fork
+
+        fork = await fork_of(stream)
+        if fork is None:  # it was one a moment ago: a server took over that has not all of the log
+            return []
+        return await forked_page(own, fork_of, stream, fork, after, limit, backwards)
+
+    async def find_fork(self, tenant: str, stream: str) -> Fork | None:
+        """Where a fork leaves its parent, as its row says; None for any other stream."""
+        rows = await self.fetch(tenant, self.sql.find_fork, tenant, stream)
+        return Fork(rows[0][0] or "", rows[0][1]) if rows else None
+
+    async def _own_page(
+        self, tenant: str, stream: str, low: int, after: int, limit: int, backwards: bool
+    ) -> list[RecordedEvent] | None:
+        """Of a stream's own events, which begin behind version `low`; None for a fork whose own
+        ones begin elsewhere."""
         statement = self.sql.read_stream_backwards if backwards else self.sql.read_stream
 
-        async def page(connection: Connection) -> list[RecordedEvent]:
+        async def page(connection: Connection) -> list[RecordedEvent] | None:
             found = await connection.fetch(statement, tenant, stream, after, limit)
             if not found:
                 return []
-            version = found[0][18]
+            version, begins = found[0][18], found[0][19] or 0
+            if begins != low:
+                return None
             rows = [row[:18] for row in found] if found[0][0] is not None else []
-            check_stream_rows(rows, stream, version, after, limit, backwards)
+            check_stream_rows(rows, stream, version, after, limit, backwards, low)
             return await self._to_events(connection, tenant, rows)
 
         return await self.run(tenant, page)

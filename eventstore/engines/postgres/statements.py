@@ -115,6 +115,12 @@ class Statements:
             f"SELECT stream_id, version, tenant_id FROM {s}.streams"
             f" WHERE tenant_id = {own} AND name = $2"
         )
+        self.fork_stream = f"SELECT {s}.fork_stream($1, $2, $3, $4)"
+        parent = f"(SELECT p.name FROM {s}.streams p WHERE p.stream_id = s.parent_stream_id)"
+        self.find_fork = (
+            f"SELECT {parent}, s.parent_version FROM {s}.streams s"
+            f" WHERE s.tenant_id = {own} AND s.name = $2 AND s.parent_version IS NOT NULL"
+        )
         self.find_event_by_id = (
             f"SELECT {EVENT_COLUMNS} FROM {s}.events e"
             f" WHERE e.tenant_id = {own} AND e.event_id = $2"
@@ -162,10 +168,12 @@ class Statements:
         )
         self.ids_of_types = f"SELECT type_id FROM {s}.event_types WHERE name = ANY ($1::text[])"
         self.list_streams = (
-            f"SELECT name, version, first_recorded_at, recorded_at FROM {s}.streams"
-            f" WHERE tenant_id = {own} AND name > $2 AND name >= $3"
-            " AND ($4::text IS NULL OR name < $4)"
-            " AND version > 0 ORDER BY name LIMIT $5"
+            "SELECT s.name, s.version, s.first_recorded_at, s.recorded_at,"
+            f" (SELECT p.name FROM {s}.streams p WHERE p.stream_id = s.parent_stream_id),"
+            f" s.parent_version FROM {s}.streams s"
+            f" WHERE s.tenant_id = {own} AND s.name > $2 AND s.name >= $3"
+            " AND ($4::text IS NULL OR s.name < $4)"
+            " AND s.version > 0 ORDER BY s.name LIMIT $5"
         )
         self.list_tenants = (
             f"SELECT t.name FROM {s}.tenants t JOIN {s}.heads h USING (tenant_id)"
@@ -173,15 +181,15 @@ class Statements:
         )
 
     def _stream_page(self, s: str, where: str, order: str) -> str:
-        """Rows of a stream, and its version as the same snapshot has it; one row without an event
-        where no event matches."""
+        """Rows of a stream, and its version as the same snapshot has it, and where a fork leaves
+        its parent; one row without an event where no event matches."""
         page = _bounded(
             f"SELECT {EVENT_COLUMNS} FROM {s}.events e WHERE e.stream_id = s.stream_id AND {where}"
             f" ORDER BY {order} LIMIT $4",
             order,
         )
         return (
-            f"SELECT {EVENT_COLUMNS}, s.version FROM {s}.streams s"
+            f"SELECT {EVENT_COLUMNS}, s.version, s.parent_version FROM {s}.streams s"
             f" LEFT JOIN LATERAL ({page}) e ON true"
             f" WHERE s.tenant_id = {self._own} AND s.name = $2"
             f" ORDER BY {order}"

@@ -116,8 +116,10 @@ class _Checks:
             f"SELECT s.name, s.version, found.versions FROM {s}.streams s CROSS JOIN LATERAL"
             " (SELECT count(DISTINCT e.version) FILTER (WHERE e.stream_id = s.stream_id)"
             f"  AS versions FROM {s}.events e WHERE e.stream_id = s.stream_id"
-            "  AND e.version BETWEEN 1 AND s.version) found"
-            " WHERE s.tenant_id = $1 AND found.versions <> s.version ORDER BY s.name LIMIT $2"
+            "  AND e.version BETWEEN coalesce(s.parent_version, 0) + 1 AND s.version) found"
+            " WHERE s.tenant_id = $1"
+            " AND found.versions <> s.version - coalesce(s.parent_version, 0)"
+            " ORDER BY s.name LIMIT $2"
         )
 
     def _missing_tags(self) -> str:

@@ -27,8 +27,8 @@ import msgspec
 from ...calls import Call, Outcome, Written
 from ...errors import Busy, EventStoreError, OutcomeUnknown, StorageFailed, StoreClosed
 from ...limits import BATCH_BYTES_MAX, BATCH_EVENTS_MAX
-from .batch import Columns, arguments_of, columns_of, outcomes_of
-from .connections import CLOSE_SECONDS, LOSSES_MAX, Connections
+from .batch import NO_PARENT, Columns, arguments_of, columns_of, is_refused, outcomes_of
+from .connections import CLOSE_SECONDS, LOSSES_MAX, Connection, Connections, transaction
 from .errors import SUPERSEDED, is_lost, is_retried, translate
 from .known import KnownStreams
 from .statements import Statements
@@ -86,6 +86,7 @@ class Writer:
     ) -> None:
         self._connections = connections
         self._append = statements.append_batch
+        self._fork_stream = statements.fork_stream
         self._clock = clock
         self._url = connections.address.shown
         self._patience = patience_seconds
@@ -209,8 +210,12 @@ class Writer:
     def _cut_batch(self, lane: _Lane, calls_max: int | None) -> _Batch:
         waiting, batch = lane.waiting, _Batch([lane.waiting.popleft()])
         events, size = batch[0].call.event_count, batch[0].call.payload_bytes
+        if batch[0].call.appends[0].fork is not None:  # it goes alone
+            return batch
         while waiting and len(batch) != calls_max:
             call = waiting[0].call
+            if call.appends[0].fork is not None:
+                break
             events += call.event_count
             size += call.payload_bytes
             if events > BATCH_EVENTS_MAX or size > BATCH_BYTES_MAX:
@@ -295,6 +300,8 @@ class Writer:
                 connection = await stack.enter_async_context(self._connections.borrow(deadline))
             except EventStoreError as exc:
                 raise _NotSent(exc) from exc
+            if calls[0].appends[0].fork is not None:
+                return await self._fork(connection, calls[0], attempt, lost)
             columns = batch.columns if isinstance(batch, _Batch) else None
             columns = columns or columns_of(calls)
             check, ids = self._known.look(calls[0].tenant, columns.streams)
@@ -311,6 +318,33 @@ class Writer:
         answer: Sequence[Any] = row
         if ids is None:
             self._known.learn(calls[0].tenant, columns.streams, answer[-1])
+        return answer
+
+    async def _fork(
+        self, connection: Connection, call: Call, attempt: str, lost: list[str]
+    ) -> Sequence[Any]:
+        """One transaction of two statements: the stream begins where it leaves its parent, and the
+        event goes behind that as any other. Where the event may not be, both are taken back."""
+        part, bound = call.appends[0], self._connections.answer_seconds
+        assert part.fork is not None
+        place = (call.tenant, part.stream, part.fork.parent, part.fork.version)
+        try:
+            async with transaction(connection):
+                begins = await connection.fetchval(self._fork_stream, *place, timeout=bound)
+                if begins is None:
+                    return NO_PARENT
+                if begins:
+                    part = msgspec.structs.replace(part, expected=part.fork.version)
+                    call = msgspec.structs.replace(call, appends=[part])
+                # A stream that has only just begun has no events to be held against.
+                arguments = arguments_of([call], attempt, lost, self._clock(), not begins)
+                row = await connection.fetchrow(self._append, *arguments, timeout=bound)
+                assert row is not None
+                answer: Sequence[Any] = row
+                if begins and is_refused(answer):
+                    raise _TakenBack(answer)
+        except _TakenBack as taken_back:
+            return taken_back.answer
         return answer
 
     def _refuse(
@@ -367,6 +401,14 @@ class Writer:
     def _next_attempt(self) -> str:
         self._sent += 1
         return f"{self._name}/{self._sent}"
+
+
+class _TakenBack(Exception):
+    """A fork was refused: its transaction is undone, and this is what it answered."""
+
+    def __init__(self, answer: Sequence[Any]) -> None:
+        super().__init__()
+        self.answer = answer
 
 
 class _NotSent(Exception):

@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from ...calls import Call, Outcome
+from ...calls import Call, Fork, Outcome
 from ...envelope import GENESIS
 from ...errors import Corrupt, EventStoreError, StoreClosed
 from ...events import RecordedEvent
@@ -96,6 +96,11 @@ class SqliteEngine:
         """See `Engine`."""
         found = await self._reader.find_stream(tenant, stream)
         return 0 if found is None else found[1]
+
+    async def find_fork(self, tenant: str, stream: str) -> Fork | None:
+        """See `Engine`."""
+        found = await self._reader.find_stream(tenant, stream)
+        return None if found is None else found[3]
 
     async def streams_page(
         self, tenant: str, prefix: str, after: str, limit: int

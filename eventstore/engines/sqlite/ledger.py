@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from ...calls import CALL_SCOPE, Call, Prepared, StreamAppend, Written
+from ...calls import CALL_SCOPE, Call, Fork, Prepared, StreamAppend, Written
 from ...envelope import GENESIS, chain
 from ...errors import Corrupt
 from ...judge import StoredEvent, StoredKey
@@ -48,6 +48,7 @@ class _Stream(msgspec.Struct, gc=False):
     stored: bool
     first_us: int = 0
     last_us: int = 0
+    parent: tuple[int, int] | None = None  # of one that is not stored yet
 
 
 class SqliteLedger:
@@ -99,16 +100,20 @@ class SqliteLedger:
         if not self._events and not self._keys:
             return
         created: list[Any] = []
+        forked: list[Any] = []
         moved: list[tuple[int, int, int]] = []
         for tenant_id, name, stream in self._touched.values():
             if stream.stored:
                 moved.append((stream.id, stream.version, stream.last_us))
             else:
-                created += (
-                    stream.id, tenant_id, name, stream.version, stream.first_us, stream.last_us,
-                )  # fmt: skip
+                row = (stream.id, tenant_id, name, stream.version, stream.first_us, stream.last_us)
+                if stream.parent is None:
+                    created += row
+                else:
+                    forked += (*row, *stream.parent)
                 stream.stored = True
         sql.INSERT_STREAMS.run(self._run, created)
+        sql.INSERT_STREAMS.run(self._run, forked, (True, True))
         if moved:
             self._run(sql.UPDATE_STREAMS, (_encode(moved).decode(),))
         for shape, values in self._events.items():
@@ -214,7 +219,9 @@ class SqliteLedger:
         stream = self._stream(tenant.id, part.stream) or self._add_stream(tenant.id, part.stream)
         self._touched[stream.id] = (tenant.id, part.stream, stream)
         stream.last_us = recorded_us
-        if stream.version == 0:
+        if part.fork is not None:
+            self._begin_as(tenant.id, stream, part.fork)
+        elif stream.version == 0:
             stream.first_us = recorded_us
         position, version, previous = tenant.position, stream.version, tenant.hash
         first = (version + 1, position + 1, len(part.events))
@@ -248,6 +255,15 @@ class SqliteLedger:
                 self._write_causes(tenant_id, event, position)
         tenant.position, tenant.hash, stream.version = position, previous, version
         return first
+
+    def _begin_as(self, tenant_id: int, stream: _Stream, fork: Fork) -> None:
+        """Lets a new stream begin behind the version of its parent, which was judged to be."""
+        parent = self._stream(tenant_id, fork.parent)
+        assert parent is not None
+        stream.parent, stream.version = (parent.id, fork.version), fork.version
+        stream.first_us = parent.first_us
+        if parent.stored and not parent.first_us:  # which nothing else asks for
+            (stream.first_us,) = self._run(sql.FIRST_RECORDED, (parent.id,)).fetchone()
 
     def _write_causes(self, tenant_id: int, event: Prepared, position: int) -> None:
         causes = set(event.derived_from)

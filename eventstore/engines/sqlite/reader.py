@@ -10,16 +10,18 @@ import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import aiosqlite
 import msgspec
 
+from ...calls import Fork
 from ...envelope import GENESIS
 from ...errors import Busy, Corrupt, StoreClosed
 from ...events import RecordedEvent
 from ...query import Query
 from ..filtering import matching_positions, scanned_with
+from ..forked import check_fork, forked_page
 from ..port import LogPage
 from ..rows import Row, check_consecutive, check_stream_rows, hashes_wanted, is_full, to_events
 from . import statements as sql
@@ -36,6 +38,16 @@ _NAMES_MAX = 100_000
 """Stream names remembered by id; beyond it all are forgotten at once."""
 
 _encode = msgspec.json.Encoder().encode
+
+
+class _Place(NamedTuple):
+    """A tenant and a stream by their ids, None where there is none, and where a fork leaves its
+    parent. `version` is the stream's, None where the ids were known."""
+
+    tenant_id: int | None
+    stream_id: int | None
+    fork: Fork | None
+    version: int | None
 
 
 class Reader:
@@ -58,7 +70,7 @@ class Reader:
         self._tenants: dict[str, int] = {}
         self._streams: dict[int, str] = {}
         self._types: dict[int, str] = {}
-        self._stream_ids: dict[tuple[int | None, str], int] = {}
+        self._stream_ids: dict[tuple[int | None, str], tuple[int, Fork | None]] = {}
         self._hashes: tuple[int, dict[int, bytes]] = 0, {}
         self._busy = 0
         self._idle: asyncio.Future[None] | None = None
@@ -127,7 +139,26 @@ class Reader:
         self, tenant: str, stream: str, after: int, limit: int, backwards: bool
     ) -> list[RecordedEvent]:
         """See `Engine`."""
-        tenant_id, stream_id, version = await self._place(tenant, stream)
+        place = await self._place(tenant, stream)
+        if place.fork is None:
+            return await self._own_page(place, stream, 0, after, limit, backwards)
+
+        async def own(
+            name: str, low: int, after: int, limit: int, backwards: bool
+        ) -> list[RecordedEvent]:
+            there = await self._place(tenant, name)
+            return await self._own_page(there, name, low, after, limit, backwards)
+
+        async def fork_of(name: str) -> Fork | None:
+            return (await self._place(tenant, name)).fork
+
+        return await forked_page(own, fork_of, stream, place.fork, after, limit, backwards)
+
+    async def _own_page(
+        self, place: _Place, stream: str, low: int, after: int, limit: int, backwards: bool
+    ) -> list[RecordedEvent]:
+        """Of the stream's own events, which begin behind version `low`."""
+        tenant_id, stream_id, _, version = place
         if tenant_id is None or stream_id is None:
             return []
         statement = sql.READ_STREAM_BACKWARDS if backwards else sql.READ_STREAM
@@ -149,26 +180,30 @@ class Reader:
                     is_whole = (rows[-1][2] if rows else after) == version
                 if not is_whole:
                     rows = await self._fetch_events(connection, statement, args)
-            check_stream_rows(rows, stream, version or 0, after, limit, backwards)
+            check_stream_rows(rows, stream, version or 0, after, limit, backwards, low)
             events = await self._to_events(connection, tenant_id, rows)
         if rows and not backwards:
             # Whoever reads on looks at the last event once more, which needs the one before it.
             self._hashes = tenant_id, {row[0]: row[17] for row in rows[-2:]}
         return events
 
-    async def _place(self, tenant: str, stream: str) -> tuple[int | None, int | None, int | None]:
-        """(tenant's id, stream's id, its version); the version is None where the id was known."""
+    async def _place(self, tenant: str, stream: str) -> _Place:
         tenant_id = await self.find_tenant(tenant)
-        stream_id = self._stream_ids.get((tenant_id, stream))
-        if stream_id is not None:
-            return tenant_id, stream_id, None
+        known = self._stream_ids.get((tenant_id, stream))
+        if known is not None:
+            return _Place(tenant_id, *known, None)
         found = await self.find_stream(tenant, stream)
         if found is None:
-            return tenant_id, None, None
+            return _Place(tenant_id, None, None, None)
+        stream_id, version, tenant_id, fork = found
+        place = _Place(tenant_id, stream_id, fork, version)
+        if fork is not None:
+            low = fork.version
+            check_fork(stream, fork, await self._own_page(place, stream, low, low, 1, False))
         if len(self._stream_ids) > _NAMES_MAX:
             self._stream_ids.clear()
-        self._stream_ids[found[2], stream] = found[0]
-        return found[2], found[0], found[1]
+        self._stream_ids[tenant_id, stream] = stream_id, fork
+        return place
 
     async def log_page(
         self,
@@ -213,13 +248,19 @@ class Reader:
                 tenant_id = self._tenants[tenant] = rows[0][0]
         return tenant_id
 
-    async def find_stream(self, tenant: str, stream: str) -> tuple[int, int, int] | None:
-        """(id, version, tenant's id) of a stream, or None."""
+    async def find_stream(
+        self, tenant: str, stream: str
+    ) -> tuple[int, int, int, Fork | None] | None:
+        """(id, version, tenant's id, where it leaves its parent) of a stream, or None."""
         tenant_id = await self.find_tenant(tenant)
         if tenant_id is None:
             return None
         rows = await self.fetch(sql.FIND_STREAM, (tenant_id, stream))
-        return (rows[0][0], rows[0][1], tenant_id) if rows else None
+        if not rows:
+            return None
+        stream_id, version, low, parent = rows[0]
+        fork = None if low is None else Fork(parent or "", low)
+        return stream_id, version, tenant_id, fork
 
     def data_version(self) -> int | None:
         """A number that differs when another connection has committed since the last look; None

@@ -22,7 +22,12 @@ UPSERT_HEAD = (
     " ON CONFLICT (tenant_id) DO UPDATE SET position = excluded.position, hash = excluded.hash,"
     " recorded_at = excluded.recorded_at"
 )
-FIND_STREAM = "SELECT stream_id, version FROM streams WHERE tenant_id = ? AND name = ?"
+_PARENT = "(SELECT p.name FROM streams p WHERE p.stream_id = s.parent_stream_id)"
+FIND_STREAM = (
+    f"SELECT s.stream_id, s.version, s.parent_version, {_PARENT} FROM streams s"
+    " WHERE s.tenant_id = ? AND s.name = ?"
+)
+FIRST_RECORDED = "SELECT first_recorded_at FROM streams WHERE stream_id = ?"
 LAST_EVENT = "SELECT position, hash FROM events WHERE tenant_id = ? ORDER BY position DESC LIMIT 1"
 FIND_STREAM_AND_LAST = (
     "SELECT s.stream_id, s.version,"
@@ -91,7 +96,9 @@ INSERT_EVENTS = Insert(
     "occurred_at, actor, causation_id, correlation_id, derived_from, tags, context",
 )
 INSERT_STREAMS = Insert(
-    "streams", "stream_id, tenant_id, name, version, first_recorded_at, recorded_at"
+    "streams",
+    "stream_id, tenant_id, name, version, first_recorded_at, recorded_at",
+    "parent_stream_id, parent_version",
 )
 INSERT_EVENT_TAGS = Insert("event_tags", "tag_id, position")
 INSERT_EVENT_CAUSES = Insert("event_causes", "tenant_id, cause_id, position")
@@ -148,9 +155,9 @@ NAMES_OF_TYPES = (
     "SELECT type_id, name FROM event_types WHERE type_id IN (SELECT value FROM json_each(?))"
 )
 LIST_STREAMS = (
-    "SELECT name, version, first_recorded_at, recorded_at FROM streams"
-    " WHERE tenant_id = ? AND name > ? AND name >= ? AND (? IS NULL OR name < ?) AND version > 0"
-    " ORDER BY name LIMIT ?"
+    f"SELECT s.name, s.version, s.first_recorded_at, s.recorded_at, {_PARENT}, s.parent_version"
+    " FROM streams s WHERE s.tenant_id = ? AND s.name > ? AND s.name >= ?"
+    " AND (? IS NULL OR s.name < ?) AND s.version > 0 ORDER BY s.name LIMIT ?"
 )
 LIST_TENANTS = "SELECT t.name FROM tenants t JOIN heads h USING (tenant_id) ORDER BY t.name"
 DATA_VERSION = "PRAGMA data_version"

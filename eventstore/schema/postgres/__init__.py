@@ -24,6 +24,7 @@ FUNCTIONS = (
     "any_after",
     "refuse_batch",
     "judge_batch",
+    "fork_stream",
     "append_batch",
 )
 """In the order in which they are made: the last ones call the first."""
@@ -148,10 +149,11 @@ def make_functions(connection: sqlalchemy.Connection) -> None:
         run(f"DROP FUNCTION {row[0]}")
     for name in FUNCTIONS:
         run(function_text(name, schema).replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION", 1))
-    for name in ("append_batch", "name_tenant"):
+    for name in ("append_batch", "fork_stream", "name_tenant"):
         # They run with their owner's rights: only roles that were granted them may call.
         run(f"REVOKE ALL ON FUNCTION {schema}.{name} FROM PUBLIC")
-    for name, role in grants:
+    who_append = [("fork_stream", role) for name, role in grants if name == "append_batch"]
+    for name, role in (*grants, *who_append):  # whoever may append may fork
         run(f"GRANT EXECUTE ON FUNCTION {schema}.{name} TO {role}")
     run(f"COMMENT ON FUNCTION {schema}.append_batch IS '{functions_digest()}'")
 

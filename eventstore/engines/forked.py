@@ -1,0 +1,105 @@
+"""A fork's pages: those of the streams that it comes from, up to where it left each, then its own.
+
+Nothing was copied when it was made, so every read goes through to the parent, and to the parent's
+parent. An engine says how a stream's own events are read, and where a fork leaves its parent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+
+from ..calls import FORKED, Fork
+from ..errors import Corrupt
+from ..events import RecordedEvent
+from ..limits import PAGE_BYTES_MAX
+
+OwnPage = Callable[[str, int, int, int, bool], Awaitable[list[RecordedEvent]]]
+"""(stream, the version behind which its own ones begin, after, limit, backwards): its own events."""
+
+ForkOf = Callable[[str], Awaitable[Fork | None]]
+"""Where a stream leaves its parent, checked; None for one that is no fork."""
+
+_Part = tuple[str, int, int | None]
+"""A stream, the version behind which its own events begin, and the last one that is taken."""
+
+_decode = msgspec.json.Decoder().decode
+
+
+async def forked_page(
+    own: OwnPage, fork_of: ForkOf, stream: str, fork: Fork, after: int, limit: int, backwards: bool
+) -> list[RecordedEvent]:
+    """The page of a fork, as `Engine.stream_page` promises it. Raises `Corrupt` where a parent
+    lacks what is inherited. If cancelled, nothing is left open."""
+    parts = await _parts(fork_of, stream, fork)
+    events: list[RecordedEvent] = []
+    at = after
+    for name, low, high in parts if backwards else reversed(parts):
+        if at <= low + 1 if backwards else high is not None and at >= high:
+            continue
+        want = limit - len(events)
+        if backwards:
+            at = at if high is None else min(at, high + 1)
+        elif high is not None:
+            want = min(want, high - at)
+        page = await own(name, low, at, want, backwards)
+        due = at - 1 if backwards else at + 1
+        if high is not None and not (page and page[0].version == due):
+            raise _lacking(stream, name, due)
+        if page:
+            at = page[-1].version
+        if name != stream:
+            page = [msgspec.structs.replace(event, stream=stream) for event in page]
+        events += page
+        if len(events) == limit or sum([len(each.payload) for each in events]) > PAGE_BYTES_MAX:
+            break
+        if not backwards and high is not None and at < high:
+            raise _lacking(stream, name, at + 1)
+    return events
+
+
+async def _parts(fork_of: ForkOf, stream: str, fork: Fork) -> list[_Part]:
+    """The stream, its parent, and so on."""
+    parts: list[_Part] = [(stream, fork.version, None)]
+    behind: Fork | None = fork
+    while behind is not None:
+        name, high = behind.parent, behind.version
+        behind = await fork_of(name)
+        low = 0 if behind is None else behind.version
+        if high <= low:  # which also ends a circle
+            raise _lacking(stream, name, high)
+        parts.append((name, low, high))
+    return parts
+
+
+def check_fork(stream: str, fork: Fork, events: list[RecordedEvent]) -> None:
+    """Raises `Corrupt` unless the stream's first own event, all there is in `events`, says of its
+    parent what the stream's row says: the event has a hash, the row has none."""
+    said = fork_said(events[0]) if events else None
+    if said != fork:
+        raise Corrupt(
+            f"stream {stream!r}: it begins as {fork.parent!r} at version {fork.version} by its row,"
+            " and not by its event",
+            kind="fork",
+            stream=stream,
+            version=fork.version + 1,
+        )
+
+
+def fork_said(event: RecordedEvent) -> Fork | None:
+    """What a fork's first own event says of its parent; None for any other event."""
+    if event.type != FORKED:
+        return None
+    data: Any = _decode(event.payload)
+    return Fork(data["stream"], data["version"])
+
+
+def _lacking(stream: str, parent: str, version: int) -> Corrupt:
+    return Corrupt(
+        f"stream {stream!r}: it inherits version {version} of {parent!r}, which has none of its own",
+        kind="fork",
+        stream=stream,
+        version=version,
+    )
