@@ -5,14 +5,22 @@ BIN := $(VENV)/bin
 LOCKS := .ci/locks
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: demo test check crash crash-prove bench docs lock clean
+.PHONY: demo test check chromium crash crash-prove bench docs lock clean
 .DEFAULT_GOAL := test
 
 demo: $(VENV)/ready
 	$(BIN)/eventstore demo
 
-test: $(VENV)/ready-dev
+test: $(VENV)/ready-dev chromium
 	$(BIN)/python -m pytest -q -n 2
+
+# The browser that the page of `eventstore replay --html` is tested in. No Python package brings
+# one from an index, so it is the system's: Debian's, where this may install it.
+chromium:
+	@command -v chromium >/dev/null \
+		|| apt-get install -y -qq --no-install-recommends chromium \
+		|| { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } \
+		|| { echo "make test needs a browser: install chromium, and have it on the PATH" >&2; exit 1; }
 
 check: $(VENV)/ready-dev
 	$(BIN)/ruff check .

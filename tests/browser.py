@@ -44,7 +44,9 @@ def chromium() -> str:
     """The browser's program. Fails with what to do where there is none."""
     found = shutil.which("chromium")
     if found is None:
-        raise AssertionError("no chromium on this machine: `make chromium` brings it (Debian, root)")
+        raise AssertionError(
+            "no chromium on this machine: `make chromium` brings it (Debian, root)"
+        )
     return found
 
 
