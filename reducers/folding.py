@@ -40,10 +40,15 @@ def fold(events: Iterable[RecordedEvent], reducer: Reducer[S], state: S = UNSET)
                 if state is None and not none_allowed:
                     refuse_none(reducer, event.type)
     except Exception as exc:
-        if event is not None and not isinstance(exc, EventStoreError):
-            exc.add_note(f"reducer {reducer.name!r}, last event taken: {where(event)}")
+        name_event(exc, reducer, event)
         raise
     return state
+
+
+def name_event(exc: Exception, reducer: Reducer[Any], event: Any) -> None:
+    """Notes on what a handler raised which event it was given; None: it had none yet."""
+    if event is not None and not isinstance(exc, EventStoreError):
+        exc.add_note(f"reducer {reducer.name!r}, last event taken: {where(event)}")
 
 
 def where(event: Any) -> str:

@@ -163,15 +163,23 @@ def _recorded(event: RecordedEvent) -> int:
     return event.recorded_us
 
 
+async def kept_between(
+    reducer: Reducer[S], store: EventStore, stream: str, after: int, until: int
+) -> Loaded[S] | None:
+    """The newest sound snapshot behind version `after`, up to and with `until`; None for none."""
+    loaded = await _snapshot(reducer, store, stream, _Until(version=until), after)
+    return loaded if loaded.version else None
+
+
 async def _snapshot(
-    reducer: Reducer[S], store: EventStore, stream: str, until: _Until
+    reducer: Reducer[S], store: EventStore, stream: str, until: _Until, after: int = 0
 ) -> Loaded[S]:
     """Where to begin: the newest snapshot that lies within and is sound, or the start."""
     begin = Loaded(reducer.initial, 0, 0)
     bound = until.version
-    while bound > 0 and reducer.snapshot_every is not None:
+    while bound > after and reducer.snapshot_every is not None:
         found = await store.snapshots.find(stream, reducer.name, reducer.fingerprint(), until=bound)
-        if found is None:
+        if found is None or found.version <= after:
             return begin
         bound = found.version - 1
         if not await _stands(store, stream, found, until):

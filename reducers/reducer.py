@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, get_args, overload
 
 import msgspec
 
@@ -17,6 +17,8 @@ from eventstore.events import RecordedEvent
 from eventstore.names import check_name
 from eventstore.registry import registry
 
+from .bisecting import Found, bisect_stream
+from .blaming import CAUSES_MAX, Blamed, blame_stored
 from .codecs import PartsCodec, StateCodec
 from .errors import ReducerError
 from .fingerprints import fingerprint
@@ -144,6 +146,61 @@ class Reducer(Generic[S]):
         does. If cancelled, nothing is left open; a snapshot may or may not have been kept.
         """
         return await load(self, store, stream, at)
+
+    async def blame(
+        self, store: EventStore, stream: str, path: str, *, causes_max: int = CAUSES_MAX
+    ) -> list[Blamed]:
+        """The events that gave `path` its value in a stored stream, newest first, each followed
+        by the events that it came from, along causation ids and `derived_from`, into whatever
+        stream they stand in.
+
+        What is blamed is said by `blame`, and has `depth` 0; what it came from has `depth` 1 and
+        more, stands behind the first event that leads to it, and once; an id that no event of the
+        tenant has is left out. At most `causes_max` ids are followed, 0 for none; where one was
+        not, `unfollowed` says so. It reads the stream twice and holds a page of it. Raises as
+        `blame` does, and `Corrupt` for damage. If cancelled, nothing is left open.
+        """
+        return await blame_stored(self, store, stream, path, causes_max)
+
+    @overload
+    async def bisect(
+        self,
+        store: EventStore,
+        stream: str,
+        predicate: Callable[[S], Any],
+        *,
+        monotone: bool = False,
+        every: Literal[False] = False,
+    ) -> Found[S] | None: ...
+    @overload
+    async def bisect(
+        self,
+        store: EventStore,
+        stream: str,
+        predicate: Callable[[S], Any],
+        *,
+        monotone: bool = False,
+        every: Literal[True],
+    ) -> list[Found[S]]: ...
+
+    async def bisect(
+        self,
+        store: EventStore,
+        stream: str,
+        predicate: Callable[[S], Any],
+        *,
+        monotone: bool = False,
+        every: bool = False,
+    ) -> Found[S] | list[Found[S]] | None:
+        """The first event of a stream after which the predicate holds, or all flips: as
+        `reducers.bisect`, page by page.
+
+        `monotone` says that the predicate, once it holds, goes on to hold: snapshots are then
+        asked first, and only the events between the two around the flip are folded. Said of a
+        predicate that is not, some event at which it flips may be found, or none. Raises as
+        `reducers.bisect` and `EventStore.read` do. If cancelled, nothing is left open.
+        """
+        return await bisect_stream(self, store, stream, predicate, monotone=monotone, every=every)
 
     def codec(self) -> StateCodec | PartsCodec:
         """What encodes this reducer's states. Raises `ReducerError` for a state type that

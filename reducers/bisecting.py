@@ -1,0 +1,224 @@
+"""Bisect: the first event after which something holds of the state, or every event that flips it.
+
+One pass that stops at what it looks for. Only where the caller says that the predicate, once it
+holds, goes on to hold, is the pass shortened by snapshots.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
+
+import msgspec
+
+from eventstore.events import RecordedEvent
+
+from .diffs import Change, diff
+from .errors import ReducerError
+from .folding import function_name, name_event, refuse_none, where
+from .loading import Loaded, kept_between
+
+if TYPE_CHECKING:
+    from eventstore import EventStore
+
+    from .reducer import Reducer
+
+S = TypeVar("S")
+Predicate = Callable[[S], Any]
+
+
+class Found(msgspec.Struct, Generic[S], frozen=True):
+    """An event that `bisect` found, with the states `before` and `after` it.
+
+    `holds` says whether the predicate holds from this event on, or no longer does.
+    """
+
+    event: RecordedEvent
+    holds: bool
+    before: S
+    after: S
+
+    @property
+    def changes(self) -> list[Change]:
+        """What the event changed: `diff(before, after)`."""
+        return diff(self.before, self.after)
+
+
+@overload
+def bisect(
+    events: Iterable[RecordedEvent],
+    reducer: Reducer[S],
+    predicate: Predicate[S],
+    every: Literal[False] = False,
+) -> Found[S] | None: ...
+@overload
+def bisect(
+    events: Iterable[RecordedEvent],
+    reducer: Reducer[S],
+    predicate: Predicate[S],
+    every: Literal[True],
+) -> list[Found[S]]: ...
+@overload
+def bisect(
+    events: Iterable[RecordedEvent], reducer: Reducer[S], predicate: Predicate[S], every: bool
+) -> Found[S] | list[Found[S]] | None: ...
+
+
+def bisect(
+    events: Iterable[RecordedEvent],
+    reducer: Reducer[S],
+    predicate: Predicate[S],
+    every: bool = False,
+) -> Found[S] | list[Found[S]] | None:
+    """The first event after which ``predicate(state)`` is true, or None; events behind it are not
+    taken.
+
+    With `every`, all events at which its answer is another one than before them, in both
+    directions (`holds`), counted from its answer on the initial state. What already holds there is
+    therefore no flip, while without `every` the first event is found. The predicate is a pure
+    sync function of the state. Raises as `fold` does, and `ReducerError` for a predicate that
+    raises or is async; it names the event, never what is in the state.
+    """
+    search = _Search(reducer, predicate)
+    if every:
+        search.begin()
+        return list(search.over(events))
+    return next(search.over(events), None)
+
+
+async def bisect_stream(
+    reducer: Reducer[S],
+    store: EventStore,
+    stream: str,
+    predicate: Predicate[S],
+    *,
+    monotone: bool,
+    every: bool,
+) -> Found[S] | list[Found[S]] | None:
+    """See `Reducer.bisect`."""
+    search = _Search(reducer, predicate)
+    if every:
+        search.begin()
+        if monotone and search.held:
+            return []
+    end = None
+    if monotone:
+        end = await _skip(search, store, stream)
+    found: list[Found[S]] = []
+    limit = None if end is None else end - search.version
+    async for page in store.read(stream, after=search.version, limit=limit).pages():
+        for each in search.over(page):
+            found.append(each)
+            if monotone or not every:
+                return found if every else each
+    if end is not None:
+        raise ReducerError(
+            f"reducer {reducer.name!r}, stream {stream!r}: the predicate holds of the snapshot at"
+            f" version {end}, and of no state up to there; verify the store's snapshots"
+        )
+    return found if every else None
+
+
+async def _skip(search: _Search[S], store: EventStore, stream: str) -> int | None:
+    """Sets the search behind the newest snapshot of which the predicate does not hold; the version
+    of the oldest one of which it does.
+
+    They are looked for by halving the versions, so that few of them are read.
+    """
+    # No snapshot up to `low` is of interest any more; the one at `high` holds, or lies beyond.
+    low, high, end = 0, await store.version(stream) + 1, None
+    while high - low > 1:
+        middle = (low + high) // 2
+        kept = await kept_between(search.reducer, store, stream, low, middle)
+        if kept is None:
+            low = middle
+        elif search.asked(kept.state, f"of the snapshot at version {kept.version}"):
+            high = end = kept.version
+        else:
+            search.go_on_from(kept)
+            low = middle
+    return end
+
+
+class _Search(Generic[S]):
+    """A fold that asks after every event; it goes on where it was with the next events."""
+
+    def __init__(self, reducer: Reducer[S], predicate: Predicate[S]) -> None:
+        self.reducer = reducer
+        if not callable(predicate) or inspect.iscoroutinefunction(predicate):
+            raise self._refused()
+        self.predicate = predicate
+        self.state = reducer.initial
+        self.version = 0
+        self.held: bool | None = None  # its last answer; None: it was not asked yet
+
+    def begin(self) -> None:
+        """Asks about the initial state."""
+        self.held = self.asked(self.state, "of the initial state")
+
+    def go_on_from(self, loaded: Loaded[S]) -> None:
+        """Goes on behind a stored state of which the predicate does not hold."""
+        self.state, self.version, self.held = loaded.state, loaded.version, False
+
+    def over(self, events: Iterable[RecordedEvent]) -> Iterator[Found[S]]:
+        """The events that flip the answer, from where the search is; where it was not asked yet,
+        a first one that holds."""
+        find = self.reducer.steps().get
+        none_allowed = self.reducer.none_allowed
+        predicate, state, held = self.predicate, self.state, self.held
+        event: Any = None
+        try:
+            for event in events:
+                step = find(event.type)
+                if step is None and held is not None:
+                    continue
+                before = state
+                if step is not None:
+                    state = step(state, event)
+                    if state is None and not none_allowed:
+                        refuse_none(self.reducer, event.type)
+                try:
+                    answer = predicate(state)
+                    if answer is held:
+                        continue
+                    holds = bool(answer)
+                except Exception as exc:
+                    raise self._raised(exc, f"after {where(event)}") from exc
+                if holds is not held:
+                    self._check(answer)
+                    flips = holds or held is not None
+                    held = holds
+                    if flips:
+                        yield Found(event, holds, before, state)
+        except Exception as exc:
+            name_event(exc, self.reducer, event)
+            raise
+        self.state, self.held = state, held
+
+    def asked(self, state: S, place: str) -> bool:
+        """The predicate's answer about a state; `place` says which, for messages."""
+        try:
+            answer = self.predicate(state)
+            holds = bool(answer)
+        except Exception as exc:
+            raise self._raised(exc, place) from exc
+        self._check(answer)
+        return holds
+
+    def _check(self, answer: Any) -> None:
+        if inspect.isawaitable(answer):
+            if inspect.iscoroutine(answer):
+                answer.close()
+            raise self._refused()
+
+    def _refused(self) -> ReducerError:
+        return ReducerError(
+            f"bisect with {self.reducer.name!r}: the predicate is a sync function of the state"
+        )
+
+    def _raised(self, exc: Exception, place: str) -> ReducerError:
+        return ReducerError(
+            f"bisect with {self.reducer.name!r}: the predicate {function_name(self.predicate)}"
+            f" raised {type(exc).__name__}, asked {place}"
+        )
