@@ -6,7 +6,7 @@ import reducers
 
 NAMES = """
 Change Decider Decision Loaded PersistentList Reducer ReducerError SnapshotReport Step
-changes_to_patch combine diff fold replay state_hash take_snapshot to_json verify_snapshots
+blame changes_to_patch combine diff fold lineage replay state_hash take_snapshot tainted to_json verify_snapshots
 """
 
 

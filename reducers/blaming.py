@@ -1,0 +1,274 @@
+"""Blame: which events gave a part of a state its value, and which ones those came from.
+
+It owns the way back along a path, through containers that changed around it; what a pointer means
+is said by `pointers`, what was derived from an event, the other direction, by `lineage`.
+
+A first pass folds forward and keeps a state now and then; then the stretches between them are
+folded again, the last one first, and the path is followed back from state to state. Where two
+states share a part, by its identity, nothing below is looked at.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from eventstore.events import RecordedEvent
+
+from .diffs import Change, diff, same
+from .errors import ReducerError
+from .folding import fold
+from .json_form import MISSING, canonical_json
+from .persistent import PersistentList
+from .pointers import child, find, index, join, listed, split
+
+if TYPE_CHECKING:
+    from eventstore import EventStore
+
+    from .reducer import Reducer
+
+STRETCH_EVENTS = 300
+"""Events between two states that the first pass keeps: about the square root of 100,000, so that
+as many states are kept as one stretch has, and never more than some hundreds of each."""
+
+CAUSES_MAX = 1_000
+"""Events in other places that a blame follows: each is a read of its own, of about 0.1 ms."""
+
+
+Via = Literal["causation_id", "derived_from"]
+
+
+class Blamed(msgspec.Struct, frozen=True):
+    """An event that gave a path its value, or that such an event came from.
+
+    `path` is where the value stood after this event, which for an item of a list may be another
+    index than later. `before` and `after` are the values there, None also where there was none;
+    `changes`, at this path and below, tell the two apart. `depth` is 0 for the stream's own
+    events; for one that was reached along causes, it counts the steps, `via` says along what, and
+    path, values and changes are empty. `unfollowed`: it names causes that were not followed,
+    because the limit was reached.
+    """
+
+    event: RecordedEvent
+    path: str = ""
+    before: Any = None
+    after: Any = None
+    changes: list[Change] = []
+    depth: int = 0
+    via: Via | None = None
+    unfollowed: bool = False
+
+
+def blame(events: Iterable[RecordedEvent], reducer: Reducer[Any], path: str) -> list[Blamed]:
+    """The events that gave `path` its value, newest first: the first one gave the present value,
+    each further one the value that stood there before.
+
+    An event gave a path its value when the JSON form of what stands there is another after it
+    than before it: it set or removed the value, something below it, or a container around it. An
+    event that writes what stands there already did not, nor did one that only moved the value
+    along its list: an item is followed to the index that it came from (equal fronts and ends of
+    the list first, then equal items in order, then the items that are left, when there are as
+    many of them before as after, else those of one index), and where it was added its history
+    ends. Members of objects are followed by their name, also through removals. A path where
+    nothing stands is blamed on what removed it; one that nothing ever changed gives [].
+
+    `path` is an RFC 6901 pointer into the state after the last event ("" is the whole state). It
+    is as exact as the reducer is pure: a handler that changes the state it was given is named by
+    `replay`, not here. A state's other parts are no causes: where a handler computes a value from
+    them, the event that it handled is blamed. Costs about two folds, and of memory the
+    events, and some hundreds of states, which share what did not change. Raises `ReducerError`
+    for what is no pointer, and as `fold` does.
+    """
+    trail = _Trail(path)
+    handled = reducer.steps()
+    wanted = (event for event in events if event.type in handled)
+    state = reducer.initial
+    stretches: list[tuple[Any, list[RecordedEvent]]] = []
+    while stretch := list(islice(wanted, STRETCH_EVENTS)):
+        stretches.append((state, stretch))
+        state = fold(stretch, reducer, state)
+    while stretches and not trail.ended:
+        begin, stretch = stretches.pop()
+        trail.back(stretch, reducer, begin)
+    return trail.found
+
+
+async def blame_stored(
+    reducer: Reducer[Any], store: EventStore, stream: str, path: str, causes_max: int
+) -> list[Blamed]:
+    """See `Reducer.blame`."""
+    if type(causes_max) is not int or causes_max < 0:
+        raise ReducerError("causes_max: an int from 0 on; 0 follows no causes")
+    trail = _Trail(path)
+    state = reducer.initial
+    stretches: list[tuple[Any, int, int]] = []
+    async for page in store.read(stream).pages():
+        stretches.append((state, page[0].version - 1, len(page)))
+        state = fold(page, reducer, state)
+    while stretches and not trail.ended:
+        begin, after, count = stretches.pop()
+        # Read again, because a page is bounded and a stream is not.
+        trail.back(await store.read(stream, after=after, limit=count).list(), reducer, begin)
+    return await _with_causes(store, trail.found, causes_max)
+
+
+async def _with_causes(store: EventStore, own: list[Blamed], causes_max: int) -> list[Blamed]:
+    """Each blamed event, followed by those that it came from, directly or not, each once."""
+    told: list[Blamed] = []
+    seen = {blamed.event.id for blamed in own}
+    reads = 0
+    for blamed in own:
+        waiting: list[Blamed] = [blamed]
+        while waiting:
+            current = waiting.pop()
+            found: list[Blamed] = []
+            for via, cause_id in _causes(current.event):
+                if cause_id in seen:
+                    continue
+                if reads == causes_max:
+                    current = msgspec.structs.replace(current, unfollowed=True)
+                    break
+                seen.add(cause_id)
+                reads += 1
+                event = await store.event(cause_id)
+                if event is not None:  # a cause may stand in no log, or in another one
+                    found.append(Blamed(event, depth=current.depth + 1, via=via))
+            told.append(current)
+            waiting += reversed(found)
+    return told
+
+
+def _causes(event: RecordedEvent) -> list[tuple[Via, str]]:
+    causes: list[tuple[Via, str]] = []
+    if event.causation_id is not None:
+        causes.append(("causation_id", event.causation_id))
+    causes += [("derived_from", each) for each in event.derived_from]
+    return causes
+
+
+class _Trail:
+    """A path on its way back: where the value of the last state stood, ever earlier."""
+
+    def __init__(self, path: str) -> None:
+        self.found: list[Blamed] = []
+        self.ended = False
+        self._names = split(path)
+
+    def back(self, events: Sequence[RecordedEvent], reducer: Reducer[Any], state: Any) -> None:
+        """Follows the path from the state after `events` to `state`, which stood before them.
+        They were folded before, so that nothing is left to be refused."""
+        find_step = reducer.steps().get
+        steps: list[tuple[RecordedEvent, Any, Any]] = []
+        for event in events:
+            step = find_step(event.type)
+            if step is not None:
+                before, state = state, step(state, event)
+                if before is not state:
+                    steps.append((event, before, state))
+        while steps and not self.ended:
+            self._step(*steps.pop())
+
+    def _step(self, event: RecordedEvent, before: Any, after: Any) -> None:
+        names, was, now = list(self._names), before, after
+        for depth, name in enumerate(self._names):
+            if was is now:
+                break
+            place = index(name)
+            old_items = None if place is None else listed(was)
+            new_items = None if old_items is None else listed(now)
+            if place is None or old_items is None or new_items is None:
+                was, now = child(was, name), child(now, name)
+            else:
+                was, now = self._items(old_items, new_items, place, depth, names)
+            if was is MISSING or now is MISSING:
+                rest = self._names[depth + 1 :]
+                was, now = find(was, rest), find(now, rest)
+                break
+        if was is not now and not _unchanged(was, now):
+            self.found.append(_blamed(event, join(self._names), was, now))
+        self._names = names
+
+    def _items(
+        self, was: Sequence[Any], now: Sequence[Any], place: int, depth: int, names: list[str]
+    ) -> tuple[Any, Any]:
+        """The item of the path before and after, and in `names` where it stood before."""
+        if place >= len(now):
+            return was[place] if place < len(was) else MISSING, MISSING
+        origin = came_from(was, now, place)
+        if origin is None:
+            self.ended = True
+            return MISSING, now[place]
+        names[depth] = str(origin)
+        return was[origin], now[place]
+
+
+def _blamed(event: RecordedEvent, path: str, was: Any, now: Any) -> Blamed:
+    if was is MISSING:
+        return Blamed(event, path, None, now, [Change("add", path, None, now)])
+    if now is MISSING:
+        return Blamed(event, path, was, None, [Change("remove", path, was, None)])
+    changes = [
+        msgspec.structs.replace(change, path=path + change.path) for change in diff(was, now)
+    ]
+    return Blamed(event, path, was, now, changes)
+
+
+def _unchanged(was: Any, now: Any) -> bool:
+    if was is MISSING or now is MISSING:
+        return False
+    old_items, new_items = listed(was), listed(now)
+    if old_items is not None and new_items is not None and len(old_items) != len(new_items):
+        return False
+    return same(was, now)
+
+
+def came_from(was: Sequence[Any], now: Sequence[Any], place: int) -> int | None:
+    """The index that the item `now[place]` had in `was`; None for one that was added."""
+    if place < len(was) and was[place] is now[place]:
+        return place
+    front = _front(was, now)
+    if place < front:
+        return place
+    ends = _ends(was, now, min(len(was), len(now)) - front)
+    if place >= len(now) - ends:
+        return place - len(now) + len(was)
+    # What is left in the middle: equal items are the same one, in order.
+    forms = [canonical_json(each) for each in islice(was, front, len(was) - ends)]
+    new_forms = [canonical_json(each) for each in islice(now, front, len(now) - ends)]
+    places: defaultdict[bytes, deque[int]] = defaultdict(deque)
+    for number, form in enumerate(forms):
+        places[form].append(number)
+    origin = [places[form].popleft() if places[form] else None for form in new_forms]
+    mine = origin[place - front]
+    if mine is not None:
+        return front + mine
+    left = sorted(number for numbers in places.values() for number in numbers)
+    added = [number for number, each in enumerate(origin) if each is None]
+    if len(left) == len(added):
+        return front + left[added.index(place - front)]
+    return place if place - front in left else None
+
+
+def _front(was: Sequence[Any], now: Sequence[Any]) -> int:
+    front = 0
+    if isinstance(was, PersistentList) and isinstance(now, PersistentList):
+        front = was.shared_prefix(now)
+    for old, new in zip(islice(was, front, None), islice(now, front, None), strict=False):
+        if old is not new and not same(old, new):
+            break
+        front += 1
+    return front
+
+
+def _ends(was: Sequence[Any], now: Sequence[Any], room: int) -> int:
+    count = 0
+    while count < room:
+        old, new = was[-1 - count], now[-1 - count]
+        if old is not new and not same(old, new):
+            break
+        count += 1
+    return count
