@@ -3,16 +3,19 @@
 See `Reducer` for where to begin.
 """
 
-from .bisecting import Found, bisect
+from .bisecting import bisect
 from .blaming import blame
 from .combining import combine
 from .decider import Decider, Decision
 from .diffs import Change, changes_to_patch, diff
 from .errors import ReducerError
 from .folding import fold
+from .forking import fork
 from .json_form import state_hash, to_json
 from .lineage import lineage, tainted
+from .linting import ImpurityWarning, Unchecked, unchecked, unchecked_in
 from .loading import Loaded, take_snapshot
+from .merging import merge
 from .persistent import PersistentList
 from .proofs import SnapshotReport, verify_snapshots
 from .reducer import Reducer
@@ -22,20 +25,21 @@ __all__ = [
     "Change",
     "Decider",
     "Decision",
-    "Found",
     "Loaded",
     "PersistentList",
     "Reducer",
     "ReducerError",
     "SnapshotReport",
     "Step",
-    "blame",
     "bisect",
+    "blame",
     "changes_to_patch",
     "combine",
     "diff",
     "fold",
+    "fork",
     "lineage",
+    "merge",
     "replay",
     "state_hash",
     "take_snapshot",

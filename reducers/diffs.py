@@ -85,7 +85,7 @@ def _walk(before: Any, after: Any, path: str) -> Iterator[Change]:
 
 def _walk_members(unshared: Iterable[_Member], path: str) -> Iterator[Change]:
     for name, was, now in sorted(unshared, key=itemgetter(0)):
-        at = f"{path}/{_escape(name)}"
+        at = f"{path}/{escape(name)}"
         if was is MISSING:
             yield Change("add", at, None, now)
         elif now is MISSING:
@@ -178,7 +178,7 @@ def same(before: Any, after: Any) -> bool:
     return next(_walk(before, after, ""), None) is None
 
 
-def _escape(name: str) -> str:
+def escape(name: str) -> str:
     return name.replace("~", "~0").replace("/", "~1")
 
 

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventstore import EventStore, NewEvent, RecordedEvent
-from reducers import Change, Found, Reducer, ReducerError, bisect, replay, take_snapshot
+from reducers import Change, Reducer, ReducerError, bisect, replay, take_snapshot
+from reducers.bisecting import Found
 
 
 class Purse(msgspec.Struct, frozen=True):
