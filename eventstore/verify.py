@@ -88,9 +88,7 @@ async def verify_log(
     return VerifyReport(at, len(versions), KnownHead(head.position, head.hash), tuple(damages))
 
 
-def _begin_fork(
-    event: RecordedEvent, versions: dict[str, int], forks: dict[str, Fork]
-) -> None:
+def _begin_fork(event: RecordedEvent, versions: dict[str, int], forks: dict[str, Fork]) -> None:
     """A fork's own events begin behind the version that it inherits, which its parent must have,
     and have of its own."""
     fork = forks[event.stream] = fork_said(event)  # type: ignore[assignment]  # it is of that type

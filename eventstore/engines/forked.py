@@ -17,7 +17,7 @@ from ..events import RecordedEvent
 from ..limits import PAGE_BYTES_MAX
 
 OwnPage = Callable[[str, int, int, int, bool], Awaitable[list[RecordedEvent]]]
-"""(stream, the version behind which its own ones begin, after, limit, backwards): its own events."""
+"""A stream's own events: (stream, the version behind which they begin, after, limit, backwards)."""
 
 ForkOf = Callable[[str], Awaitable[Fork | None]]
 """Where a stream leaves its parent, checked; None for one that is no fork."""
@@ -98,7 +98,7 @@ def fork_said(event: RecordedEvent) -> Fork | None:
 
 def _lacking(stream: str, parent: str, version: int) -> Corrupt:
     return Corrupt(
-        f"stream {stream!r}: it inherits version {version} of {parent!r}, which has none of its own",
+        f"stream {stream!r}: it inherits version {version} of {parent!r}, which does not hold it",
         kind="fork",
         stream=stream,
         version=version,

@@ -22,6 +22,7 @@ from .checkpoints import CheckpointContract
 from .conditions import ConditionContract
 from .documents import DocumentContract
 from .expectations import ExpectationContract
+from .forking import ForkingContract
 from .going_back import GoingBackContract
 from .harness import Harness
 from .idempotency import IdempotencyContract
@@ -46,6 +47,7 @@ class EngineContract(
     ConditionContract,
     DocumentContract,
     ExpectationContract,
+    ForkingContract,
     GoingBackContract,
     IdempotencyContract,
     LifecycleContract,

@@ -1,0 +1,106 @@
+"""A fork at a moment: a new stream that goes on from where another one stood."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from eventstore import AppendResult, InvalidEvent, Occurred, Position, Version
+from eventstore.calls import FORKED
+from eventstore.points import to_microseconds
+
+if TYPE_CHECKING:
+    from eventstore import EventStore
+    from eventstore.events import RecordedEvent
+
+    from .loading import Moment
+
+
+async def fork(
+    store: EventStore,
+    stream: str,
+    *,
+    into: str,
+    at: Moment | None = None,
+    idempotency_key: str | None = None,
+    actor: str | None = None,
+) -> AppendResult:
+    """Makes `into` a stream that begins as `stream` stood at a moment: nothing is copied.
+
+    `at` is a `Version`, a `Position`, an aware datetime (`recorded_at`), or `Occurred`; all of
+    them inclusive, None is the head. Of source times, which go back and forth along a stream, it
+    is what comes before the first event that is later. Sent again with its `idempotency_key`, it
+    gives its first answer, also at the head of a stream that has grown since. The result's event
+    is of type ``$stream.forked``, behind what is inherited: its data names the parent, which is
+    the stream that itself holds the version, and the version.
+
+    Raises `Conflict` where `into` exists, `InvalidEvent` where `stream` has no event by that
+    moment, and as `EventStore.append`. If cancelled, it may be written all the same.
+    """
+    if at is None and idempotency_key is not None:
+        version = await _answered(store, into, idempotency_key)
+        if version is None:
+            version = await store.version(stream)
+    else:
+        version = await version_at(store, stream, at)
+    if version == 0:
+        when = "" if at is None else f" by {at!r}"
+        raise InvalidEvent(f"fork: stream {stream!r} has no event{when}")
+    return await store.fork(stream, into, version, idempotency_key=idempotency_key, actor=actor)
+
+
+async def version_at(store: EventStore, stream: str, at: Moment | None) -> int:
+    """The stream's version at a moment, 0 for none. A `Version` beyond its end is given back as it
+    is. If cancelled, nothing is left open."""
+    if at is None:
+        return await store.version(stream)
+    if isinstance(at, Version):
+        return int(at)
+    if isinstance(at, Occurred):
+        return await _before_later(store, stream, to_microseconds(at.at, "at"))
+    if isinstance(at, Position):
+        return await _last(store, stream, lambda event: event.position <= int(at))
+    if isinstance(at, datetime):
+        until = to_microseconds(at, "at")
+        return await _last(store, stream, lambda event: event.recorded_us <= until)
+    raise InvalidEvent(
+        f"at: a Version, a Position, an aware datetime or Occurred, not {type(at).__name__}"
+    )
+
+
+async def _last(
+    store: EventStore, stream: str, lies_within: Callable[[RecordedEvent], bool]
+) -> int:
+    """By bisection: positions and recording times ascend with versions."""
+    low, high = 0, await store.version(stream)
+    while low < high:
+        middle = (low + high + 1) // 2
+        (event,) = await store.read(stream, after=middle - 1, limit=1).list()
+        if lies_within(event):
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+async def _before_later(store: EventStore, stream: str, until: int) -> int:
+    version = 0
+    async for page in store.read(stream).pages():
+        for event in page:
+            if _occurred(event) > until:
+                return version
+            version = event.version
+    return version
+
+
+def _occurred(event: RecordedEvent) -> int:
+    return event.recorded_us if event.occurred_us is None else event.occurred_us
+
+
+async def _answered(store: EventStore, into: str, key: str) -> int | None:
+    """The version of the fork that this key was first used for."""
+    first = await store.lookup(into, key)
+    if first is None or not first.events or first.events[0].type != FORKED:
+        return None
+    return first.events[0].version - 1
