@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from eventstore.calls import FORKED
 from eventstore.events import RecordedEvent
 
+from .blaming import Via
 from .errors import ReducerError
 
 if TYPE_CHECKING:
@@ -21,9 +23,6 @@ if TYPE_CHECKING:
 LINEAGE_EVENTS_MAX = 10_000
 """Events that a lineage holds when it is not told otherwise: some tens of MiB, and some seconds,
 because each of them is asked for its effects."""
-
-
-Via = Literal["causation_id", "derived_from"]
 
 
 class Derived(msgspec.Struct, frozen=True):
@@ -56,13 +55,15 @@ class TaintedKey(msgspec.Struct, frozen=True):
 
 class TaintedStream(msgspec.Struct, frozen=True):
     """A stream with tainted events: `sound_version` is its last version before the first of them,
-    `version` its head, at which a correction may expect it; `event_ids` by version."""
+    `version` its head, at which a correction may expect it. `event_ids` by version; with those
+    that a fork inherited, and then `forked_from` names the stream that it has them from."""
 
     stream: str
     sound_version: int
     version: int
     event_ids: list[str]
     keys: list[TaintedKey]
+    forked_from: str | None = None
 
 
 class Tainted(msgspec.Struct, frozen=True):
@@ -115,7 +116,8 @@ async def tainted(
     store: EventStore, event_id: str, *, events_max: int = LINEAGE_EVENTS_MAX
 ) -> Tainted:
     """What may be wrong because this event was: its lineage, by stream, with the memories, tasks,
-    tool calls, approvals and context keys that events of the stock vocabulary speak of.
+    tool calls, approvals and context keys that events of the stock vocabulary speak of. Forks
+    that inherited any of it are among the streams.
 
     It changes nothing. A correction is appended, as events that take the wrong effects back:
     `TaintedStream.version` is what such an append expects. An event that only was appended later,
@@ -123,10 +125,9 @@ async def tainted(
     """
     found = await lineage(store, event_id, events_max=events_max)
     by_stream: dict[str, list[RecordedEvent]] = {}
-    for event in sorted(
-        (found.event, *(each.event for each in found.derived)), key=lambda event: event.position
-    ):
+    for event in sorted((found.event, *(each.event for each in found.derived)), key=_position):
         by_stream.setdefault(event.stream, []).append(event)
+    parents = await _inherit(store, by_stream)
     streams = [
         TaintedStream(
             stream,
@@ -134,10 +135,28 @@ async def tainted(
             await store.version(stream),
             [event.id for event in events],
             _keys(events),
+            parents.get(stream),
         )
         for stream, events in sorted(by_stream.items())
     ]
     return Tainted(found.event, found.derived, streams, found.truncated)
+
+
+async def _inherit(store: EventStore, by_stream: dict[str, list[RecordedEvent]]) -> dict[str, str]:
+    """Adds to each fork what it has of tainted events from its parent, and says which that is. A
+    parent is older than its forks, so that one pass in the order of the log does."""
+    parents: dict[str, str] = {}
+    async for event in store.read_all(types=[FORKED]):
+        parent, version = event.data["stream"], event.data["version"]
+        inherited = [each for each in by_stream.get(parent, ()) if each.version <= version]
+        if inherited:
+            by_stream[event.stream] = inherited + by_stream.get(event.stream, [])
+            parents[event.stream] = parent
+    return parents
+
+
+def _position(event: RecordedEvent) -> int:
+    return event.position
 
 
 def _via(effect: RecordedEvent, cause: RecordedEvent) -> Via:
@@ -145,7 +164,7 @@ def _via(effect: RecordedEvent, cause: RecordedEvent) -> Via:
 
 
 def _by_position(found: list[Derived]) -> list[Derived]:
-    return sorted(found, key=lambda each: each.event.position)
+    return sorted(found, key=lambda each: _position(each.event))
 
 
 def _keys(events: list[RecordedEvent]) -> list[TaintedKey]:
