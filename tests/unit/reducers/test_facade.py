@@ -5,8 +5,9 @@ from __future__ import annotations
 import reducers
 
 NAMES = """
-Change Decider Decision Loaded PersistentList Reducer ReducerError SnapshotReport Step
-blame changes_to_patch combine diff fold lineage replay state_hash take_snapshot tainted to_json verify_snapshots
+Change Decider Decision Loaded PersistentList Reducer ReducerError SnapshotReport Step bisect
+blame changes_to_patch combine diff fold fork lineage merge replay state_hash take_snapshot
+tainted to_json verify_snapshots
 """
 
 
