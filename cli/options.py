@@ -71,6 +71,15 @@ ReducerOption = Annotated[
         help="A stock reducer, or your own: path/to/file.py:name or package.module:name.",
     ),
 ]
+AtOption = Annotated[
+    str | None,
+    typer.Option(
+        "--at",
+        metavar="POINT",
+        help="At this version (12), @position, or ISO time, which is inclusive.",
+        show_default="now",
+    ),
+]
 ByOption = Annotated[
     str,
     typer.Option(

@@ -16,8 +16,7 @@ def resolve(state: Any, pointer: str) -> Any:
     Raises `Stop`: exit code 2 for what is no pointer, 1 when nothing stands there, with the
     names that do.
     """
-    if pointer and not pointer.startswith("/"):
-        raise wrong_usage(f"{pointer!r} is no path", "begin it with /, for example /tasks/tasks")
+    check_pointer(pointer)
     value, done = state, ""
     for token in pointer.split("/")[1:]:
         name = token.replace("~1", "/").replace("~0", "~")
@@ -29,6 +28,12 @@ def resolve(state: Any, pointer: str) -> Any:
             raise Stop(f"nothing at {pointer!r}", next_step=_there(value, done))
         done += f"/{token}"
     return value
+
+
+def check_pointer(pointer: str) -> None:
+    """Refuses what is no pointer, before anything is read. Raises `Stop` (exit code 2)."""
+    if pointer and not pointer.startswith("/"):
+        raise wrong_usage(f"{pointer!r} is no path", "begin it with /, for example /tasks/tasks")
 
 
 def _there(value: Any, place: str) -> str:

@@ -137,15 +137,14 @@ class Page:
 @contextmanager
 def browser(profile: Path) -> Iterator[Page]:
     """A browser with a new profile in that folder, and its page; it is gone after the block."""
-    program = chromium()
+    program, its_profile = chromium(), f"--user-data-dir={profile}"
     its_end, to = os.pipe()
     answers, their_end = os.pipe()
     # Beyond 4, so that neither of the two takes the place of the other.
     handed = [fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (its_end, their_end)]
     with (profile.parent / "browser.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-c", _START, *map(str, handed), program, *FLAGS]
-            + [f"--user-data-dir={profile}"],
+            [sys.executable, "-c", _START, *map(str, handed), program, *FLAGS, its_profile],
             pass_fds=handed,
             stdin=subprocess.DEVNULL,
             stdout=log,

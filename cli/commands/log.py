@@ -22,7 +22,7 @@ from ..options import (
     complete_stream,
     open_store,
 )
-from ..rendering.events import SUMMARY_WIDTH, Listing, event_json
+from ..rendering.events import SUMMARY_WIDTH, Listing, event_json, oneline
 from ..rendering.screen import Screen
 from ..rendering.summaries import Told, tool_ids, tool_words
 
@@ -90,6 +90,9 @@ def log_command(
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on with events as they come.")
     ] = False,
+    short: Annotated[
+        bool, typer.Option("--oneline", help="Position, version, type and summary, nothing else.")
+    ] = False,
     store: StoreOption = DEFAULT_URL,
     tenant: TenantOption = None,
     as_json: JsonOption = False,
@@ -100,6 +103,7 @@ def log_command(
     Examples:
       $ eventstore log board/7 --limit 10
       $ eventstore log --type task.changed --reverse --json
+      $ eventstore log board/7 --oneline
       $ eventstore log board/7 --follow --limit 2
     """
     point = parse_point(after)
@@ -114,10 +118,10 @@ def log_command(
             check_argument(name, value.removeprefix("$"), kind)
     query = Query(types=tuple(type_name or ()), tags=tuple(tag or ()))
     wanted = Wanted(stream, query, place, limit, reverse, follow)
-    asyncio.run(_log((store, tenant), wanted, as_json))
+    asyncio.run(_log((store, tenant), wanted, short, as_json))
 
 
-async def _log(where: tuple[str, str | None], wanted: Wanted, as_json: bool) -> None:
+async def _log(where: tuple[str, str | None], wanted: Wanted, short: bool, as_json: bool) -> None:
     screen = Screen()
     async with open_store(*where) as store:
         if wanted.stream is not None:
@@ -132,6 +136,9 @@ async def _log(where: tuple[str, str | None], wanted: Wanted, as_json: bool) -> 
         async for event in _events(store, wanted):
             if as_json:
                 screen.json(event_json(event))
+            elif short:
+                names = wanted.stream is None
+                screen.line(*oneline(event, names_stream=names, width=SUMMARY_WIDTH))
             else:
                 listing.show(event, await _told(store, event))
             if wanted.follow:

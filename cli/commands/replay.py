@@ -27,7 +27,7 @@ from ..options import (
     open_store,
 )
 from ..rendering.diffs import change_json, change_line
-from ..rendering.events import iso_time, step_title
+from ..rendering.events import place_json, step_title
 from ..rendering.screen import Screen
 from ..rendering.values import count
 from ..watching import watched
@@ -75,6 +75,8 @@ def replay_command(
     folding = find_reducer(reducer)
     where, bounds = (store, tenant), (start, end)
     if html is not None:
+        if html.is_dir():
+            raise wrong_usage(f"--html: {str(html)!r} is a folder", "name a file in it")
         asyncio.run(_page(where, stream, bounds, folding, html, as_json))
     else:
         asyncio.run(_replay(where, stream, bounds, folding, as_json))
@@ -131,8 +133,6 @@ async def _page(
     from ..html import PAGE_BYTES_MAX, PageTooLarge, ReplayPage
 
     part, number = target.with_name(f".{target.name}.part"), 0
-    if target.is_dir():
-        raise wrong_usage(f"--html: {str(target)!r} is a folder", "name a file in it")
     async with open_store(*where) as store:
         name, state = await _beginning(store, stream, bounds[0], reducer, as_json)
         try:
@@ -163,16 +163,7 @@ def _show(screen: Screen, step: Step[Any], as_json: bool) -> None:
     event = step.event
     if as_json:
         screen.json(
-            {
-                "stream": event.stream,
-                "version": event.version,
-                "position": event.position,
-                "id": event.id,
-                "type": event.type,
-                "actor": event.actor,
-                "recorded_at": iso_time(event.recorded_at),
-                "changes": [change_json(change) for change in step.changes],
-            }
+            place_json(event) | {"changes": [change_json(change) for change in step.changes]}
         )
         return
     screen.line(*step_title(event, screen.width))

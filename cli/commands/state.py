@@ -15,6 +15,7 @@ from ..moments import beginning, check_point, parse_point
 from ..naming import find_stream
 from ..options import (
     DEFAULT_URL,
+    AtOption,
     ByOption,
     JsonOption,
     ReducerOption,
@@ -31,15 +32,7 @@ from ..watching import watched
 
 def state_command(
     stream: StreamArgument,
-    at: Annotated[
-        str | None,
-        typer.Option(
-            "--at",
-            metavar="POINT",
-            help="At this version (12), @position, or ISO time, which is inclusive.",
-            show_default="now",
-        ),
-    ] = None,
+    at: AtOption = None,
     by: ByOption = "recorded",
     reducer: ReducerOption = DEFAULT_REDUCER,
     path: Annotated[

@@ -82,7 +82,7 @@ class ReplayPage:
         self._write(in_html(row) + b"\t" + in_html(rest) + b"\n")
 
     def end(self) -> int:
-        """Writes what comes behind the steps; the bytes of the whole page. Raises `PageTooLarge`."""
+        """Writes what follows the steps. The bytes of the whole page. Raises `PageTooLarge`."""
         self._write(self._end)
         return self._written
 
@@ -119,7 +119,7 @@ def in_html(value: Any) -> bytes:
 
 
 def _told(event: RecordedEvent) -> dict[str, Any]:
-    """What the page tells of an event beside its line in the timeline; nothing that is not there."""
+    """What the page tells of an event beside its line in the timeline; empty fields are left out."""
     found = {
         "id": event.id,
         "schema_version": event.schema_version,

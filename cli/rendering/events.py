@@ -64,6 +64,19 @@ def event_json(event: RecordedEvent) -> dict[str, Any]:
     }
 
 
+def place_json(event: RecordedEvent) -> dict[str, Any]:
+    """Which event it is, without what it holds: what `--json` prints before what it is about."""
+    return {
+        "stream": event.stream,
+        "version": event.version,
+        "position": event.position,
+        "id": event.id,
+        "type": event.type,
+        "actor": event.actor,
+        "recorded_at": iso_time(event.recorded_at),
+    }
+
+
 def event_line(
     event: RecordedEvent,
     *,
@@ -104,10 +117,30 @@ def narrow_line(event: RecordedEvent, width: int, told: Told | None = None) -> l
     return [*parts, summary(event, width, told)]
 
 
-def step_title(event: RecordedEvent, width: int = SUMMARY_WIDTH) -> list[Part]:
+def oneline(event: RecordedEvent, *, names_stream: bool, width: int) -> list[Part]:
+    """Position, stream where several are listed, version, type and a short form of the data, with
+    a blank between, as ``git log --oneline`` does it."""
+    stream: list[Part] = [(event.stream, "bold"), " "] if names_stream else []
+    return [
+        (str(event.position), "yellow"),
+        " ",
+        *stream,
+        (f"v{event.version}", "cyan"),
+        " ",
+        (event.type, type_style(event.type)),
+        " ",
+        summary(event, width),
+    ]
+
+
+def step_title(
+    event: RecordedEvent, width: int = SUMMARY_WIDTH, *, names_stream: bool = False
+) -> list[Part]:
     """Version, type, actor and a short form of the data: the head of one step of a replay."""
     actor = f" {event.actor}" if event.actor else ""
+    stream: list[Part] = [(event.stream, "bold"), " "] if names_stream else []
     return [
+        *stream,
         (f"v{event.version}", "bold cyan"),
         "  ",
         (event.type, type_style(event.type)),

@@ -1,4 +1,4 @@
-"""The page of ``eventstore replay --html``, opened in a headless Chromium and driven by its keys."""
+"""The page of ``eventstore replay --html``, opened in a headless Chromium and driven by keys."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from cli import main
+from cli.loading import find_reducer
 from eventstore import EventStore, NewEvent, Version
-from reducers import Reducer, to_json
+from reducers import to_json
 from tests.browser import Page, browser
 
 STREAM = "session/<b>"
@@ -128,11 +128,9 @@ def test_state_made_in_the_page_then_that_of_the_library(
 ) -> None:
     """At any version, reached by a jump or by steps in either direction, the state is the fold."""
     folder, _ = written
-    names: dict[str, Any] = {}
-    exec(REDUCER, names)
-    notes: Reducer[Any] = names["notes"]
+    notes = find_reducer(f"{folder}/notes.py:notes")
 
-    async def states(versions: list[int]) -> list[Any]:
+    async def states(versions: list[int]) -> list[object]:
         async with EventStore.open(f"sqlite:///{folder}/agent.db") as store:
             return [(await notes.load(store, STREAM, at=Version(v))).state for v in versions]
 
