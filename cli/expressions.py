@@ -15,10 +15,10 @@ from typing import Any
 
 import simpleeval
 from immutables import Map
-from msgspec import Struct
 
 from reducers import ReducerError, diff, to_json
 from reducers.json_form import MISSING, items, members
+from reducers.pointers import child, listed
 
 from .exits import Stop, wrong_usage
 
@@ -265,21 +265,14 @@ def _names(node: ast.AST) -> bool:
 
 
 def _member(value: Any, key: Any) -> Any:
-    """What stands under a name or at an index, or `MISSING`."""
-    if isinstance(value, (dict, Map)):
-        if not value or isinstance(next(iter(value)), str):
-            return value.get(key, MISSING) if isinstance(key, str) else MISSING
-    elif isinstance(value, Struct) and not value.__struct_config__.array_like:
-        names = value.__struct_encode_fields__
-        if key in names and not value.__struct_config__.omit_defaults:
-            return getattr(value, value.__struct_fields__[names.index(key)])
-    found = items(value)
-    if found is not None:
-        sequence: Any = found
-        inside = type(key) is int and -len(sequence) <= key < len(sequence)
-        return sequence[key] if inside else MISSING
-    there = members(value)
-    return MISSING if there is None else there.get(str(key), MISSING)
+    """What stands under a name or at an index, also one from the end, or `MISSING`."""
+    if isinstance(key, str):
+        return child(value, key)
+    each = listed(value)
+    if each is None:
+        return MISSING if members(value) is None else child(value, str(key))
+    inside = type(key) is int and -len(each) <= key < len(each)
+    return each[key] if inside else MISSING
 
 
 def _in_json(value: Any) -> Any:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -57,6 +59,9 @@ def replay_command(
             show_default=False,
         ),
     ] = None,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Print the steps, also on a terminal.")
+    ] = False,
     reducer: ReducerOption = DEFAULT_REDUCER,
     store: StoreOption = DEFAULT_URL,
     tenant: TenantOption = None,
@@ -64,9 +69,13 @@ def replay_command(
 ) -> None:
     """Show each event of a stream with what it changed in the state.
 
+    On a terminal it is stepped through, from --from on; ? shows the keys. In a pipe, and with
+    --plain, --to or --json, the steps are printed.
+
     \b
     Examples:
       $ eventstore replay board/7
+      $ eventstore replay board/7 --plain
       $ eventstore replay board/7 --from 2 --to 3 --reducer tasks --json
       $ eventstore replay board/7 --html board.html
     """
@@ -78,8 +87,28 @@ def replay_command(
         if html.is_dir():
             raise wrong_usage(f"--html: {str(html)!r} is a folder", "name a file in it")
         asyncio.run(_page(where, stream, bounds, folding, html, as_json))
+    elif not (plain or as_json or end is not None) and _is_interactive():
+        asyncio.run(_step_through(where, stream, start, folding))
     else:
         asyncio.run(_replay(where, stream, bounds, folding, as_json))
+
+
+def _is_interactive() -> bool:
+    """Whether a person sits at a terminal that can be drawn on."""
+    terminals = sys.stdin.isatty() and sys.stdout.isatty()
+    return terminals and os.environ.get("TERM", "") not in ("", "dumb")
+
+
+async def _step_through(
+    where: tuple[str, str | None], stream: str, start: int, reducer: Reducer[Any]
+) -> None:
+    async with open_store(*where) as store:
+        name = await find_stream(store, stream)
+        await check_point(store, name, Version(start))
+        # Only who sees it waits for its import.
+        from ..stepper.app import step_through
+
+        await step_through(store, name, reducer, start)
 
 
 async def _replay(

@@ -1,0 +1,416 @@
+"""The stepper on a terminal: keys become moves of the session, and the panels are drawn anew.
+
+What a key asks for is short, and done before the next key is taken; jumps, searches and runs may
+be long: they are jobs, one at a time, that the next move or escape cancels.
+"""
+
+from __future__ import annotations
+
+from asyncio import to_thread
+from collections.abc import Awaitable, Callable
+from typing import Any, ClassVar
+
+from rich.text import Text
+from textual.app import App, ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
+from textual.events import Resize
+from textual.widgets import Static
+from textual.worker import WorkerCancelled
+
+from eventstore import (
+    Conflict,
+    Corrupt,
+    EventStore,
+    EventStoreError,
+    LogDiverged,
+    RecordedEvent,
+    Version,
+)
+from reducers import Reducer, blame, fork
+
+from ..exits import Stop, explain
+from ..expressions import Expression
+from ..moments import parse_point
+from ..rendering.events import show_time
+from ..rendering.safe import one_line, visible
+from .drawing import amounts, event_lines, timeline_line, tree_line
+from .panels import Panel, Scroll
+from .screens import Blames, Help, Prompt
+from .session import Session
+from .tree import StateTree, told
+
+STEP_FAR = 10
+"""Events that ] and [ go at once."""
+
+BLAMED_SHOWN = 200
+"""Events listed of a blame, the newest: more than anybody reads through."""
+
+WATCHED_SHOWN = 4
+"""Watches and breakpoints that are shown; they stand below the panels, which need the room."""
+
+HINT = "f forward  b back  g jump  / search  B break  c run  y why  ? keys  q quit"
+
+
+async def step_through(store: EventStore, stream: str, reducer: Reducer[Any], version: int) -> None:
+    """Shows a stream from a version on until its user leaves. Raises what ended it otherwise. If
+    cancelled, the terminal is as it was."""
+    app = Stepper(await Session.open(store, stream, reducer, version))
+    await app.run_async()
+    if app.failure is not None:
+        raise app.failure
+
+
+class Stepper(App[None]):
+    """The application. `failure` is the error that ended it, for the command to raise."""
+
+    CSS_PATH = "stepper.tcss"
+    ENABLE_COMMAND_PALETTE = False
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("f,space,right", "step(1)", "forward"),
+        Binding("b,left", "step(-1)", "back"),
+        Binding("right_square_bracket", f"step({STEP_FAR})", "far forward"),
+        Binding("left_square_bracket", f"step(-{STEP_FAR})", "far back"),
+        Binding("home", "first", "first"),
+        Binding("end", "last", "last"),
+        Binding("g", "jump", "jump"),
+        Binding("slash", "search", "search"),
+        Binding("n", "again(False)", "next"),
+        Binding("N", "again(True)", "previous"),
+        Binding("B", "break", "break"),
+        Binding("c", "run(False)", "run on"),
+        Binding("C", "run(True)", "run back"),
+        Binding("w", "watch", "watch"),
+        Binding("y", "why", "why"),
+        Binding("F", "fork", "fork"),
+        Binding("down,j", "cursor(1)", "down"),
+        Binding("up,k", "cursor(-1)", "up"),
+        Binding("pagedown", "cursor(10)", "page down"),
+        Binding("pageup", "cursor(-10)", "page up"),
+        Binding("enter", "open", "open"),
+        Binding("h", "close", "close"),
+        Binding("x", "change", "next change"),
+        Binding("escape", "stop", "stop"),
+        Binding("question_mark", "help", "help"),
+        Binding("q", "quit", "quit"),
+    ]
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self.session = session
+        self.failure: Exception | None = None
+        self._tree = StateTree()
+        self._timeline_scroll, self._tree_scroll = Scroll(), Scroll()
+        self._event_top = 0
+        self._searched = ""
+        self._label = ""
+
+    def compose(self) -> ComposeResult:
+        """A line about the place, the panels, watches, and a line of what is going on."""
+        yield Static(id="place")
+        with Horizontal():
+            yield Panel("events", "timeline")
+            yield Panel("state", "state")
+            yield Panel("event", "event")
+        yield Static(id="watches")
+        yield Static(id="status")
+
+    async def on_mount(self) -> None:
+        """Draws the event that the session was opened at."""
+        self.query_one("#state").focus()
+        await self._take_step()
+
+    async def on_resize(self, event: Resize) -> None:
+        """Draws for the new size, once the panels have theirs."""
+        self.call_after_refresh(self._draw)
+
+    # What keys do.
+
+    async def action_step(self, by: int) -> None:
+        """Goes some events forward or back."""
+        await self._move(self.session.version + by)
+
+    async def action_first(self) -> None:
+        """Goes to the first event."""
+        await self._move(1)
+
+    def action_last(self) -> None:
+        """Goes to the last event, also one that came since."""
+        self._begin("folding", lambda: self._go(2**62))
+
+    def action_jump(self) -> None:
+        """Asks where to."""
+        self._ask("jump to a version, @position, or a time such as 2026-03-01T10:00Z", self._jump)
+
+    def action_search(self) -> None:
+        """Asks what for."""
+        self._ask("search in types, actors, tags and payloads", self._search)
+
+    def action_again(self, backwards: bool) -> None:
+        """Searches on, or back."""
+        if self._searched:
+            self._begin("searching", lambda: self._seek(backwards))
+
+    def action_break(self) -> None:
+        """Asks for an expression."""
+        self._ask("break when, for example usage.cost > 0.05", self._break)
+
+    def action_run(self, backwards: bool) -> None:
+        """Runs on, or back, to the next stop."""
+        if self.session.breakpoints or self.session.watches:
+            self._begin("running", lambda: self._run_on(backwards))
+        else:
+            self._say("nothing to stop at: B sets a breakpoint, w watches a path", "yellow")
+
+    async def action_watch(self) -> None:
+        """Watches the path under the cursor, or no longer."""
+        row = self._tree.selected
+        if row is None or row.hidden:
+            return
+        _toggle(self.session.watches, row.path)
+        await self._draw()
+
+    def action_why(self) -> None:
+        """Blames the path under the cursor."""
+        row = self._tree.selected
+        if row is not None and not row.hidden:
+            path = row.path
+            self._begin("blaming", lambda: self._blame(path))
+
+    def action_fork(self) -> None:
+        """Asks for the new stream's name."""
+        session = self.session
+        name = f"{session.stream}-v{session.version}"
+        self._ask(f"fork at version {session.version} into", self._fork, name)
+
+    async def action_cursor(self, by: int) -> None:
+        """Moves in the panel that has the focus: the events, the state, the event's lines."""
+        place = self.focused.id if self.focused is not None else "state"
+        if place == "timeline":
+            await self._move(self.session.version + by)
+            return
+        if place == "event":
+            self._event_top += by
+        else:
+            self._tree.move(by)
+        await self._draw()
+
+    async def action_open(self) -> None:
+        """Opens what is under the cursor."""
+        self._tree.open()
+        await self._draw()
+
+    async def action_close(self) -> None:
+        """Closes it, or what it stands in."""
+        self._tree.close()
+        await self._draw()
+
+    async def action_change(self) -> None:
+        """Goes to the next change in the state."""
+        self._tree.next_change()
+        await self._draw()
+
+    def action_stop(self) -> None:
+        """Cancels a job."""
+        if self._cancel():
+            self._say("stopped", "yellow")
+
+    def action_help(self) -> None:
+        """Shows the keys."""
+        self.push_screen(Help())
+
+    # Moves and jobs.
+
+    async def _move(self, version: int) -> None:
+        self._cancel()
+        await self._guarded(lambda: self._go(version))
+
+    async def _go(self, version: int) -> None:
+        await self.session.go(version, self._progress)
+        await self._take_step()
+
+    async def _jump(self, text: str) -> None:
+        await self._go(await self.session.find(parse_point(text)))
+
+    async def _search(self, text: str) -> None:
+        self._searched = text
+        await self._seek(False)
+
+    async def _seek(self, backwards: bool) -> None:
+        found = await self.session.search(
+            self._searched, backwards=backwards, progress=self._progress
+        )
+        if found is None:
+            where = "before" if backwards else "behind"
+            self._say(f"{self._searched!r} is in no event {where} this one", "yellow")
+            return
+        await self._go(found)
+        self._say(f"{self._searched!r}  n: next, N: the one before")
+
+    async def _break(self, text: str) -> None:
+        found = next((each for each in self.session.breakpoints if each.text == text), None)
+        if found is None:
+            expression = Expression(text)
+            if self.session.step is not None:
+                expression(self.session.step.after)  # a field that can never come is told now
+            self.session.breakpoints.append(expression)
+        else:
+            self.session.breakpoints.remove(found)
+        await self._draw()
+
+    async def _run_on(self, backwards: bool) -> None:
+        found = await self.session.run(backwards=backwards, progress=self._progress)
+        if found is None:
+            names = ", ".join(
+                name for each in self.session.breakpoints for name in each.never_found
+            )
+            never = f"; no state had {names}" if names else ""
+            where = "before" if backwards else "behind"
+            self._say(f"no stop {where} this event{never}", "yellow")
+            return
+        await self._go(found[0])
+        self._say(found[1], "green")
+
+    async def _blame(self, path: str) -> None:
+        session = self.session
+        events = await session.store.read(session.stream, limit=session.version).list()
+        found = await to_thread(blame, events, session.reducer, path)
+        lines = []
+        for each in found[:BLAMED_SHOWN]:
+            value = f"{told(each.before, 24)} -> {told(each.after, 40)}"
+            line = Text(f"v{each.event.version:<6} ", "bold cyan")
+            lines.append((each.event.version, line.append(f"{each.event.type}  {value}")))
+        if lines:
+            self.push_screen(Blames(f"blame {path or '(the whole state)'}", lines), self._chosen)
+        else:
+            self._say(f"no event changed {path}: it is as it was at the start", "yellow")
+
+    async def _chosen(self, version: int | None) -> None:
+        if version:
+            self._begin("folding", lambda: self._go(version))
+
+    async def _fork(self, into: str) -> None:
+        session = self.session
+        try:
+            result = await fork(
+                session.store,
+                session.stream,
+                at=Version(session.version),
+                into=into,
+            )
+        except Conflict:
+            self._say(f"there is a stream {into!r} already: choose another name", "red")
+            return
+        self._say(f"{into} begins as this stream up to version {result.version - 1}", "green")
+
+    def _ask(self, title: str, answered: Callable[[str], Awaitable[None]], value: str = "") -> None:
+        def take(text: str | None) -> None:
+            if text:
+                self._begin("working", lambda: answered(text))
+
+        self.push_screen(Prompt(title, value), take)
+
+    def _begin(self, label: str, job: Callable[[], Awaitable[None]]) -> None:
+        """Starts a job in the place of the one that runs."""
+        self._cancel()
+        self._label = label
+        self.run_worker(self._guarded(job), group="job", exclusive=True)
+
+    def _cancel(self) -> bool:
+        return bool(self.workers.cancel_group(self, "job"))
+
+    async def _guarded(self, job: Callable[[], Awaitable[None]]) -> None:
+        """Runs it; its errors stand in the status line, damage of the log ends the program."""
+        try:
+            await job()
+        except (Corrupt, LogDiverged) as error:
+            self.failure = error
+            self.exit()
+        except WorkerCancelled:
+            raise
+        except (Stop, EventStoreError) as error:
+            self._say(explain(error)[1].removeprefix("eventstore: "), "red")
+        except Exception as error:
+            # A reducer of the user's own may raise anything; only its kind and place are told.
+            self._say(explain(error)[1].removeprefix("eventstore: "), "red")
+
+    # What is shown.
+
+    def _progress(self, done: int, total: int) -> None:
+        self._say(f"{self._label} {done:,} of {total:,}  (esc stops)", "cyan")
+
+    def _say(self, text: str, style: str = "") -> None:
+        self.query_one("#status", Static).update(Text(visible(text), style))
+
+    async def _take_step(self) -> None:
+        """Shows the step that the session has gone to."""
+        step = self.session.step
+        if step is not None:
+            self._event_top = 0
+            self._tree.show(step.after, step.changes)
+            self._say(HINT, "dim")
+            await self._draw()
+
+    async def _draw(self) -> None:
+        """Draws everything anew, of what is in memory and the pages that the timeline needs."""
+        session = self.session
+        if session.step is None:
+            return
+        size = self._panel("timeline").content_size
+        shown = self._timeline_scroll.follow(session.version - 1, session.last, size.height)
+        events = await session.events(shown.start + 1, shown.stop)
+        digits = len(str(session.last))
+        self._panel("timeline").show(
+            [
+                timeline_line(event, size.width, digits, event.version == session.version)
+                for event in events
+            ]
+        )
+        self._draw_state()
+        self._draw_event(session.step.event)
+        self._draw_place(session.step.event)
+
+    def _draw_state(self) -> None:
+        panel, tree = self._panel("state"), self._tree
+        size = panel.content_size
+        shown = self._tree_scroll.follow(tree.cursor, len(tree.rows), size.height)
+        panel.show([tree_line(tree.rows[each], size.width, each == tree.cursor) for each in shown])
+        path = tree.selected.path if tree.selected is not None else ""
+        panel.border_subtitle = one_line(path, max(size.width - 4, 1))
+
+    def _draw_event(self, event: RecordedEvent) -> None:
+        panel = self._panel("event")
+        lines = event_lines(event, panel.content_size.width)
+        height = panel.content_size.height
+        self._event_top = max(0, min(self._event_top, len(lines) - height))
+        panel.show(lines[self._event_top : self._event_top + height])
+        left = len(lines) - self._event_top - height
+        panel.border_subtitle = f"{left:,} more lines" if left > 0 else ""
+
+    def _draw_place(self, event: RecordedEvent) -> None:
+        session = self.session
+        place = Text(visible(session.stream), "bold cyan")
+        place.append(f"  reducer {visible(session.reducer.name)}", "dim")
+        place.append(f"  {amounts(session.version, session.last)}", "bold")
+        place.append(f"  {show_time(event.recorded_at)}", "dim")
+        self.query_one("#place", Static).update(place)
+        lines = [Text(f"when {each.text}", "magenta") for each in session.breakpoints]
+        for path in session.watches:
+            line = Text(f"watch {visible(path)}  ", "magenta")
+            lines.append(line.append(told(session.look(path), self.size.width), ""))
+        more = len(lines) - WATCHED_SHOWN
+        if more > 0:
+            lines = [*lines[: WATCHED_SHOWN - 1], Text(f"... {more + 1} more", "dim")]
+        watches = self.query_one("#watches", Static)
+        watches.display = bool(lines)
+        watches.update(Text("\n", no_wrap=True, overflow="ellipsis").join(lines))
+
+    def _panel(self, name: str) -> Panel:
+        return self.query_one(f"#{name}", Panel)
+
+
+def _toggle(paths: list[str], path: str) -> None:
+    if path in paths:
+        paths.remove(path)
+    else:
+        paths.append(path)
