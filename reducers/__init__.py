@@ -6,8 +6,10 @@ See `Reducer` for where to begin.
 from .bisecting import bisect
 from .blaming import blame
 from .combining import combine
+from .counterfactual import counterfactual
 from .decider import Decider, Decision
 from .diffs import Change, changes_to_patch, diff
+from .divergence import first_divergence
 from .errors import ReducerError
 from .folding import fold
 from .forking import fork
@@ -35,7 +37,9 @@ __all__ = [
     "blame",
     "changes_to_patch",
     "combine",
+    "counterfactual",
     "diff",
+    "first_divergence",
     "fold",
     "fork",
     "lineage",
