@@ -173,10 +173,11 @@ async def _page(
                 size = page.end()
             part.replace(target)
         except PageTooLarge as exc:
+            part_step = f"write a part, for example --from {bounds[0]} --to {exc.version - 1}"
             raise Stop(
                 f"a page holds at most {PAGE_BYTES_MAX:,} bytes: version {exc.version} of {name!r}"
                 " does not go in",
-                next_step=f"write a part, for example --from {bounds[0]} --to {exc.version - 1}",
+                next_step=part_step if exc.version > bounds[0] else "use a --reducer of less state",
             ) from None
         finally:
             with suppress(FileNotFoundError):

@@ -82,13 +82,13 @@ class ReplayPage:
         self._write(in_html(row) + b"\t" + in_html(rest) + b"\n")
 
     def end(self) -> int:
-        """Writes what follows the steps. The bytes of the whole page. Raises `PageTooLarge`."""
-        self._write(self._end)
-        return self._written
+        """Writes what follows the steps; the bytes of the whole page."""
+        self._file.write(self._end)
+        return self._written + len(self._end)
 
     def _write(self, content: bytes) -> None:
         self._written += len(content)
-        if self._written > PAGE_BYTES_MAX:
+        if self._written + len(self._end) > PAGE_BYTES_MAX:
             raise PageTooLarge(self._version)
         self._file.write(content)
 

@@ -1,0 +1,213 @@
+"""``eventstore blame``, ``bisect``, ``fork``, ``lineage``, and ``replay --html``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.html import page
+
+from .conftest import Ran, Run
+
+STATUS = "/tasks/1/status"
+
+
+def lines(ran: Ran) -> list[Any]:
+    """The JSON Lines that a command printed; it must have ended well."""
+    assert (ran.code, ran.err) == (0, "")
+    return [json.loads(line) for line in ran.out.splitlines()]
+
+
+def test_path_blamed_then_its_events_newest_first(board: Run) -> None:
+    """Who wants to know where a value is from sees who gave it, and who gave the one before."""
+    found = lines(board("blame", "board/7", STATUS, "--reducer", "tasks", "--json"))
+    assert [(each["version"], each["before"], each["after"]) for each in found] == [
+        (2, "pending", "completed"),
+        (1, None, "pending"),
+    ]
+    assert found[0]["changes"] == [
+        {"op": "replace", "path": STATUS, "before": "pending", "after": "completed"}
+    ]
+    told = board("blame", "board/7", STATUS, "--reducer", "tasks").out.splitlines()
+    assert told[0] == f"board/7  {STATUS}"
+    assert told[1].startswith("v2  task.changed")
+
+
+@pytest.mark.parametrize("at", ["1", "@1"])
+def test_path_blamed_at_a_point_then_as_it_was_then(board: Run, at: str) -> None:
+    """What came later has no part in it."""
+    found = lines(board("blame", "board/7", STATUS, "--reducer", "tasks", "--at", at, "--json"))
+    assert [each["version"] for each in found] == [1]
+
+
+def test_event_of_another_stream_caused_it_then_named_below(board: Run) -> None:
+    """Why a state is wrong may stand elsewhere: the way there is shown, unless it is not wanted."""
+    cause = lines(board("log", "board/7", "--limit", "1", "--json"))[0]["id"]
+    changed = '{"task_id": "9", "title": "Sing"}'
+    board("append", "board/8", "task.added", changed, "--causation", cause)
+    command = ("blame", "board/8", "/tasks/9", "--reducer", "tasks")
+    found = lines(board(*command, "--json"))
+    assert [(each["stream"], each["depth"]) for each in found] == [("board/8", 0), ("board/7", 1)]
+    assert found[1]["via"] == "causation_id"
+    assert "<- caused by board/7 v1  task.added" in board(*command).out
+    assert len(lines(board(*command, "--no-causes", "--json"))) == 1
+
+
+def test_nothing_at_the_path_then_refused_with_what_is_there(board: Run) -> None:
+    """A typing error is no value without a history."""
+    ran = board("blame", "board/7", "/tasks/nix", "--reducer", "tasks")
+    assert (ran.code, ran.out) == (1, "")
+    assert "/tasks holds 1, 2" in ran.err
+    assert board("blame", "board/7", "tasks").code == 2
+
+
+def test_value_stands_from_the_beginning_then_said(board: Run) -> None:
+    """No event is blamed for what the reducer began with."""
+    ran = board("blame", "board/7", "/tool_calls/failures")
+    assert ran.code == 0
+    assert "no event changed it" in ran.out
+
+
+def test_expression_bisected_then_the_first_event_after_which_it_holds(board: Run) -> None:
+    """The one event, with what it changed."""
+    command = ("bisect", "board/7", "len(tasks) == 2", "--reducer", "tasks")
+    (found,) = lines(board(*command, "--json"))
+    assert (found["version"], found["holds"]) == (3, True)
+    assert "/tasks/2" in [change["path"] for change in found["changes"]]
+    assert "holds    v3  task.added" in board(*command).out
+    assert lines(board(*command, "--monotone", "--json")) == [found]
+
+
+def test_every_flip_bisected_then_both_directions(board: Run) -> None:
+    """--every shows where it begins to hold and where it no longer does."""
+    asked = 'tasks["1"].status == "pending"'
+    found = lines(board("bisect", "board/7", asked, "--reducer", "tasks", "--every", "--json"))
+    assert [(each["version"], each["holds"]) for each in found] == [(1, True), (2, False)]
+
+
+def test_expression_never_holds_then_said_with_what_no_state_had(board: Run) -> None:
+    """A name that never was there is most often a typing error."""
+    ran = board("bisect", "board/7", "tasks.nix.status == 1", "--reducer", "tasks")
+    assert ran.code == 0
+    assert "it holds after no event" in ran.out
+    assert "tasks.nix" in ran.err
+    assert ran.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "expression", ["", "1 +", "tsaks.x", "__import__('os')", "tasks.__class__.x > tasks < 1"]
+)
+def test_expression_is_none_then_wrong_usage(board: Run, expression: str) -> None:
+    """One line, whether it does not read or asks for what no state can have."""
+    ran = board("bisect", "board/7", expression)
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.count("\n") == 1
+
+
+def test_stream_forked_then_it_goes_on_by_itself(board: Run) -> None:
+    """The fork has what came before the point, and what is appended to it is its own."""
+    (made,) = lines(board("fork", "board/7", "--at", "2", "--into", "board/7b", "--json"))
+    assert (made["parent"], made["parent_version"], made["version"]) == ("board/7", 2, 3)
+    board("append", "board/7b", "task.added", '{"task_id": "3", "title": "Sing"}')
+    types = [each["type"] for each in lines(board("log", "board/7b", "--json"))]
+    assert types == ["task.added", "task.changed", "$stream.forked", "task.added"]
+    tasks = lines(board("state", "board/7b", "--reducer", "tasks", "--json"))[0]["state"]["tasks"]
+    assert set(tasks) == {"1", "3"}
+    assert (
+        "board/7c  begins as board/7 version 3"
+        in board("fork", "board/7", "--into", "board/7c").out
+    )
+
+
+def test_name_of_a_fork_is_taken_then_refused(board: Run) -> None:
+    """Nothing is written over; the same key again is the same fork."""
+    ran = board("fork", "board/7", "--into", "board/7")
+    assert ran.code == 1
+    assert "choose another name with --into" in ran.err
+    again = ("fork", "board/7", "--into", "b", "--key", "k", "--json")
+    assert [lines(board(*again))[0]["duplicate"] for _ in range(2)] == [False, True]
+    assert board("fork", "board/7", "--into", "c", "--at", "9").code == 1
+    assert board("fork", "board/7").code == 2
+
+
+def test_lineage_asked_then_all_that_was_derived_from_it(board: Run) -> None:
+    """By id or by position, over all streams, with the steps between."""
+    first = lines(board("log", "board/7", "--limit", "1", "--json"))[0]["id"]
+    board("append", "board/8", "task.added", '{"task_id": "8"}', "--causation", first)
+    second = lines(board("log", "board/8", "--json"))[0]["id"]
+    board("append", "board/9", "task.added", '{"task_id": "9"}', "--causation", second)
+    found = lines(board("lineage", "@1", "--json"))
+    assert [(each["stream"], each["depth"], each["of"]) for each in found] == [
+        ("board/8", 1, first),
+        ("board/9", 2, second),
+    ]
+    assert lines(board("lineage", first, "--json")) == found
+    assert "    -> caused board/9 v1  task.added" in board("lineage", "@1").out
+    streams = lines(board("lineage", "@1", "--tainted", "--json"))
+    assert [(each["stream"], each["sound_version"]) for each in streams] == [
+        ("board/7", 0),
+        ("board/8", 0),
+        ("board/9", 0),
+    ]
+    assert "a correction expects version 3" in board("lineage", "@1", "--tainted").out
+
+
+@pytest.mark.parametrize(("event", "code"), [("nix", 1), ("@99", 1), ("@0", 1), ("", 2)])
+def test_event_is_not_there_then_one_line(board: Run, event: str, code: int) -> None:
+    """An id that nothing has is told from an event of which nothing came."""
+    ran = board("lineage", event)
+    assert (ran.code, ran.out) == (code, "")
+    assert ran.err.count("\n") == 1
+
+
+def test_log_oneline_then_short_lines(board: Run) -> None:
+    """As much as fits beside each other, for who looks for an event."""
+    assert board("log", "board/7", "--oneline", "--limit", "1").out == (
+        "1 v1 task.added 1: Book a room\n"
+    )
+    assert board("log", "--oneline", "--limit", "1").out.startswith("1 board/7 v1 task.added")
+
+
+def test_page_written_then_told_and_whole(board: Run) -> None:
+    """One file is written, nothing beside it; steps before --from are no steps of it."""
+    ran = board("replay", "board/7", "--from", "2", "--html", "board.html", "--json")
+    (told,) = lines(ran)
+    written = Path("board.html").read_text()
+    assert told == {
+        "stream": "board/7",
+        "file": "board.html",
+        "steps": 2,
+        "bytes": len(written.encode()),
+    }
+    assert written.startswith("<!doctype html>")
+    assert "Book a room" in written  # in the state before
+    assert [path.name for path in Path().iterdir() if "html" in path.name] == ["board.html"]
+
+
+def test_page_too_large_then_refused_and_the_old_one_stays(
+    board: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page that no browser opens is not written; how to write a part of it is told."""
+    assert board("replay", "board/7", "--to", "1", "--html", "board.html").code == 0
+    before = Path("board.html").read_bytes()
+    # Room for what is around the steps, and for a part of them.
+    monkeypatch.setattr(page, "PAGE_BYTES_MAX", len(before) + 200)
+    ran = board("replay", "board/7", "--html", "board.html")
+    assert (ran.code, ran.out) == (1, "")
+    assert "--from 1 --to 1" in ran.err
+    monkeypatch.setattr(page, "PAGE_BYTES_MAX", 1_000)
+    assert "use a --reducer of less state" in board("replay", "board/7", "--html", "b.html").err
+    assert Path("board.html").read_bytes() == before
+    assert [path.name for path in Path().iterdir() if "html" in path.name] == ["board.html"]
+
+
+def test_page_has_no_place_then_one_line(board: Run) -> None:
+    """A folder is no file, and neither is one in a folder that is not there."""
+    Path("pages").mkdir()
+    assert board("replay", "board/7", "--html", "pages").code == 2
+    ran = board("replay", "board/7", "--html", "nowhere/page.html")
+    assert ran.code == 1
+    assert ran.err.count("\n") == 1
