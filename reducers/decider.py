@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import msgspec
 
-from eventstore import AppendResult, Conflict, IdempotencyMismatch, Version
+from eventstore import AppendResult, Conflict, IdempotencyMismatch, InvalidEvent, Version
 from eventstore.events import RecordedEvent, as_events
+from eventstore.names import check_name
+from eventstore.registry import registry
 
 from .errors import ReducerError
 from .folding import fold, function_name
@@ -31,7 +33,8 @@ class Decision(msgspec.Struct, Generic[S], frozen=True):
     """What a command came to.
 
     `result` is the append's answer, None when nothing was appended. `state` is the state after the
-    command's events. `attempts` counts how often it was decided, 0 for a key that was used before.
+    command's events. `attempts` counts how often it was decided, 0 for a key that was used before;
+    `commuted` how often what was decided was appended again as it was, behind events that commute.
     """
 
     state: S
@@ -39,6 +42,7 @@ class Decision(msgspec.Struct, Generic[S], frozen=True):
     position: int
     result: AppendResult | None
     attempts: int
+    commuted: int = 0
 
     @property
     def events(self) -> tuple[RecordedEvent, ...]:
@@ -53,9 +57,21 @@ class Decision(msgspec.Struct, Generic[S], frozen=True):
 
 class Decider(Generic[S]):
     """A reducer and ``decide(state, command) -> events``: pure, sync, and called again after a
-    conflict. Raises `ReducerError` when `decide` is async or no function."""
+    conflict.
 
-    def __init__(self, reducer: Reducer[S], decide: Callable[[S, Any], Iterable[Any]]) -> None:
+    `commutes` are types, by name or registered class, of events that change nothing of what any
+    command decides, nor of what its events do: where only such were missed, what was decided is
+    appended behind them and not decided again. Raises `ReducerError` when `decide` is async or no
+    function, and `InvalidEvent` for what is no event type.
+    """
+
+    def __init__(
+        self,
+        reducer: Reducer[S],
+        decide: Callable[[S, Any], Iterable[Any]],
+        *,
+        commutes: Collection[str | type] = (),
+    ) -> None:
         if not callable(decide) or inspect.iscoroutinefunction(decide):
             raise ReducerError(
                 f"decider on {reducer.name!r}: decide is a sync function of state and command;"
@@ -63,6 +79,7 @@ class Decider(Generic[S]):
             )
         self.reducer = reducer
         self.decide = decide
+        self.commutes = _event_types(reducer.name, commutes)
 
     async def run(
         self,
@@ -81,7 +98,8 @@ class Decider(Generic[S]):
 
         A used `idempotency_key` gives what it wrote then, without deciding. Otherwise load,
         decide, append at exactly the version that was read; on `Conflict` the missed events are
-        folded in and it is decided again, `attempts` times in all. No events append nothing, and
+        folded in and it is decided again, or, where all of them commute and none was left out,
+        appended again: `attempts` appends in all. No events append nothing, and
         spend no key. Raises the last `Conflict`, what `decide` raises, `ReducerError` for what it
         may not return, and as `EventStore.append` does. If cancelled, it may be written all the
         same; a retry with the same key writes once.
@@ -93,11 +111,13 @@ class Decider(Generic[S]):
             if first is not None:
                 return await self._again(store, stream, first)
         loaded = await self.reducer.load(store, stream)
-        attempt = 1
+        decided, commuted = 1, 0
+        events = self._decided(loaded.state, command)
         while True:
-            events = self._decided(loaded.state, command)
             if not events:
-                return Decision(loaded.state, loaded.version, loaded.position, None, attempt)
+                return Decision(
+                    loaded.state, loaded.version, loaded.position, None, decided, commuted
+                )
             try:
                 result = await store.append(
                     stream,
@@ -110,10 +130,15 @@ class Decider(Generic[S]):
                     context=context,
                 )
             except Conflict as conflict:
-                if attempt == attempts:
+                if decided + commuted == attempts:
                     raise
-                attempt += 1
+                commutes = self._commutes(loaded, conflict)
                 loaded = await self._caught_up(store, stream, loaded, conflict)
+                if commutes:
+                    commuted += 1
+                else:
+                    decided += 1
+                    events = self._decided(loaded.state, command)
                 continue
             except IdempotencyMismatch as mismatch:
                 # The same command ran elsewhere between the look-up and the append, and decided
@@ -123,7 +148,7 @@ class Decider(Generic[S]):
             if result.duplicate:
                 return await self._again(store, stream, result)
             state = fold(result.events, self.reducer, loaded.state)
-            return Decision(state, result.version, result.position, result, attempt)
+            return Decision(state, result.version, result.position, result, decided, commuted)
 
     async def _again(self, store: EventStore, stream: str, first: AppendResult) -> Decision[S]:
         loaded = await self.reducer.load(store, stream, at=Version(first.version))
@@ -146,10 +171,37 @@ class Decider(Generic[S]):
     async def _caught_up(
         self, store: EventStore, stream: str, loaded: Loaded[S], conflict: Conflict
     ) -> Loaded[S]:
-        missed = conflict.events
-        versions = [event.version for event in missed]
-        if versions != list(range(loaded.version + 1, conflict.actual + 1)) or not versions:
+        if not _is_complete(loaded, conflict):
             # Too many to be carried: read them.
             return await self.reducer.load(store, stream)
+        missed = conflict.events
         state = fold(missed, self.reducer, loaded.state)
         return Loaded(state, missed[-1].version, missed[-1].position)
+
+    def _commutes(self, loaded: Loaded[S], conflict: Conflict) -> bool:
+        return _is_complete(loaded, conflict) and all(
+            event.type in self.commutes for event in conflict.events
+        )
+
+
+def _is_complete(loaded: Loaded[Any], conflict: Conflict) -> bool:
+    """Whether the conflict carries every event between what was loaded and what is there."""
+    versions = [event.version for event in conflict.events]
+    return bool(versions) and versions == list(range(loaded.version + 1, conflict.actual + 1))
+
+
+def _event_types(reducer: str, given: object) -> frozenset[str]:
+    if isinstance(given, str) or not isinstance(given, Collection):
+        raise InvalidEvent(f"decider on {reducer!r}: commutes is a set of event types")
+    return frozenset(_event_type(reducer, each) for each in given)
+
+
+def _event_type(reducer: str, given: object) -> str:
+    if isinstance(given, type):
+        entry = registry.by_class.get(given)
+        if entry is None:
+            raise InvalidEvent(
+                f"decider on {reducer!r}: {given.__name__} is no registered event type"
+            )
+        return entry.name
+    return check_name("type", given)

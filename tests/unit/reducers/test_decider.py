@@ -8,7 +8,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from eventstore import Conflict, EventStore, IdempotencyMismatch, InvalidEvent, NewEvent
+from eventstore import (
+    Conflict,
+    EventStore,
+    IdempotencyMismatch,
+    InvalidEvent,
+    NewEvent,
+    event_type,
+)
 from reducers import Decider, Reducer, ReducerError
 
 
@@ -253,3 +260,75 @@ async def test_key_is_used_between_look_up_and_load_then_its_events_count_once(
     assert decision.duplicate
     assert decision.state == Seats(("ann",), 4)
     assert overtaken.seen == [0, 1]
+
+
+class Noter(Meddler):
+    """A meddler of whom each append brings events of these types."""
+
+    def __init__(self, store: EventStore, types: list[list[str]]) -> None:
+        super().__init__(store, [])
+        self.types = types
+
+    async def append(self, stream: str, events: Any, **options: Any) -> Any:
+        if self.types:
+            others = [NewEvent(name, {"who": "other"}) for name in self.types.pop(0)]
+            await self.store.append(stream, others)
+        return await self.store.append(stream, events, **options)
+
+
+async def test_only_events_that_commute_were_missed_then_it_is_appended_without_deciding(
+    store: EventStore,
+) -> None:
+    """What was decided stands behind them, the decision says so, and its state has all events."""
+
+    @event_type("note.added")
+    class NoteAdded(msgspec.Struct, frozen=True):
+        who: str
+
+    noter = Noter(store, [["note.added"], ["note.added", "seen"]])
+    decider = Decider(seats(), noter.decide, commutes={NoteAdded, "seen"})
+    decision = await decider.run(noter, "s", "ann", idempotency_key="k")  # type: ignore[arg-type]  # a store in disguise
+    assert noter.seen == [0]
+    assert (decision.attempts, decision.commuted) == (1, 2)
+    assert decision.version == 4
+    assert decision.state.taken == ("ann",)
+    assert [event.type for event in await store.read("s").list()][3] == "seat.taken"
+    assert (await decider.run(store, "s", "ann", idempotency_key="k")).commuted == 0
+
+
+async def test_one_missed_event_does_not_commute_then_it_is_decided_again(
+    store: EventStore,
+) -> None:
+    """One of another type among them is enough; a later conflict is judged on its own."""
+    noter = Noter(store, [["seen", "seat.taken"], ["seen"]])
+    decider = Decider(seats(), noter.decide, commutes=["seen"])
+    decision = await decider.run(noter, "s", "ann")  # type: ignore[arg-type]  # a store in disguise
+    assert noter.seen == [0, 1]
+    assert (decision.attempts, decision.commuted) == (2, 1)
+    assert decision.state.taken == ("other", "ann")
+
+
+async def test_missed_events_were_truncated_then_it_is_decided_again(store: EventStore) -> None:
+    """What the conflict does not carry may be of any type."""
+    noter = Noter(store, [["seen"] * 1001])
+    decision = await Decider(seats(), noter.decide, commutes={"seen"}).run(noter, "s", "ann")  # type: ignore[arg-type]  # a store in disguise
+    assert noter.seen == [0, 0]
+    assert (decision.attempts, decision.commuted, decision.version) == (2, 0, 1002)
+
+
+async def test_every_append_conflicts_then_those_that_commute_count_as_attempts(
+    store: EventStore,
+) -> None:
+    """Appending again is bounded as deciding again is."""
+    noter = Noter(store, [["seen"]] * 9)
+    with pytest.raises(Conflict):
+        await Decider(seats(), noter.decide, commutes={"seen"}).run(noter, "s", "ann", attempts=3)  # type: ignore[arg-type]  # a store in disguise
+    assert noter.seen == [0]
+    assert await store.version("s") == 3
+
+
+@pytest.mark.parametrize("commutes", ["seen", [""], [5], [int], 5])
+def test_commutes_is_no_set_of_types_then_refused(commutes: Any) -> None:
+    """A name alone would be taken for a set of letters."""
+    with pytest.raises(InvalidEvent):
+        Decider(seats(), take, commutes=commutes)
