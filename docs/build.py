@@ -48,6 +48,13 @@ REACHED = {
         "eventstore.snapshots:SnapshotInfo",
         "eventstore.verify:Damage",
     ),
+    "reducers": (
+        "reducers.bisecting:Found",
+        "reducers.counterfactual:Affected",
+        "reducers.counterfactual:Counterfactual",
+        "reducers.divergence:Divergence",
+        "reducers.merging:Merged",
+    ),
     "projections": (
         "projections.recall:Found",
         "projections.recall:Recalled",

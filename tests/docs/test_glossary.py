@@ -21,7 +21,7 @@ BESIDE = {
     *("query", "registry", "report", "result", "schema", "sequential", "stepping", "storage"),
     *("take", "to", "too", "type", "unknown", "verify", "occurred", "conflict", "blocking", "open"),
     *("contract", "mismatch", "behind", "damage", "diverged"),
-    *("built", "emptied", "not", "refused", "unavailable"),
+    *("built", "emptied", "first", "not", "refused", "unavailable"),
 }
 
 

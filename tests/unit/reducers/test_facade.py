@@ -6,8 +6,8 @@ import reducers
 
 NAMES = """
 Change Decider Decision Loaded PersistentList Reducer ReducerError SnapshotReport Step bisect
-blame changes_to_patch combine diff fold fork lineage merge replay state_hash take_snapshot
-tainted to_json verify_snapshots
+blame changes_to_patch combine counterfactual diff first_divergence fold fork lineage merge
+replay state_hash take_snapshot tainted to_json verify_snapshots
 """
 
 
