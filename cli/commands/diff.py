@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 import msgspec
 import typer
 
-from eventstore import EventStore
+from eventstore import EventStore, RecordedEvent
+from eventstore.calls import FORKED
 from reducers import Reducer, changes_to_patch, diff
+from reducers.divergence import Divergence, first_divergence
 
 from ..exits import wrong_usage
 from ..loading import DEFAULT_REDUCER, find_reducer
@@ -26,9 +29,21 @@ from ..options import (
     is_by_occurred,
     open_store,
 )
-from ..rendering.diffs import change_json, change_lines, summary_line
+from ..rendering.diffs import (
+    AFTER_STYLE,
+    BEFORE_STYLE,
+    change_json,
+    change_line,
+    change_lines,
+    summary_line,
+)
+from ..rendering.events import place_json, step_title
 from ..rendering.screen import Screen
+from ..rendering.values import count
 from ..watching import watched
+
+CHANGES_SHOWN = 8
+"""Changes shown between the data of two events; --events --json has all."""
 
 
 class Side(msgspec.Struct, frozen=True):
@@ -63,6 +78,12 @@ def diff_command(
         bool,
         typer.Option("--patch", help="Print an RFC 6902 patch: applied to A it gives B."),
     ] = False,
+    events: Annotated[
+        bool,
+        typer.Option(
+            "--events", help="Of two streams only where they part: the first event that differs."
+        ),
+    ] = False,
     reducer: ReducerOption = DEFAULT_REDUCER,
     store: StoreOption = DEFAULT_URL,
     tenant: TenantOption = None,
@@ -70,26 +91,42 @@ def diff_command(
 ) -> None:
     """Show what changed in a stream's state between two points, or between two streams.
 
+    Of two streams it also shows at which event they part, forks or not: events are the same when
+    their types and data are.
+
     \b
     Examples:
       $ eventstore diff board/7 1 3
       $ eventstore diff board/7 @1 2026-03-01T10:00:00Z --by occurred
       $ eventstore diff board/7 board/8 --patch
+      $ eventstore diff board/7 board/8 --events --json
     """
+    if events and (patch or is_point(first)):
+        raise wrong_usage("--events compares two streams, event by event", "name two, no --patch")
     folding = find_reducer(reducer)
     occurred = is_by_occurred(by)
     quiet = as_json or patch
+    parting: Divergence | None = None
     if is_point(first):
         start = parse_point(first, occurred=occurred)
         end = None if second is None else parse_point(second, occurred=occurred)
         sides = asyncio.run(_points((store, tenant), folding, stream, (start, end), quiet))
     elif second is None:
-        sides = asyncio.run(_streams((store, tenant), folding, (stream, first), quiet))
+        sides, parting = asyncio.run(_streams((store, tenant), folding, (stream, first), quiet))
     else:
         raise wrong_usage(
             f"{first!r} is no point in a stream", "give a version (12), @position, or an ISO time"
         )
-    _show(Screen(), sides, patch, as_json)
+    screen = Screen()
+    if not quiet:
+        screen.whole((f"--- {sides[0].title()}", "bold red"))
+        screen.whole((f"+++ {sides[1].title()}", "bold green"))
+        if not is_point(first):
+            _show_parting(screen, parting)
+    if events and as_json:
+        screen.json(_parting_json(parting))
+    elif not events:
+        _show(screen, sides, patch, as_json)
 
 
 async def _points(
@@ -108,11 +145,33 @@ async def _points(
 
 async def _streams(
     where: tuple[str, str | None], reducer: Reducer[Any], typed: tuple[str, str], quiet: bool
-) -> tuple[Side, Side]:
+) -> tuple[tuple[Side, Side], Divergence | None]:
     async with open_store(*where) as store:
         one, two = await find_stream(store, typed[0]), await find_stream(store, typed[1])
         with watched(store, "folding", quiet=quiet) as read:
-            return await _side(read, reducer, one, None), await _side(read, reducer, two, None)
+            sides = await _side(read, reducer, one, None), await _side(read, reducer, two, None)
+        return sides, await _divergence(store, one, two)
+
+
+async def _divergence(store: EventStore, one: str, two: str) -> Divergence | None:
+    """Where two streams part; that one of them is a fork is no event of a session. They are read
+    side by side, no further than that."""
+    a_events, b_events = _said(store, one), _said(store, two)
+    common = 0
+    while True:
+        a, b = await anext(a_events, None), await anext(b_events, None)
+        if a is None and b is None:
+            return None
+        found = first_divergence([] if a is None else [a], [] if b is None else [b])
+        if found is not None:
+            return msgspec.structs.replace(found, common=common)
+        common += 1
+
+
+async def _said(store: EventStore, stream: str) -> AsyncIterator[RecordedEvent]:
+    async for event in store.read(stream):
+        if event.type != FORKED:
+            yield event
 
 
 async def _side(store: EventStore, reducer: Reducer[Any], stream: str, point: Point | None) -> Side:
@@ -131,9 +190,36 @@ def _show(screen: Screen, sides: tuple[Side, Side], patch: bool, as_json: bool) 
         for change in changes:
             screen.json(change_json(change))
     else:
-        screen.whole((f"--- {before.title()}", "bold red"))
-        screen.whole((f"+++ {after.title()}", "bold green"))
         for change in changes:
             for line in change_lines(change):
                 screen.text(*line)
         screen.line((summary_line(changes), "dim"))
+
+
+def _show_parting(screen: Screen, found: Divergence | None) -> None:
+    if found is None:
+        screen.line(("the same events", "dim"))
+        return
+    screen.line((f"first divergence, behind {count(found.common, 'event')} alike", "cyan"))
+    for sign, event, style in (("-", found.a, BEFORE_STYLE), ("+", found.b, AFTER_STYLE)):
+        if event is None:
+            screen.line((f"{sign} no event", style))
+        else:
+            screen.line((f"{sign} ", style), *step_title(event, screen.width))
+    for change in found.changes[:CHANGES_SHOWN]:
+        screen.line(*change_line(change, "    ", screen.width))
+    if len(found.changes) > CHANGES_SHOWN:
+        more = count(len(found.changes) - CHANGES_SHOWN, "more change")
+        screen.line("    ", (f"... {more} (--events --json shows them)", "dim"))
+
+
+def _parting_json(found: Divergence | None) -> dict[str, Any] | None:
+    """Where they part, for machines; null where they do not."""
+    if found is None:
+        return None
+    return {
+        "common": found.common,
+        "a": None if found.a is None else place_json(found.a),
+        "b": None if found.b is None else place_json(found.b),
+        "changes": [change_json(change) for change in found.changes],
+    }

@@ -119,7 +119,7 @@ def in_html(value: Any) -> bytes:
 
 
 def _told(event: RecordedEvent) -> dict[str, Any]:
-    """What the page tells of an event beside its line in the timeline; empty fields are left out."""
+    """What the page tells of an event beside its line in the timeline; no empty fields."""
     found = {
         "id": event.id,
         "schema_version": event.schema_version,

@@ -163,6 +163,33 @@ def test_event_is_not_there_then_one_line(board: Run, event: str, code: int) -> 
     assert ran.err.count("\n") == 1
 
 
+def test_streams_compared_then_the_first_event_that_differs(board: Run) -> None:
+    """Where two sessions part is one event of each; that a fork is one is none of them."""
+    board("fork", "board/7", "--at", "2", "--into", "again")
+    board("append", "again", "task.added", '{"task_id": "2", "title": "Order drinks"}')
+    board("append", "again", "task.removed", '{"task_id": "1"}')
+    (found,) = lines(board("diff", "board/7", "again", "--events", "--json"))
+    assert found["common"] == 2
+    assert (found["a"]["version"], found["b"]["version"]) == (3, 4)
+    assert found["changes"] == [
+        {"op": "replace", "path": "/title", "before": "Order food", "after": "Order drinks"}
+    ]
+    told = board("diff", "board/7", "again", "--reducer", "tasks").out
+    assert "first divergence, behind 2 events alike\n- v3  task.added" in told
+    assert "/tasks/1\n- " in told
+    assert "/tasks/1" not in board("diff", "board/7", "again", "--events").out
+
+
+def test_streams_are_alike_or_one_goes_on_then_said(board: Run) -> None:
+    """No event stands where a stream has ended, and null is the answer where none differs."""
+    board("fork", "board/7", "--into", "same")
+    assert lines(board("diff", "board/7", "same", "--events", "--json")) == [None]
+    assert "the same events" in board("diff", "board/7", "same").out
+    board("append", "same", "task.removed", '{"task_id": "1"}')
+    assert "- no event\n+ v5  task.removed" in board("diff", "board/7", "same").out
+    assert board("diff", "board/7", "1", "--events").code == 2
+
+
 def test_log_oneline_then_short_lines(board: Run) -> None:
     """As much as fits beside each other, for who looks for an event."""
     assert board("log", "board/7", "--oneline", "--limit", "1").out == (
