@@ -17,6 +17,7 @@ import msgspec
 from immutables import Map
 
 from .json_form import MISSING, items, members, to_json
+from .map_nodes import differing_names
 from .persistent import PersistentList
 
 
@@ -97,6 +98,12 @@ def _walk_members(unshared: Iterable[_Member], path: str) -> Iterator[Change]:
 def _unshared(before: Any, after: Any) -> Iterable[_Member] | None:
     """The members that are not the same object in both; None unless both are objects in JSON."""
     kind = type(before)
+    if kind is Map and type(after) is Map and len(before) > _FEW:
+        differing = differing_names(before, after)
+        if differing is not None:
+            return [
+                (name, before.get(name, MISSING), after.get(name, MISSING)) for name in differing
+            ]
     if kind is type(after) and (kind is Map or kind is dict):
         # Most often one came from the other and has its names in its order. The loops are then
         # the interpreter's own: ten of ten thousand are found in a millisecond or two.
@@ -184,4 +191,7 @@ def escape(name: str) -> str:
 
 _Member = tuple[str, Any, Any]
 _TEXT = {str}
+_FEW = 64
+"""Entries of a map that are compared as fast one by one as by its nodes."""
+
 _PLAIN = frozenset((str, int, float, bool, type(None)))
