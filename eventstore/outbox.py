@@ -14,16 +14,18 @@ from typing import Any
 import msgspec
 
 from .answers import answer
-from .calls import prepare_own
+from .calls import FORKED, Fork, prepare_own
 from .checkpoints import Lease
+from .engines.forked import fork_said
 from .engines.port import CheckpointRow, Engine, Head, LogPage, Move, Statement
 from .envelope import GENESIS
-from .errors import InvalidEvent, LogDiverged
+from .errors import Corrupt, InvalidEvent, LogDiverged
+from .events import RecordedEvent
 from .limits import PAGE_ROWS_MAX
 from .query import Query
 from .reading import Seen
 
-__all__ = ["Advance", "Head", "LogPage", "Outbox", "Statement"]
+__all__ = ["Advance", "Head", "Inherited", "LogPage", "Outbox", "Statement"]
 
 
 class Advance(msgspec.Struct, frozen=True):
@@ -34,6 +36,13 @@ class Advance(msgspec.Struct, frozen=True):
     before: int
     position: int
     hash: bytes | None = None
+
+
+class Inherited(msgspec.Struct, frozen=True, gc=False):
+    """An event under the name of a fork that inherits it, and the stream that itself holds it."""
+
+    event: RecordedEvent
+    holder: str
 
 
 class Outbox:
@@ -101,6 +110,33 @@ class Outbox:
         if digest is None:
             return await engine.log_page(self.tenant, after, until, queries, limit)
         return await Seen(engine, self.tenant, after, digest).page(after, until, queries, limit)
+
+    async def inherited(self, forked: RecordedEvent) -> list[Inherited]:
+        """What a fork begins with, by its event of type ``$stream.forked``: all events that it
+        inherits, by version. Raises `Corrupt` for damage. If cancelled, nothing is left open."""
+        engine, fork = self._engine(), fork_said(forked)
+        if fork is None:
+            raise InvalidEvent(f"inherited: an event of type {FORKED}, not {forked.type!r}")
+        holders: list[tuple[int, str]] = []  # with the version behind which their own ones begin
+        link: Fork | None = fork
+        while link is not None:
+            name, link = link.parent, await engine.find_fork(self.tenant, link.parent)
+            holders.append((0 if link is None else link.version, name))
+        found: list[Inherited] = []
+        while len(found) < fork.version:
+            limit = min(fork.version - len(found), PAGE_ROWS_MAX)
+            page = await engine.stream_page(self.tenant, forked.stream, len(found), limit, False)
+            if not page:
+                raise Corrupt(
+                    f"stream {forked.stream!r}: it does not hold what it inherits",
+                    kind="fork",
+                    stream=forked.stream,
+                    version=len(found) + 1,
+                )
+            for event in page:
+                holder = next(name for low, name in holders if low < event.version)
+                found.append(Inherited(event, holder))
+        return found
 
     async def wait(self, after: int) -> None:
         """Returns when the head may be beyond `after`; it may wake without cause. Raises

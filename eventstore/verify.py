@@ -91,7 +91,9 @@ async def verify_log(
 def _begin_fork(event: RecordedEvent, versions: dict[str, int], forks: dict[str, Fork]) -> None:
     """A fork's own events begin behind the version that it inherits, which its parent must have,
     and have of its own."""
-    fork = forks[event.stream] = fork_said(event)  # type: ignore[assignment]  # it is of that type
+    fork = fork_said(event)
+    assert fork is not None
+    forks[event.stream] = fork
     low = forks[fork.parent].version if fork.parent in forks else 0
     if not low < fork.version <= versions.get(fork.parent, 0):
         raise Corrupt(

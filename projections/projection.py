@@ -14,6 +14,7 @@ from typing import Any, TypeAlias, TypeGuard, TypeVar
 
 import msgspec
 
+from eventstore.calls import FORKED
 from eventstore.events import RecordedEvent
 from eventstore.query import Query
 from eventstore.registry import registry
@@ -143,12 +144,22 @@ class Projection:
         return self.is_fold and self._key is None
 
     def queries(self) -> list[Query]:
-        """What of the log it wants to see; none is everything."""
-        if self.reducer is not None:
-            types = tuple(self.reducer.steps())
-        else:
-            types = tuple(self.handlers) or self._types
+        """What of the log it wants to see, and what tells it of forks; none is everything."""
+        types = self._wanted_types()
+        if types and FORKED not in types:
+            types = (*types, FORKED)
         return [Query(types=types[n : n + 100]) for n in range(0, len(types), 100)]
+
+    def wants(self, event: RecordedEvent) -> bool:
+        """Whether events of this type are its own: a fork's are often not, but tell it of those
+        that the fork inherits."""
+        types = self._wanted_types()
+        return not types or event.type in types
+
+    def _wanted_types(self) -> tuple[str, ...]:
+        if self.reducer is not None:
+            return tuple(self.reducer.steps())
+        return tuple(self.handlers) or self._types
 
     def key(self, event: RecordedEvent) -> Key | None:
         """What the event belongs to; None: to nothing. Raises what the key function raises."""

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from eventstore import InvalidEvent
+from eventstore.calls import FORKED
 from eventstore.events import RecordedEvent
 from eventstore.points import from_microseconds
 from eventstore.query import Query
@@ -83,9 +84,11 @@ async def _rest(
     deadline, queries = clock() + FOLDED_SECONDS_MAX, view.projection.queries()
     if view.projection.is_by_stream:
         found: list[RecordedEvent] = []
+        is_whole = False
         async for number, event in _newest_first(view, key):
-            if event.position <= after:
+            if event.position <= after and not is_whole:
                 break
+            is_whole = is_whole or event.type == FORKED  # what it inherits was never applied
             if number > FOLDED_EVENTS_MAX or clock() > deadline:
                 raise _too_far(view, after, until)
             if event.position <= until and _wants(queries, event):
@@ -100,6 +103,8 @@ async def _rest(
         if seen > FOLDED_EVENTS_MAX or (at < until and clock() > deadline):
             raise _too_far(view, after, until)
         for event in page.events:
+            if event.type == FORKED:
+                raise _too_far(view, after, until)  # what it inherits may have any key
             yield event
 
 

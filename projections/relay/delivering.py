@@ -27,6 +27,7 @@ from eventstore import (
     StorageFailed,
     StoreClosed,
 )
+from eventstore.calls import FORKED
 from eventstore.errors import RowRefused
 from eventstore.outbox import Advance, Head, Statement
 
@@ -122,6 +123,12 @@ class Delivery:
         may be that of `scanned_to`; nothing is written once another event stands there. Raises
         `Stopped`, and what ends the worker."""
         self._end = head or self._end
+        if len(events) > 1 and any(event.type == FORKED for event in events):
+            # A fork alone: what it inherits may be more than the rest of the run.
+            for run in _around_forks(events):
+                await self.take(run, run[-1].position)
+            await self.move(scanned_to, head=head)
+            return
         rest, failed = list(events), None
         while rest:
             await self.applier.prepare(rest)
@@ -201,9 +208,13 @@ class Delivery:
             event.position,
             failed.reason,
         )
-        letter = Letter(failed.key, event.position, failed.reason, tries)
-        await self.write(Applied({}, [letter], {}, 1, 0, event.recorded_us), event.position)
-        self.applier.park(failed.key, event.position)
+        keys = {failed.key: None}
+        if event.type == FORKED:  # nothing of it was applied
+            keys.update(dict.fromkeys(self.applier.keys_of(event)))
+        held = [Letter(key, event.position, failed.reason, tries) for key in keys]
+        await self.write(Applied({}, held, {}, 1, 0, event.recorded_us), event.position)
+        for key in keys:
+            self.applier.park(key, event.position)
 
     async def _try(self, event: RecordedEvent) -> None:
         await self.applier.prepare([event])
@@ -317,3 +328,13 @@ class Delivery:
 def until_it_answers() -> Any:
     """Attempts, as long as a sink does not answer."""
     return attempts(SinkUnavailable, wait_max=_BACK_OFF_SECONDS_MAX)
+
+
+def _around_forks(events: Sequence[RecordedEvent]) -> list[list[RecordedEvent]]:
+    """The events in their order, each that begins a fork by itself."""
+    runs: list[list[RecordedEvent]] = []
+    for event in events:
+        if event.type == FORKED or not runs or runs[-1][-1].type == FORKED:
+            runs.append([])
+        runs[-1].append(event)
+    return runs

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from zlib import crc32
 
 import msgspec
 
 from eventstore import EventStoreError
+from eventstore.calls import FORKED
 from eventstore.events import RecordedEvent
+from eventstore.outbox import Inherited
 
 from ..catalog import find_folds
 from ..folding import Folder
-from ..projection import Key, Projection, Upsert, key_name
+from ..inheriting import effects_of, of_fork
+from ..projection import Effect, Key, Projection, Upsert, key_name
 from ..sinks import Build, Change
 
 
@@ -67,6 +70,9 @@ class Applier:
         self.dropped: set[int] = set()
         """Positions of events that somebody gave up."""
         self._folder = Folder(projection) if projection.is_fold else None
+        self._inherited: dict[int, list[Inherited]] = {}
+        self.only: Mapping[int, Collection[str]] = {}
+        """Of forks at these positions, the keys for which they are applied; elsewhere all."""
 
     @property
     def partitions(self) -> int:
@@ -100,6 +106,19 @@ class Applier:
         except Exception:
             return event.stream
 
+    def keys_of(self, event: RecordedEvent) -> list[str]:
+        """The texts of the keys that the event would be parked as, in this partition: of a fork,
+        which was prepared, those of all that it inherits."""
+        if event.type != FORKED:
+            text = self.key_or_stream(event)
+            return [] if text is None else [text]
+        try:
+            items = of_fork(self._projection, event, self._inherited[event.position])
+        except Exception:
+            return [event.stream]
+        names = dict.fromkeys([key_name(key) for key, _, _ in items])
+        return [name for name in names if self._is_mine(name)]
+
     def has(self, key: str, position: int) -> bool:
         """Whether the state of a fold's key, which was prepared, is beyond this position already:
         an event that belongs before it cannot be applied any more."""
@@ -114,16 +133,32 @@ class Applier:
         return Applied({}, [], {key: None})
 
     async def prepare(self, events: Sequence[RecordedEvent]) -> None:
-        """Reads the states that the events' folds begin with. If cancelled, nothing is left
-        open."""
+        """Reads what forks among the events inherit, and the states that the events' folds begin
+        with. If cancelled, nothing is left open."""
+        await self.inherit(events)
         if self._folder is None:
             return
         self._folder.let_go()
         found = [self.key_of(event) for event in events]  # a key that fails is told in apply
+        for event in events:
+            if event.type == FORKED:
+                found += self.keys_of(event)
         keys = [key for key in found if key is not None and self._is_mine(key)]
         missing = self._folder.missing(keys)
         if missing:
             self._folder.take(await find_folds(self._build, missing), missing)
+
+    async def inherit(self, events: Sequence[RecordedEvent]) -> None:
+        """Reads what forks among the events inherit, and forgets what others did. If cancelled,
+        nothing is left open."""
+        forks = [event for event in events if event.type == FORKED]
+        if forks or self._inherited:
+            known, self._inherited = self._inherited, {}
+            for event in forks:
+                found = known.get(event.position)
+                self._inherited[event.position] = (
+                    await self._build.outbox.inherited(event) if found is None else found
+                )
 
     def adopt(self, other: Applier, applied: Applied) -> None:
         """Takes over the fold states that `other` came to, as if `applied` had been done here."""
@@ -143,13 +178,17 @@ class Applier:
 
     def add(self, done: Applied, events: Sequence[RecordedEvent], unpark: bool = False) -> None:
         """Applies more events of a run, whose rows `finish` makes. Raises as `apply`."""
-        if self._folder is None and not (self.parked or self.dropped) and self._partitions == 1:
+        is_plain = not (self.parked or self.dropped or self._inherited)
+        if self._folder is None and is_plain and self._partitions == 1:
             self._add_mapped(done, events)
             return
         parked = {} if unpark else self.parked
         for event in events:
             done.recorded_us = event.recorded_us
-            if event.position not in self.dropped:
+            if event.type == FORKED:
+                if event.position not in self.dropped:
+                    self._add_fork(done, event, parked)
+            elif event.position not in self.dropped:
                 text = event.stream
                 try:
                     key = self._projection.key(event)
@@ -162,6 +201,44 @@ class Applier:
                     if self._is_mine(text):
                         raise Poison(text, reason_of(exc), done, done.seen) from exc
             done.seen += 1
+
+    def _add_fork(self, done: Applied, forked: RecordedEvent, parked: Mapping[str, int]) -> None:
+        """All that a fork begins with, as one event: what of it belongs to a key that waits does
+        so under the fork's position."""
+        text = forked.stream
+        waits: dict[str, None] = {}
+        only = self.only.get(forked.position)
+        try:
+            inherited = self._inherited[forked.position]
+            for key, event, source in of_fork(self._projection, forked, inherited):
+                text = key_name(key)
+                if not self._is_mine(text) or (only is not None and text not in only):
+                    continue
+                done.events += 1
+                if text in parked and forked.position >= parked[text]:
+                    waits[text] = None
+                elif self._folder is None:
+                    self._map(done, event, effects_of(self._projection, event, source))
+                else:
+                    self._fold(done, self._folder, key, text, done.seen, event)
+        except Exception as exc:
+            if self._is_mine(text):
+                raise Poison(text, reason_of(exc), done, done.seen) from exc
+        done.letters += [Letter(text, forked.position) for text in waits]
+
+    def rows_of(self, forked: RecordedEvent, key: str) -> set[Key]:
+        """The rows that a fork's event, which was prepared, makes of one key. Raises what the
+        projection raises."""
+        found = set()
+        for owner, event, source in of_fork(
+            self._projection, forked, self._inherited[forked.position]
+        ):
+            if key_name(owner) == key and self._folder is not None:
+                found.add(owner)
+            elif key_name(owner) == key:
+                effects = effects_of(self._projection, event, source)
+                found.update([effect.key for effect in effects])
+        return found
 
     def _add_mapped(self, done: Applied, events: Sequence[RecordedEvent]) -> None:
         """The same for a map of which nothing is held back: here a rebuild spends its time."""
@@ -214,12 +291,12 @@ class Applier:
         if first is not None and event.position >= first:
             done.letters.append(Letter(text, event.position))
         elif self._folder is None:
-            self._map(done, event)
+            self._map(done, event, self._projection.effects(event))
         else:
             self._fold(done, self._folder, key, text, done.seen, event)
 
-    def _map(self, done: Applied, event: RecordedEvent) -> None:
-        for effect in self._projection.effects(event):
+    def _map(self, done: Applied, event: RecordedEvent, effects: Sequence[Effect]) -> None:
+        for effect in effects:
             value = effect.value if isinstance(effect, Upsert) else None
             done.changes[effect.key] = Change(
                 effect.key, value, event.position, event.recorded_us, self._partition

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
+from eventstore.calls import FORKED
 from eventstore.events import RecordedEvent
 
 from ..catalog import held_back
@@ -75,9 +78,9 @@ async def _from_the_log(delivery: Delivery, key: str) -> _Made:
     made, at, until = _Made(again.begin(key), None, [], set()), 0, delivery.saved
     while at < until:
         page = await build.outbox.page(at, until, delivery.view.projection.queries())
-        mine = [event for event in page.events if again.key_or_stream(event) == key]
+        mine = await _of_key(delivery, again, key, page.events)
         made.found += len(mine)
-        _take(delivery, again, made, mine)
+        _take(delivery, again, made, mine, key)
         at = page.scanned_to
     if not (made.done.events or made.touched):
         made.done.before = {}  # nothing in the log is of this key
@@ -85,7 +88,21 @@ async def _from_the_log(delivery: Delivery, key: str) -> _Made:
     return made
 
 
-def _take(delivery: Delivery, again: Applier, made: _Made, events: list[RecordedEvent]) -> None:
+async def _of_key(
+    delivery: Delivery, again: Applier, key: str, events: Sequence[RecordedEvent]
+) -> list[RecordedEvent]:
+    """Those that belong to the key; forks among them are applied for it alone."""
+    if delivery.view.projection.is_by_stream:  # others' forks need not be looked into
+        events = [event for event in events if event.type != FORKED or event.stream == key]
+    await again.inherit(events)
+    mine = [event for event in events if key in again.keys_of(event)]
+    again.only = {event.position: (key,) for event in mine if event.type == FORKED}
+    return mine
+
+
+def _take(
+    delivery: Delivery, again: Applier, made: _Made, events: list[RecordedEvent], key: str
+) -> None:
     """Applies events as far as they go, and notes the others."""
     ready = [event for event in events if event.position not in again.dropped]
     left = [event for event in events if event.position in again.dropped]
@@ -95,7 +112,7 @@ def _take(delivery: Delivery, again: Applier, made: _Made, events: list[Recorded
             left.append(ready.pop(0))  # the one that failed
     made.later += [event.position for event in ready]
     for event in (*left, *ready):
-        made.touched |= _rows_of(delivery, event)
+        made.touched |= _rows_of(delivery, again, event, key)
 
 
 def _apply(again: Applier, made: _Made, events: list[RecordedEvent]) -> list[RecordedEvent]:
@@ -111,10 +128,12 @@ def _apply(again: Applier, made: _Made, events: list[RecordedEvent]) -> list[Rec
             made.failed = events[until].position, poison.reason
 
 
-def _rows_of(delivery: Delivery, event: RecordedEvent) -> set[Key]:
+def _rows_of(delivery: Delivery, again: Applier, event: RecordedEvent, text: str) -> set[Key]:
     """The rows that an event which is left out would have touched, as far as it can be told."""
     projection = delivery.view.projection
     try:
+        if event.type == FORKED:
+            return again.rows_of(event, text)
         if not projection.is_fold:
             return {effect.key for effect in projection.effects(event)}
         key = projection.key(event)
@@ -150,11 +169,10 @@ async def _park_all(delivery: Delivery, key: str, reason: str) -> None:
     made, at = _Made(again.begin(key), None, [], set()), 0
     while at < delivery.saved:
         page = await build.outbox.page(at, delivery.saved, delivery.view.projection.queries())
-        for event in page.events:
-            if again.key_or_stream(event) == key:
-                made.touched |= _rows_of(delivery, event)
-                if event.position not in again.dropped:
-                    made.later.append(event.position)
+        for event in await _of_key(delivery, again, key, page.events):
+            made.touched |= _rows_of(delivery, again, event, key)
+            if event.position not in again.dropped:
+                made.later.append(event.position)
         at = page.scanned_to
     applier.adopt(again, made.done)
     if made.later:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from eventstore.calls import FORKED
 from eventstore.events import RecordedEvent
 from eventstore.outbox import Statement
 
@@ -40,6 +41,7 @@ class _Sorted(msgspec.Struct):
     own: list[RecordedEvent]
     others: set[str]
     failed: str | None = None
+    only: dict[int, set[str]] = {}  # of forks, the keys whose letters these are
 
 
 async def do_wishes(delivery: Delivery) -> bool:
@@ -160,6 +162,9 @@ async def _sort(delivery: Delivery, standing: Sequence[DeadLetter]) -> _Sorted:
     await applier.prepare(events)
     found = _Sorted([], [], set())
     for letter, event in zip(standing, events, strict=True):
+        if event.type == FORKED:
+            _sort_fork(delivery, found, letter, event)
+            continue
         try:
             projection.key(event)
         except Exception as exc:
@@ -175,15 +180,32 @@ async def _sort(delivery: Delivery, standing: Sequence[DeadLetter]) -> _Sorted:
     return found
 
 
+def _sort_fork(
+    delivery: Delivery, found: _Sorted, letter: DeadLetter, event: RecordedEvent
+) -> None:
+    """A fork is parked as each key of what it inherits, and applied for those that are tried."""
+    applier, key = delivery.applier, letter.key
+    if key in applier.keys_of(event) and not applier.has(key, letter.position):
+        if letter.position not in found.only:
+            found.own.append(event)
+        found.only.setdefault(letter.position, set()).add(key)
+    else:
+        found.others.add(key)
+    found.letters.append(letter)
+
+
 async def _write(delivery: Delivery, found: _Sorted, more: Sequence[Statement]) -> None:
     """Applies and writes what was sorted, and takes its letters out. Raises `Poison`, `Refused`:
     then nothing is done."""
     applier, build = delivery.applier, delivery.build
+    applier.only = found.only
     try:
         applied = applier.apply(found.own, unpark=True)
     except Poison as poison:
         applier.undo(poison.so_far)
         raise
+    finally:
+        applier.only = {}
     gone = [letters.deliver(build, each.key, each.position) for each in found.letters]
     owed = [letters.owe(build, key, applier.partitions) for key in sorted(found.others)]
     try:

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from eventstore import EventStore, NewEvent, RecordedEvent, event_type
+from eventstore.calls import FORKED
 from eventstore.testing import isolated_registry
 from projections import Delete, Projection, ProjectionError, Upsert
 from projections.folding import Folder
@@ -164,11 +165,13 @@ def test_types_are_declared_then_nothing_else_is_asked_for(count: Reducer[Any]) 
     """A view reads what it handles; a map of everything reads everything."""
     notes = Projection("notes")
     notes.on("note.added")(lambda event: None)
-    assert [query.types for query in notes.queries()] == [("note.added",)]
-    assert [query.types for query in Projection("c", fold=count).queries()] == [("note.added",)]
+    assert [query.types for query in notes.queries()] == [("note.added", FORKED)]
+    assert [query.types for query in Projection("c", fold=count).queries()] == [
+        ("note.added", FORKED)
+    ]
     assert Projection("all", map=lambda event: None).queries() == []
     many = Projection("many", map=lambda event: None, types=[f"t{n}" for n in range(250)])
-    assert [len(query.types) for query in many.queries()] == [100, 100, 50]
+    assert [len(query.types) for query in many.queries()] == [100, 100, 51]
 
 
 async def test_a_state_was_kept_then_an_event_that_is_in_it_is_not_taken_again(

@@ -12,6 +12,7 @@ import pytest_asyncio
 import sqlalchemy as sa
 
 from eventstore import EventStore, NewEvent, event_type
+from eventstore.calls import FORKED
 from eventstore.testing import isolated_registry
 from projections import KeyParked, Projection, RelationalView, Relay, VectorView
 from projections.cache import CacheView
@@ -184,4 +185,4 @@ def test_view_looks_at_some_types_then_the_log_is_asked_for_these_only() -> None
     assert views["sessions"].projection.queries() == []
     assert views["audit"].projection.queries() == []
     (asked,) = views["usage"].projection.queries()
-    assert asked.types == (vocabulary.MODEL_CALLED,)
+    assert asked.types == (vocabulary.MODEL_CALLED, FORKED)
