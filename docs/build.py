@@ -50,9 +50,15 @@ REACHED = {
     ),
     "reducers": (
         "reducers.bisecting:Found",
+        "reducers.blaming:Blamed",
         "reducers.counterfactual:Affected",
         "reducers.counterfactual:Counterfactual",
         "reducers.divergence:Divergence",
+        "reducers.lineage:Derived",
+        "reducers.lineage:Lineage",
+        "reducers.lineage:Tainted",
+        "reducers.lineage:TaintedKey",
+        "reducers.lineage:TaintedStream",
         "reducers.merging:Merged",
     ),
     "projections": (
