@@ -186,6 +186,7 @@ def same(before: Any, after: Any) -> bool:
 
 
 def escape(name: str) -> str:
+    """A member's name as a pointer holds it."""
     return name.replace("~", "~0").replace("/", "~1")
 
 

@@ -41,6 +41,7 @@ class Sizes(msgspec.Struct, frozen=True):
     remembered_a_caller: int = 25
     vector_rows: int = 100_000
     searches: int = 200
+    state_leaves: int = 10_000
 
 
 FULL = Sizes()
@@ -77,5 +78,6 @@ QUICK = Sizes(
     remembered_a_caller=3,
     vector_rows=300,
     searches=10,
+    state_leaves=400,
 )
 """For a smoke test: every row runs, and no figure means anything."""

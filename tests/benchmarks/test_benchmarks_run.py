@@ -13,7 +13,7 @@ from .measuring import Bar, Line, Section, Series, Timing, in_turns, percentile
 from .report import terminal
 
 _ROOT = Path(__file__).resolve().parents[2]
-_BARS = 38
+_BARS = 43
 """Lines with a bar in a run with both neighbours and the recorded sessions at hand."""
 _BARS_OF_THE_ABSENT = 9
 """Those of the neighbours, of the importer and of vectors, where these are not at hand."""
@@ -34,9 +34,9 @@ def test_quick_run_then_every_row_is_in_the_report(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr[-2_000:]
     text = report.read_text(encoding="utf-8")
-    rows = ["callers", "keys", "bulk", "single", "load", "snapshot", "subscribe", "import",
-            "neighbours", "read_all", "disk", "memory", "growth", "views_append", "views_lag",
-            "views_remember", "views_rebuild", "views_fold", "vectors",
+    rows = ["callers", "keys", "bulk", "single", "load", "snapshot", "bisect", "replay",
+            "subscribe", "import", "neighbours", "read_all", "disk", "memory", "growth",
+            "views_append", "views_lag", "views_remember", "views_rebuild", "views_fold", "vectors",
             "pg_callers", "pg_processes", "pg_bulk", "pg_single", "pg_read_all",
             "pg_neighbours"]  # fmt: skip
     assert re.findall(r"^### (\w+)$", text, re.MULTILINE) == rows

@@ -64,6 +64,7 @@ FACADES = {
         "Change",
         "Decider",
         "Decision",
+        "ImpurityWarning",
         "Loaded",
         "PersistentList",
         "Reducer",
@@ -86,6 +87,8 @@ FACADES = {
         "take_snapshot",
         "tainted",
         "to_json",
+        "unchecked",
+        "unchecked_in",
         "verify_snapshots",
     ],
     "projections": [
@@ -367,7 +370,8 @@ def _offered(path: Path) -> Iterator[ast.AST]:
     inner = {
         node for node in tree.body if isinstance(node, (ast.AsyncFunctionDef, ast.FunctionDef))
     }
-    return (node for node in _public(tree) if node not in inner or node.name in facade)
+    public = (node for node in _public(tree) if not _is_short_form(node))
+    return (node for node in public if node not in inner or node.name in facade)
 
 
 def _is_awaited(node: ast.AST) -> bool:

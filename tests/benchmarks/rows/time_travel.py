@@ -1,0 +1,197 @@
+"""Going through a session: bisect, with snapshots and without, diff, and the steps of a replay."""
+
+from __future__ import annotations
+
+import msgspec
+from immutables import Map
+
+from eventstore import EventStore
+from reducers import Reducer, bisect, diff, fold, replay, take_snapshot
+
+from ..bench import Bench, url_of
+from ..measuring import Bar, Line, Section, Series, Timing, in_turns, rates, seconds, timing
+from ..workload import Noted, Totals, add_noted, fill_stream, totals, typed_events
+
+_KEPT_BEHIND = 1_000
+"""Events between the last two snapshots: two loads' worth with `snapshot_every` left as it is."""
+_CHANGED = 10
+_DIFFS = 20
+"""Diffs in one sample, which is then some tens of milliseconds long."""
+
+_kept = Reducer("bench.totals-kept", Totals())
+
+
+@_kept.on(Noted)
+def _add(state: Totals, event: object) -> Totals:
+    return add_noted(state, event.data)  # type: ignore[attr-defined]  # a recorded event
+
+
+class _Cell(msgspec.Struct, frozen=True):
+    """Four leaves of a large state."""
+
+    title: str
+    status: str
+    pieces: int
+    share: float
+
+
+async def bisecting(bench: Bench) -> Section:
+    """The first event after which something holds, late in a long stream, against one fold."""
+    sizes, path, name = bench.sizes, bench.new_path(), "session/long"
+    count = sizes.long_stream
+    behind = min(_KEPT_BEHIND, count // 3)
+    culprit = count - behind // 2
+
+    def late(state: Totals) -> bool:
+        return state.count >= culprit
+
+    async with EventStore.open(url_of(path)) as store:
+        await fill_stream(store, name, typed_events(count - behind))
+        await take_snapshot(_kept, store, name)
+        await fill_stream(store, name, typed_events(behind))
+        await take_snapshot(_kept, store, name)
+        events = await store.read(name).list()
+        fold(events, totals)  # decodes the data, which the events keep
+
+        async def load() -> Timing:
+            with timing() as time:
+                loaded = await totals.load(store, name)
+            _expect(loaded.version, count)
+            return time
+
+        async def linear() -> Timing:
+            with timing() as time:
+                found = await totals.bisect(store, name, late)
+            _expect(found.event.version if found else 0, culprit)
+            return time
+
+        async def skipping() -> Timing:
+            with timing() as time:
+                found = await _kept.bisect(store, name, late, monotone=True)
+            _expect(found.event.version if found else 0, culprit)
+            return time
+
+        async def folded() -> Timing:
+            with timing() as time:
+                state = fold(events, totals)
+            _expect(state.count, count)
+            return time
+
+        async def pure() -> Timing:
+            with timing() as time:
+                found = bisect(events, totals, lambda state: state.count >= count)
+            _expect(found.event.version if found else 0, count)
+            return time
+
+        taken = await in_turns(
+            sizes.rounds,
+            {"load": load, "linear": linear, "kept": skipping, "fold": folded, "pure": pure},
+        )
+    bench.remove(path)
+    ms = {side: _milliseconds(timings, 1) for side, timings in taken.items()}
+    one_load, one_fold = "one fold of the stored stream", "one fold of the same events"
+    work = f"bisect of a stored stream of {count:,} events"
+    in_memory = f"bisect of {count:,} events in memory"
+    return Section(
+        "bisect",
+        [
+            _against(work, ms["linear"], ms["load"], one_load, 1.2),
+            _against(f"{work}, by snapshots", ms["kept"], ms["load"], one_load, 0.1),
+            _against(in_memory, ms["pure"], ms["fold"], one_fold, None),
+        ],
+        [
+            "The fold is `load` without a snapshot, typed events into three fields. What is looked"
+            f" for is {count - culprit} events before the end, in memory the last event: the pass"
+            f" goes nearly as far as it can. Snapshots lie {behind} events before the end and at"
+            " it. A store keeps the newest four of a stream: what lies behind the oldest of them"
+            " is folded from the beginning, with snapshots as without.",
+            "In memory the events hold their decoded data already, on both sides, so that nothing"
+            " but the fold and the question is timed; it has no bar, for one call of an empty"
+            " function for each event is a good part of it.",
+        ],
+    )
+
+
+async def stepping(bench: Bench) -> Section:
+    """Diffs of large states that share most of their parts, and replays of a small one."""
+    sizes = bench.sizes
+    leaves = sizes.state_leaves
+    flat = Map({f"leaf-{number:05}": f"value {number}" for number in range(leaves)})
+    cells = Map({f"cell-{n:05}": _Cell(f"title {n}", "open", n, n / 7) for n in range(leaves // 4)})
+    flat_after, cells_after = flat, cells
+    for n in range(_CHANGED):
+        flat_after = flat_after.set(f"leaf-{n * leaves // _CHANGED:05}", "changed")
+        name = f"cell-{n * (leaves // 4) // _CHANGED:05}"
+        cell = msgspec.structs.replace(cells[name], status="done")
+        cells_after = cells_after.set(name, cell)
+    path, count = bench.new_path(), sizes.stream_events
+    async with EventStore.open(url_of(path)) as store:
+        await fill_stream(store, "session/steps", typed_events(count))
+        events = await store.read("session/steps").list()
+    bench.remove(path)
+
+    async def flat_diff() -> Timing:
+        with timing() as time:
+            for _ in range(_DIFFS):
+                changes = diff(flat, flat_after)
+        _expect(len(changes), _CHANGED)
+        return time
+
+    async def cells_diff() -> Timing:
+        with timing() as time:
+            for _ in range(_DIFFS):
+                changes = diff(cells, cells_after)
+        _expect(len(changes), _CHANGED)
+        return time
+
+    async def steps() -> Timing:
+        with timing() as time:
+            changed = sum(1 for step in replay(events, totals) if step.changes)
+        _expect(changed, count)
+        return time
+
+    taken = await in_turns(sizes.rounds, {"flat": flat_diff, "cells": cells_diff, "steps": steps})
+    flat_ms, cells_ms = _milliseconds(taken["flat"], _DIFFS), _milliseconds(taken["cells"], _DIFFS)
+    steps_rate = rates(taken["steps"], count)
+    bar, work = Bar(5, "ms", at_most=True), f"diff of two states of {leaves:,} leaves, 10 differ"
+    return Section(
+        "replay",
+        [
+            Line(f"{work}: one map", flat_ms, "ms", judged=flat_ms, judged_unit="ms", bar=bar),
+            Line(
+                f"{work}: a map of Structs",
+                *(cells_ms, "ms"),
+                judged=cells_ms,
+                judged_unit="ms",
+                bar=bar,
+            ),
+            Line(
+                "replay with the changes of each step, small state",
+                *(steps_rate, "/s"),
+                judged=steps_rate,
+                judged_unit="/s",
+                bar=Bar(20_000, "/s"),
+            ),
+        ],
+        [
+            "The second state was made from the first by setting ten entries of an"
+            " `immutables.Map`: one of strings, or one of Structs of four fields, of which one"
+            f" changed. A sample is {_DIFFS} diffs. The replay is of {count:,} typed events in"
+            " memory, decoded with the first sample; each changes a state of three fields, and"
+            " every step's changes are computed.",
+        ],
+    )
+
+
+def _against(work: str, ours: Series, fold_ms: Series, fold_name: str, limit: float | None) -> Line:
+    bar = None if limit is None else Bar(limit, "x", at_most=True)
+    return Line(work, ours, "ms", fold_ms, fold_name, ours.over(fold_ms), "x", bar)
+
+
+def _milliseconds(timings: list[Timing], repeats: int) -> Series:
+    return Series(tuple(1e3 * value / repeats for value in seconds(timings).values))
+
+
+def _expect(found: int, wanted: int) -> None:
+    if found != wanted:
+        raise RuntimeError(f"found {found}, {wanted} was to be found")
