@@ -112,8 +112,8 @@ def _show(
         print(f"eventstore: no state had {missed}; see eventstore state {name}", file=sys.stderr)
     if as_json:
         for each in found:
-            changes = [change_json(change) for change in each.changes]
-            screen.json(place_json(each.event) | {"holds": each.holds, "changes": changes})
+            told = [change_json(change) for change in each.changes]
+            screen.json(place_json(each.event) | {"holds": each.holds, "changes": told})
         return
     screen.whole((name, "bold cyan"), f"  {asked.text}")
     if not found:
