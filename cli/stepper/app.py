@@ -357,6 +357,8 @@ class Stepper(App[None]):
         if session.step is None:
             return
         size = self._panel("timeline").content_size
+        if not size.height:
+            return  # not laid out yet: it is drawn when it is
         shown = self._timeline_scroll.follow(session.version - 1, session.last, size.height)
         events = await session.events(shown.start + 1, shown.stop)
         digits = len(str(session.last))
@@ -376,16 +378,20 @@ class Stepper(App[None]):
         shown = self._tree_scroll.follow(tree.cursor, len(tree.rows), size.height)
         panel.show([tree_line(tree.rows[each], size.width, each == tree.cursor) for each in shown])
         path = tree.selected.path if tree.selected is not None else ""
-        panel.border_subtitle = one_line(path, max(size.width - 4, 1))
+        shown_path = one_line(path, max(size.width - 4, 1))
+        if panel.border_subtitle != shown_path:  # it draws the whole panel anew
+            panel.border_subtitle = shown_path
 
     def _draw_event(self, event: RecordedEvent) -> None:
         panel = self._panel("event")
         lines = event_lines(event, panel.content_size.width)
         height = panel.content_size.height
         self._event_top = max(0, min(self._event_top, len(lines) - height))
-        panel.show(lines[self._event_top : self._event_top + height])
+        shown = lines[self._event_top : self._event_top + height]
         left = len(lines) - self._event_top - height
-        panel.border_subtitle = f"{left:,} more lines" if left > 0 else ""
+        if left > 0 and shown:
+            shown[-1] = Text(f"... {left + 1:,} more lines", "dim")
+        panel.show(shown)
 
     def _draw_place(self, event: RecordedEvent) -> None:
         session = self.session

@@ -2,39 +2,53 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
+
+from rich.style import Style
 from rich.text import Text
+from textual.geometry import Region
+from textual.strip import Strip
 from textual.widget import Widget
 
 
 class Panel(Widget, can_focus=True):
     """A bordered part of the screen. There is no widget for a line: what does not fit was never
-    made."""
+    made, and a line that stays as it is is not drawn again, which is what a step costs most."""
 
     def __init__(self, title: str, name: str) -> None:
         super().__init__(id=name)
         self.border_title = title
         self._lines: list[Text] = []
+        self._base = Style.null()
 
     def show(self, lines: list[Text]) -> None:
         """Takes the lines to draw, from the top."""
-        self._lines = lines
-        self.refresh()
+        before, self._lines = self._lines, lines
+        width = self.content_size.width
+        self._base = self.rich_style
+        for index, (was, now) in enumerate(zip_longest(before, lines)):
+            if was != now:
+                self.refresh(Region(0, index, width, 1))
 
-    def render(self) -> Text:
-        """All of them as one text."""
-        return Text("\n", no_wrap=True, overflow="ellipsis").join(self._lines)
+    def render_line(self, y: int) -> Strip:
+        """The line of this number; blank below the last."""
+        width, style = self.content_size.width, self._base
+        if y >= len(self._lines):
+            return Strip.blank(width, style)
+        drawn = Strip(self._lines[y].render(self.app.console))
+        return drawn.apply_style(style).adjust_cell_length(width, style)
 
 
 class Scroll:
     """Which lines of many are on a screen of few."""
 
     def __init__(self) -> None:
-        self.top = 0
+        self._top = 0
 
     def follow(self, cursor: int, count: int, height: int) -> range:
-        """The lines to show, so that the cursor is among them, with some around it."""
-        around = min(3, max(0, (height - 1) // 2))
-        self.top = min(self.top, cursor - around)
-        self.top = max(self.top, cursor + around - height + 1)
-        self.top = max(0, min(self.top, count - height))
-        return range(self.top, min(self.top + height, count))
+        """The lines to show, so that the cursor is among them. Where it leaves them it comes into
+        their middle: most moves then change two lines."""
+        if not self._top <= cursor < self._top + height:
+            self._top = cursor - height // 2
+        self._top = max(0, min(self._top, count - height))
+        return range(self._top, min(self._top + height, count))
