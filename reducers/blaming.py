@@ -21,10 +21,11 @@ from eventstore.events import RecordedEvent
 
 from .diffs import Change, diff, same
 from .errors import ReducerError
-from .folding import fold
+from .folding import fold, where
 from .json_form import MISSING, canonical_json
 from .persistent import PersistentList
 from .pointers import child, find, index, join, listed, split
+from .replaying import unchangeable
 
 if TYPE_CHECKING:
     from eventstore import EventStore
@@ -48,9 +49,9 @@ class Blamed(msgspec.Struct, frozen=True):
     `path` is where the value stood after this event, which for an item of a list may be another
     index than later. `before` and `after` are the values there, None also where there was none;
     `changes`, at this path and below, tell the two apart. `depth` is 0 for the stream's own
-    events; for one that was reached along causes, it counts the steps, `via` says along what, and
-    path, values and changes are empty. `unfollowed`: it names causes that were not followed,
-    because the limit was reached.
+    events; for one that was reached along causes, it counts the steps, `via` says along what
+    (`causation_id` or `derived_from`), and path, values and changes are empty. `unfollowed`: it
+    names causes that were not followed, because the limit was reached.
     """
 
     event: RecordedEvent
@@ -76,21 +77,20 @@ def blame(events: Iterable[RecordedEvent], reducer: Reducer[Any], path: str) -> 
     ends. Members of objects are followed by their name, also through removals. A path where
     nothing stands is blamed on what removed it; one that nothing ever changed gives [].
 
-    `path` is an RFC 6901 pointer into the state after the last event ("" is the whole state). It
-    is as exact as the reducer is pure: a handler that changes the state it was given is named by
-    `replay`, not here. A state's other parts are no causes: where a handler computes a value from
-    them, the event that it handled is blamed. Costs about two folds, and of memory the
-    events, and some hundreds of states, which share what did not change. Raises `ReducerError`
-    for what is no pointer, and as `fold` does.
+    `path` is an RFC 6901 pointer into the state after the last event ("" is the whole state). A
+    state's other parts are no causes: where a handler computes a value from them, the event that
+    it handled is blamed. Costs a few folds, and of memory the events and some hundreds of states,
+    which share what did not change. Raises `ReducerError` for what is no pointer and for a handler
+    that changed a state in place where the initial state could be, and as `fold` does.
     """
     trail = _Trail(path)
     handled = reducer.steps()
     wanted = (event for event in events if event.type in handled)
-    state = reducer.initial
+    forth = _Forth(reducer)
     stretches: list[tuple[Any, list[RecordedEvent]]] = []
     while stretch := list(islice(wanted, STRETCH_EVENTS)):
-        stretches.append((state, stretch))
-        state = fold(stretch, reducer, state)
+        stretches.append((forth.state, stretch))
+        forth.fold(stretch)
     while stretches and not trail.ended:
         begin, stretch = stretches.pop()
         trail.back(stretch, reducer, begin)
@@ -104,11 +104,11 @@ async def blame_stored(
     if type(causes_max) is not int or causes_max < 0:
         raise ReducerError("causes_max: an int from 0 on; 0 follows no causes")
     trail = _Trail(path)
-    state = reducer.initial
+    forth = _Forth(reducer)
     stretches: list[tuple[Any, int, int]] = []
     async for page in store.read(stream).pages():
-        stretches.append((state, page[0].version - 1, len(page)))
-        state = fold(page, reducer, state)
+        stretches.append((forth.state, page[0].version - 1, len(page)))
+        forth.fold(page)
     while stretches and not trail.ended:
         begin, after, count = stretches.pop()
         # Read again, because a page is bounded and a stream is not.
@@ -148,6 +148,27 @@ def _causes(event: RecordedEvent) -> list[tuple[Via, str]]:
         causes.append(("causation_id", event.causation_id))
     causes += [("derived_from", each) for each in event.derived_from]
     return causes
+
+
+class _Forth:
+    """The fold forward. States that are kept must stay what they were; where they are of a kind
+    that can be changed in place, this is seen once a stretch."""
+
+    def __init__(self, reducer: Reducer[Any]) -> None:
+        self.reducer = reducer
+        self.state = reducer.initial
+        self._is_watched = not unchangeable(self.state)
+
+    def fold(self, events: Sequence[RecordedEvent]) -> None:
+        """Goes on to the state behind these events."""
+        before = self.state
+        seen = canonical_json(before) if self._is_watched else b""
+        self.state = fold(events, self.reducer, before)
+        if self._is_watched and canonical_json(before) != seen:
+            raise ReducerError(
+                f"reducer {self.reducer.name!r}: a handler changed the state it was given, between"
+                f" {where(events[0])} and {where(events[-1])}; replay names it"
+            )
 
 
 class _Trail:

@@ -254,6 +254,23 @@ def test_state_has_other_names_in_json_then_paths_are_those_of_the_json_form() -
     assert versions(blame(events, odd(), "/by_number/7/1")) == []
 
 
+def test_handler_changes_its_input_then_it_is_refused_instead_of_blamed() -> None:
+    """A state that was changed in place shows no difference: it is told, not taken for none."""
+    reducer: Reducer[dict[str, Any]] = Reducer("careless", {"seen": {}})
+
+    @reducer.on("x")
+    def careless(state: dict[str, Any], event: Any) -> dict[str, Any]:
+        state["seen"][event["name"]] = event["secret"]
+        return {**state}
+
+    events = history(("x", {"name": "a", "secret": "hunter2"}))
+    with pytest.raises(
+        ReducerError, match=r"'careless': .* changed the state .*version 1"
+    ) as error:
+        blame(events, reducer, "/seen/a")
+    assert "hunter2" not in str(error.value)
+
+
 def test_names_hold_slashes_then_they_are_escaped_in_paths() -> None:
     """`~1` and `~0` stand for a slash and a tilde, in what is asked and in what is told."""
     events = history(("set", {"at": ["a/b", "~"], "value": 1}))
