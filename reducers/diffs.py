@@ -8,6 +8,7 @@ a list of the same items are, as are NaN and None; 1 and 1.0 and true are not.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from itertools import chain, compress, count
 from math import isfinite
 from operator import is_not, itemgetter
@@ -111,6 +112,12 @@ def _unshared(before: Any, after: Any) -> Iterable[_Member] | None:
         if names == list(after) and set(map(type, names)) <= _TEXT:
             was, now = list(before.values()), list(after.values())
             return compress(zip(names, was, now, strict=True), map(is_not, was, now))
+    elif kind is type(after) and (fields := _fields(kind)) is not None:
+        return [
+            (name, was, now)
+            for name, field in fields
+            if (was := getattr(before, field)) is not (now := getattr(after, field))
+        ]
     old, new = members(before), members(after)
     if old is None or new is None:
         return None
@@ -122,6 +129,18 @@ def _unshared(before: Any, after: Any) -> Iterable[_Member] | None:
         ),
         *((name, was, MISSING) for name, was in old.items() if name not in new),
     ]
+
+
+@lru_cache(maxsize=1024)  # more classes than states are made of
+def _fields(kind: type) -> tuple[tuple[str, str], ...] | None:
+    """(name in JSON, field) of a Struct's class, whose instances have the same members: a field
+    that is unset is no member, which is how `MISSING` is written. None for other classes."""
+    if not issubclass(kind, msgspec.Struct):
+        return None
+    config = kind.__struct_config__
+    if config.array_like or config.omit_defaults:
+        return None
+    return tuple(zip(kind.__struct_encode_fields__, kind.__struct_fields__, strict=True))
 
 
 def _walk_items(was: Any, now: Any, path: str) -> Iterator[Change]:
