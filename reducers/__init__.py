@@ -15,7 +15,7 @@ from .folding import fold
 from .forking import fork
 from .json_form import state_hash, to_json
 from .lineage import lineage, tainted
-from .linting import ImpurityWarning, Unchecked, unchecked, unchecked_in
+from .linting import ImpurityWarning, unchecked, unchecked_in
 from .loading import Loaded, take_snapshot
 from .merging import merge
 from .persistent import PersistentList
@@ -27,6 +27,7 @@ __all__ = [
     "Change",
     "Decider",
     "Decision",
+    "ImpurityWarning",
     "Loaded",
     "PersistentList",
     "Reducer",
@@ -49,5 +50,7 @@ __all__ = [
     "take_snapshot",
     "tainted",
     "to_json",
+    "unchecked",
+    "unchecked_in",
     "verify_snapshots",
 ]

@@ -124,7 +124,7 @@ class _Reader:
         yield _source(function)
         yield constant_text(function.__defaults__)
         yield constant_text(function.__kwdefaults__)
-        package = _package(function.__module__)
+        package = package_of(function.__module__)
         for name, value in _named(function):
             yield from self._named_value(name, value, package)
 
@@ -140,10 +140,10 @@ class _Reader:
 
     def _named_value(self, name: str, value: Any, package: str) -> Iterator[str]:
         if isinstance(value, type):
-            if _package(value.__module__) == package:
+            if package_of(value.__module__) == package:
                 yield from self.read_type(value)
         elif isinstance(value, (FunctionType, functools.partial)) or inspect.ismethod(value):
-            if _package(getattr(inspect.unwrap(value), "__module__", None)) == package:
+            if package_of(getattr(inspect.unwrap(value), "__module__", None)) == package:
                 yield from self.read(value)
         elif not isinstance(value, ModuleType):
             yield f"{name} = {constant_text(value)}"
@@ -160,13 +160,13 @@ class _Reader:
         for name, member in sorted(vars(cls).items()):
             for function in _functions(member):
                 # Methods without source are generated from the fields, which stand above.
-                if function.__module__ == cls.__module__ and _lines(function):
+                if function.__module__ == cls.__module__ and lines_of(function):
                     yield f"method {name}"
                     yield from self.read(function)
             if not name.startswith("__") and not hasattr(type(member), "__get__"):
-                yield from self._named_value(name, member, _package(cls.__module__))
+                yield from self._named_value(name, member, package_of(cls.__module__))
         for base in cls.__bases__:
-            if _package(base.__module__) == _package(cls.__module__):
+            if package_of(base.__module__) == package_of(cls.__module__):
                 yield from self.read_type(base)
         for annotation in field_types(cls):
             yield from self.read_type(annotation)
@@ -181,14 +181,14 @@ def _named(function: FunctionType) -> Iterator[tuple[str, Any]]:
             captured[name] = cell.cell_contents
         except ValueError:  # not assigned yet
             continue
-    package = _package(function.__module__)
+    package = package_of(function.__module__)
     scope = ChainMap(captured, function.__globals__)
     for name in names:
         if name not in scope:
             continue
         value = scope[name]
         yield name, value
-        if isinstance(value, ModuleType) and _package(value.__name__) == package:
+        if isinstance(value, ModuleType) and package_of(value.__name__) == package:
             for member in names:
                 if hasattr(value, member):
                     yield f"{name}.{member}", getattr(value, member)
@@ -205,13 +205,14 @@ def _names(code: CodeType) -> Iterator[str]:
 def _source(function: FunctionType) -> str:
     """The lines of a function, and its byte code: the file may have been edited since it was
     loaded, and then the lines are not what runs."""
-    lines = _lines(function)
+    lines = lines_of(function)
     if not lines:
         raise _NoSource
     return f"{''.join(lines)}{sha256(_byte_code(function.__code__)).hexdigest()}"
 
 
-def _lines(function: FunctionType) -> list[str]:
+def lines_of(function: FunctionType) -> list[str]:
+    """The source lines of a function; none where they cannot be had."""
     # From the code's own line numbers: inspect.getsource parses the file again for each function.
     code = function.__code__
     lines = linecache.getlines(code.co_filename, function.__globals__)
@@ -260,8 +261,9 @@ def _functions(member: Any) -> list[FunctionType]:
 
 
 def _has_source(cls: type) -> bool:
-    return _package(cls.__module__) not in ("builtins", "immutables", "msgspec", "pydantic")
+    return package_of(cls.__module__) not in ("builtins", "immutables", "msgspec", "pydantic")
 
 
-def _package(module: str | None) -> str:
+def package_of(module: str | None) -> str:
+    """The top-level package of a module."""
     return (module or "").partition(".")[0]

@@ -23,6 +23,7 @@ from .codecs import PartsCodec, StateCodec
 from .errors import ReducerError
 from .fingerprints import fingerprint
 from .folding import function_name, where
+from .linting import lint, refuse
 from .loading import Loaded, Moment, load
 from .replaying import unchangeable
 from .schemas import classes_in
@@ -84,6 +85,7 @@ class Reducer(Generic[S]):
         self._compiled_for: tuple[int, int, int] = (0, 0, 0)
         self._compiled_with: object = None  # held, so that its id stays its own
         self._codec: StateCodec | PartsCodec | None = None
+        self._to_check: list[str] = []
         self._fingerprint: tuple[tuple[object, ...], str] | None = None
         _check_state(name, initial, self.state_type)
         # What was passed stays its owner's, who may change it.
@@ -109,7 +111,10 @@ class Reducer(Generic[S]):
         With a name, `event.data` is always a dict; with a class registered by `@event_type`,
         always its instance; both at the current schema version. The decorator may be stacked for
         several types. Raises `ReducerError` for a type registered before, for a class without a
-        name, and for a handler that is async or does not take two arguments.
+        name, for a handler that is async or does not take two arguments, and for one whose source,
+        or that of a function of the same package that it names, is certainly not deterministic:
+        see `unchecked` for the way around. What it names that is defined further down is looked
+        at before the first fold. What is only likely is an `ImpurityWarning`.
         """
         name, cls = _name_and_class(self.name, event)
 
@@ -117,10 +122,21 @@ class Reducer(Generic[S]):
             _check_handler(self.name, name, function)
             if name in self.handlers:
                 raise ReducerError(f"reducer {self.name!r}: {name!r} has a handler already")
+            self._check_source(name, function)
             self.handlers[name] = Handler(function, cls)
             return function
 
         return decorate
+
+    def _check_source(self, event_type: str, function: Callable[..., Any]) -> None:
+        # Those of `reducers.agent` are read by the library's own tests: no process need do it.
+        module = getattr(function, "__module__", None) or ""
+        if module.startswith(f"{__package__}.agent."):
+            return
+        found = lint(function, self.state_type)
+        refuse(f"reducer {self.name!r}: {function_name(function)} for {event_type!r}", found)
+        if found.missing:
+            self._to_check.append(event_type)
 
     def steps(self) -> dict[str, Apply]:
         """For each event type the function that a fold calls. It is made anew when handlers or
@@ -227,6 +243,11 @@ class Reducer(Generic[S]):
         return len(self.handlers)
 
     def _compile(self) -> dict[str, Apply]:
+        # By now everything stands that the handlers name.
+        pending, self._to_check = self._to_check, []
+        for name in pending:
+            self._check_source(name, self.handlers[name].function)
+        self._to_check = []
         steps: dict[str, Apply] = {}
         for name, handler in self.handlers.items():
             if handler.cls is not None:

@@ -1,0 +1,282 @@
+"""The walk over a function's source: everything in it that makes two runs differ."""
+
+from __future__ import annotations
+
+import ast
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from types import FunctionType, ModuleType
+from typing import Any
+
+import msgspec
+
+from . import rules
+from .resolving import (
+    UNKNOWN,
+    Comprehension,
+    Function,
+    Instance,
+    Named,
+    Scope,
+    bindings,
+    full_name,
+    is_set,
+    resolve,
+    stores,
+)
+from .rules import Rule
+from .unordered import order_of
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """Something in a function's source that is not pure: `what` at a line of a file. What is
+    `certain` is refused, the rest is a warning."""
+
+    certain: bool
+    what: str
+    file: str
+    line: int
+    function: str
+
+
+Follow = Callable[[Any, type | None], None]
+"""Is called with a function that the walk comes upon, and the class of what it is a method of."""
+
+
+class Walk(ast.NodeVisitor):
+    """One function. `findings` are what is wrong in it; `follow` is told what it names."""
+
+    def __init__(
+        self, function: FunctionType, scope: Scope, follow: Follow, *, helper: bool
+    ) -> None:
+        self.findings: list[Finding] = []
+        self._function = function
+        self._scope = scope
+        self._follow = follow
+        self._helper = helper
+        self._above: list[ast.AST] = []
+
+    def walk(self, node: Function) -> None:
+        """Looks at the body, and at nothing that runs when the function is defined."""
+        self._above.append(node)
+        for part in node.body if isinstance(node.body, list) else [node.body]:
+            self.visit(part)
+        self._above.pop()
+
+    def visit(self, node: ast.AST) -> None:
+        """Looks at a node, knowing what it stands in."""
+        before = self._scope
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            inner = bindings(node, self._function.__module__)
+            self._scope = Scope(inner, before, before.missing)
+        elif isinstance(node, Comprehension):
+            names = {
+                each.id: UNKNOWN
+                for part in node.generators
+                for each in ast.walk(part.target)
+                if isinstance(each, ast.Name)
+            }
+            self._scope = Scope(names, before, before.missing)
+        elif isinstance(node, ast.ClassDef):
+            self._scope = Scope(dict.fromkeys(stores(node.body), UNKNOWN), before, before.missing)
+        if isinstance(node, ast.expr):
+            self._check_order(node, before)
+        method = getattr(self, f"visit_{type(node).__name__}", None)
+        if method is not None:
+            method(node)
+        self._above.append(node)
+        self.generic_visit(node)
+        self._above.pop()
+        self._scope = before
+
+    def visit_Call(self, node: ast.Call) -> None:
+        """Functions by their names, methods by the class of what they are called on."""
+        target = resolve(node.func, self._scope)
+        shown = f"{ast.unparse(node.func)}()"
+        for name in self._names(node.func, target):
+            if name in ("builtins.id", "builtins.hash"):
+                self._check_identity(node, name)
+                return
+            if name == "builtins.next" and node.args:
+                self._check_next(node)
+                return
+            rule = _called(name, target, len(node.args) + len(node.keywords))
+            if rule is not None:
+                self._tell(rule, node, shown)
+                return
+        if isinstance(node.func, ast.Attribute):
+            self._check_method(node, node.func, shown)
+        if isinstance(target, type):
+            for name in ("__new__", "__init__", "__post_init__"):
+                self._follow_method(target, name)
+
+    def _names(self, node: ast.expr, target: Any) -> Iterator[str]:
+        """The names under which a callable may stand in the tables."""
+        name = full_name(target)
+        if name is not None:
+            yield name
+        if isinstance(node, ast.Attribute):
+            owner = resolve(node.value, self._scope)
+            cls = owner.cls if isinstance(owner, Instance) else owner
+            if isinstance(cls, ModuleType):
+                yield f"{full_name(cls)}.{node.attr}"
+            elif isinstance(cls, type):
+                for base in cls.__mro__:
+                    yield f"{full_name(base)}.{node.attr}"
+
+    def _check_method(self, node: ast.Call, func: ast.Attribute, shown: str) -> None:
+        owner = resolve(func.value, self._scope)
+        if isinstance(owner, Instance):
+            self._follow_method(owner.cls, func.attr)
+        elif func.attr == "astimezone" and not node.args and not node.keywords:
+            self._tell(rules.ZONE, node, shown)
+        elif owner is not UNKNOWN and not isinstance(
+            owner, (type, ModuleType, Named, FunctionType)
+        ):
+            self._check_kept(node, owner, func, shown)
+
+    def _check_kept(self, node: ast.Call, owner: Any, func: ast.Attribute, shown: str) -> None:
+        """A method of an object that the module, or the function around, keeps."""
+        if owner is os.environ:
+            return  # it is told where it is named
+        if isinstance(owner, _CONTAINERS):
+            if func.attr in rules.MUTATORS:
+                self._tell(rules.MUTATION, node, shown)
+            return
+        bases = [f"{base.__module__}.{base.__qualname__}" for base in type(owner).__mro__]
+        if "random.Random" in bases:
+            self._tell(rules.RANDOM, node, shown)
+            return
+        for base in type(owner).__mro__:
+            rule = rules.CALLS.get(f"{full_name(base)}.{func.attr}")
+            rule = rule or rules.CLIENTS.get(base.__module__.partition(".")[0])
+            if rule is not None:
+                self._tell(rule, node, shown)
+                return
+        self._follow_method(type(owner), func.attr)
+
+    def _check_identity(self, node: ast.Call, name: str) -> None:
+        if name == "builtins.id":
+            above = self._above[-1]
+            if isinstance(above, ast.Compare):
+                return  # the same place or not: that is no matter of where
+            stays = isinstance(above, ast.Subscript) or (
+                isinstance(above, ast.Call)
+                and isinstance(above.func, ast.Attribute)
+                and above.func.attr in ("add", "discard", "remove", "get", "pop")
+            )
+            self._tell(rules.LIKELY_ADDRESS if stays else rules.ADDRESS, node, "id()")
+            return
+        if self._function.__name__ == "__hash__" or not node.args:
+            return
+        of = resolve(node.args[0], self._scope)
+        if isinstance(of, Instance) and issubclass(of.cls, (str, bytes)):
+            self._tell(rules.SEEDED, node, "hash()")
+        elif not (isinstance(of, Instance) and issubclass(of.cls, (int, float))):
+            self._tell(rules.LIKELY_SEEDED, node, "hash()")
+
+    def _check_next(self, node: ast.Call) -> None:
+        of = node.args[0]
+        value = resolve(of, self._scope)
+        if isinstance(value, Instance) or value is UNKNOWN or not isinstance(of, ast.Name):
+            return
+        if hasattr(type(value), "__next__"):
+            self._tell(rules.MUTATION, node, f"next({of.id})")
+
+    def visit_Name(self, node: ast.Name) -> None:
+        """Names that are read, and those that are bound outside."""
+        if isinstance(node.ctx, ast.Load):
+            self._check_named(node)
+        elif self._scope.is_shared(node.id):
+            self._tell(rules.MUTATION, node, f"to bind {node.id!r}, which is not its own,")
+
+    def visit_Attribute(self, node: ast.Attribute) -> None:
+        """Members that are read, and those that are set on what outlives the call."""
+        if isinstance(node.ctx, ast.Load):
+            self._check_named(node)
+            owner = resolve(node.value, self._scope)
+            if isinstance(owner, Instance):
+                self._follow_method(owner.cls, node.attr)
+        else:
+            self._check_set(node)
+
+    def visit_Subscript(self, node: ast.Subscript) -> None:
+        """Items that are set in what outlives the call."""
+        if not isinstance(node.ctx, ast.Load):
+            self._check_set(node)
+
+    def _check_set(self, node: ast.Attribute | ast.Subscript) -> None:
+        owner = resolve(node.value, self._scope)
+        if owner is UNKNOWN or owner is None or isinstance(owner, (Instance, Named)):
+            return
+        self._tell(rules.MUTATION, node, f"to set {ast.unparse(node)}")
+
+    def _check_named(self, node: ast.Name | ast.Attribute) -> None:
+        value = resolve(node, self._scope)
+        if value is UNKNOWN or isinstance(value, Instance):
+            return
+        if value is os.environ or full_name(value) == "os.environ":
+            self._tell(rules.ENVIRONMENT, node, ast.unparse(node))
+            return
+        if self._is_called(node):
+            self._follow(value, None)
+            return
+        # Handed on, it may be called or not.
+        rule = rules.CALLS.get(full_name(value) or "")
+        if rule is not None and not isinstance(value, type):
+            self._tell(rule._replace(certain=False), node, ast.unparse(node))
+        self._follow(value, None)
+
+    def _is_called(self, node: ast.expr) -> bool:
+        above = self._above[-1]
+        return isinstance(above, ast.Call) and above.func is node
+
+    def _follow_method(self, cls: type, name: str) -> None:
+        if not is_set(Instance(cls)):
+            self._follow(name, cls)
+
+    def _check_order(self, node: ast.expr, scope: Scope) -> None:
+        # Seldom is anything a set, and to ask is to look at the whole expression.
+        if not isinstance(node, _MAY_BE_SETS) or not is_set(resolve(node, scope)):
+            return
+        rule = order_of(node, resolve(node, scope), self._above, scope)
+        if rule is not None:
+            self._tell(rule, node, f"what is made of {_shortened(ast.unparse(node))}")
+
+    def _tell(self, rule: Rule, node: ast.expr, shown: str) -> None:
+        certain = rule.certain and not (self._helper and self._is_conditional())
+        place = self._function.__code__.co_filename
+        name = self._function.__qualname__
+        self.findings.append(Finding(certain, f"{shown} {rule.reason}", place, node.lineno, name))
+
+    def _is_conditional(self) -> bool:
+        """Whether a helper comes here only at times: its callers may be those who never do."""
+        return any(isinstance(each, _CONDITIONS) for each in self._above)
+
+
+def _called(name: str, target: Any, arguments: int) -> Rule | None:
+    if rules.ZONED.get(name) == arguments:
+        return rules.ZONE
+    rule = rules.CALLS.get(name)
+    if rule is not None and arguments >= rules.PURE_FROM.get(name, 99):
+        return None
+    if rule is None and _is_of_random(target):
+        return rules.RANDOM
+    return rule
+
+
+def _is_of_random(target: Any) -> bool:
+    """`random.choice` and the like are methods of a generator that the module keeps."""
+    owner = getattr(target, "__self__", None)
+    bases = [f"{base.__module__}.{base.__qualname__}" for base in type(owner).__mro__]
+    return "random.Random" in bases
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+_CONTAINERS = (dict, list, set, bytearray, deque)
+_CONDITIONS = (ast.If, ast.IfExp, ast.BoolOp, ast.ExceptHandler, ast.Match, ast.While, ast.For)
+_MAY_BE_SETS = (ast.Name, ast.Attribute, ast.Call, ast.Set, ast.SetComp, ast.BinOp)
