@@ -199,6 +199,7 @@ def test_list_became_shorter_then_what_stood_at_its_end_was_removed() -> None:
         ("aba", "aab", [0, 2, 1]),
         ("abcd", "xbay", [2, 1, 0, 3]),
         ("", "a", [None]),
+        ("xbyb", "zb", [0, 3]),
         ("abcd", "dxyzb", [3, None, 2, None, 1]),
     ],
 )
