@@ -98,7 +98,7 @@ def _walk_members(unshared: Iterable[_Member], path: str) -> Iterator[Change]:
 
 def _unshared(before: Any, after: Any) -> Iterable[_Member] | None:
     """The members that are not the same object in both; None unless both are objects in JSON."""
-    kind = type(before)
+    kind: Any = type(before)
     if kind is Map and type(after) is Map and len(before) > _FEW:
         differing = differing_names(before, after)
         if differing is not None:
