@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from asyncio import to_thread
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, ClassVar
 
 from rich.text import Text
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
-from textual.events import Resize
 from textual.widgets import Static
 from textual.worker import WorkerCancelled
 
@@ -120,9 +120,9 @@ class Stepper(App[None]):
         self.query_one("#state").focus()
         await self._take_step()
 
-    async def on_resize(self, event: Resize) -> None:
-        """Draws for the new size, once the panels have theirs."""
-        self.call_after_refresh(self._draw)
+    async def on_panel_resized(self) -> None:
+        """Draws for the new size."""
+        await self._draw()
 
     # What keys do.
 
@@ -314,7 +314,7 @@ class Stepper(App[None]):
         """Starts a job in the place of the one that runs."""
         self._cancel()
         self._label = label
-        self.run_worker(self._guarded(job), group="job", exclusive=True)
+        self.run_worker(partial(self._guarded, job), group="job", exclusive=True)
 
     def _cancel(self) -> bool:
         return bool(self.workers.cancel_group(self, "job"))

@@ -7,6 +7,7 @@ from itertools import zip_longest
 from rich.style import Style
 from rich.text import Text
 from textual.geometry import Region
+from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
@@ -15,11 +16,18 @@ class Panel(Widget, can_focus=True):
     """A bordered part of the screen. There is no widget for a line: what does not fit was never
     made, and a line that stays as it is is not drawn again, which is what a step costs most."""
 
+    class Resized(Message):
+        """A panel has another size, and needs lines for it."""
+
     def __init__(self, title: str, name: str) -> None:
         super().__init__(id=name)
         self.border_title = title
         self._lines: list[Text] = []
         self._base = Style.null()
+
+    def on_resize(self) -> None:
+        """Asks for lines."""
+        self.post_message(self.Resized())
 
     def show(self, lines: list[Text]) -> None:
         """Takes the lines to draw, from the top."""
