@@ -22,6 +22,7 @@ from .persistent import PersistentList
 from .proofs import SnapshotReport, verify_snapshots
 from .reducer import Reducer
 from .replaying import Step, replay
+from .state_proofs import Parting, StateReport, verify_states
 
 __all__ = [
     "Change",
@@ -29,10 +30,12 @@ __all__ = [
     "Decision",
     "ImpurityWarning",
     "Loaded",
+    "Parting",
     "PersistentList",
     "Reducer",
     "ReducerError",
     "SnapshotReport",
+    "StateReport",
     "Step",
     "bisect",
     "blame",
@@ -53,4 +56,5 @@ __all__ = [
     "unchecked",
     "unchecked_in",
     "verify_snapshots",
+    "verify_states",
 ]

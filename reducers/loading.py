@@ -23,6 +23,7 @@ from eventstore.tracing import load_span, tell_loaded
 
 from .errors import ReducerError
 from .folding import fold
+from .stamps import stamped, unstamped
 
 if TYPE_CHECKING:
     from eventstore import EventStore
@@ -202,7 +203,8 @@ def decoded(reducer: Reducer[S], stream: str, found: Snapshot) -> Loaded[S] | No
     try:
         if sha256(found.state).digest() != found.state_hash:
             raise ReducerError("its bytes changed")
-        return Loaded(reducer.codec().decode(found.state), found.version, found.position)
+        _, encoded = unstamped(found.state)
+        return Loaded(reducer.codec().decode(encoded), found.version, found.position)
     except ReducerError as exc:
         _logger.warning(
             "reducer %r, stream %r: the snapshot at version %d is ignored: %s",
@@ -215,7 +217,7 @@ def decoded(reducer: Reducer[S], stream: str, found: Snapshot) -> Loaded[S] | No
 
 
 def _encoded(reducer: Reducer[S], loaded: Loaded[S]) -> Snapshot:
-    state = reducer.codec().encode(loaded.state)
+    state = stamped(reducer.version, loaded.state, reducer.codec().encode(loaded.state))
     return Snapshot(loaded.version, loaded.position, state, sha256(state).digest())
 
 

@@ -119,11 +119,7 @@ def bindings(node: Function, module: str) -> dict[str, Any]:
         elif isinstance(part, (ast.Import, ast.ImportFrom)):
             for name, value in _imported(part, module):
                 found.setdefault(name, []).append(value)
-        elif (
-            isinstance(part, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
-            or (isinstance(part, ast.ExceptHandler) and part.name)
-            or (isinstance(part, (ast.MatchAs, ast.MatchStar)) and part.name)
-        ):
+        elif isinstance(part, _NAMING) and part.name is not None:
             found.setdefault(part.name, []).append(UNKNOWN)
         elif isinstance(part, ast.MatchMapping) and part.rest:
             found.setdefault(part.rest, []).append(UNKNOWN)
@@ -279,5 +275,9 @@ def method_of(cls: type, name: str) -> FunctionType | None:
     return held if isinstance(held, FunctionType) else None
 
 
+_NAMING = (
+    *(ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef),
+    *(ast.ExceptHandler, ast.MatchAs, ast.MatchStar),
+)
 _SET_OPERATORS = (ast.BitOr, ast.BitAnd, ast.Sub, ast.BitXor)
 _SET_METHODS = frozenset(("union", "intersection", "difference", "symmetric_difference", "copy"))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import reducers
 
 NAMES = """
-Change Decider Decision ImpurityWarning Loaded PersistentList Reducer ReducerError SnapshotReport Step bisect
-blame changes_to_patch combine counterfactual diff first_divergence fold fork lineage merge
-replay state_hash take_snapshot tainted to_json
-unchecked unchecked_in verify_snapshots
+Change Decider Decision ImpurityWarning Loaded Parting PersistentList Reducer ReducerError
+SnapshotReport StateReport Step bisect blame changes_to_patch combine counterfactual diff
+first_divergence fold fork lineage merge replay state_hash take_snapshot tainted to_json
+unchecked unchecked_in verify_snapshots verify_states
 """
 
 
