@@ -71,11 +71,12 @@ def blame(events: Iterable[RecordedEvent], reducer: Reducer[Any], path: str) -> 
     An event gave a path its value when the JSON form of what stands there is another after it
     than before it: it set or removed the value, something below it, or a container around it. An
     event that writes what stands there already did not, nor did one that only moved the value
-    along its list: an item is followed to the index that it came from (equal fronts and ends of
-    the list first, then equal items in order, then the items that are left, when there are as
-    many of them before as after, else those of one index), and where it was added its history
-    ends. Members of objects are followed by their name, also through removals. A path where
-    nothing stands is blamed on what removed it; one that nothing ever changed gives [].
+    along its list: an item is followed to the index that it came from, and where it was added its
+    history ends. It came from where an equal item stood: at the same index, else as far from the
+    end where the lists end alike, else the next one in order; of the items that are left, from the
+    next one when there are as many of them before as after, else from the one of the same index.
+    Members of objects are followed by their name, also through removals. A path where nothing
+    stands is blamed on what removed it; one that nothing ever changed gives [].
 
     `path` is an RFC 6901 pointer into the state after the last event ("" is the whole state). A
     state's other parts are no causes: where a handler computes a value from them, the event that
@@ -249,21 +250,25 @@ def _unchanged(was: Any, now: Any) -> bool:
 
 def came_from(was: Sequence[Any], now: Sequence[Any], place: int) -> int | None:
     """The index that the item `now[place]` had in `was`; None for one that was added."""
-    if place < len(was) and was[place] is now[place]:
+    if _stayed(was, now, place):
         return place
     front = _front(was, now)
-    if place < front:
-        return place
     ends = _ends(was, now, min(len(was), len(now)) - front)
     if place >= len(now) - ends:
         return place - len(now) + len(was)
-    # What is left in the middle: equal items are the same one, in order.
+    # What is left in the middle: items that stayed, then equal ones in order.
     forms = [canonical_json(each) for each in islice(was, front, len(was) - ends)]
     new_forms = [canonical_json(each) for each in islice(now, front, len(now) - ends)]
+    origin = [
+        number if number < len(forms) and forms[number] == form else None
+        for number, form in enumerate(new_forms)
+    ]
     places: defaultdict[bytes, deque[int]] = defaultdict(deque)
-    for number, form in enumerate(forms):
-        places[form].append(number)
-    origin = [places[form].popleft() if places[form] else None for form in new_forms]
+    for number in sorted(set(range(len(forms))) - set(origin)):
+        places[forms[number]].append(number)
+    for number, form in enumerate(new_forms):
+        if origin[number] is None and places[form]:
+            origin[number] = places[form].popleft()
     mine = origin[place - front]
     if mine is not None:
         return front + mine
@@ -286,10 +291,15 @@ def _front(was: Sequence[Any], now: Sequence[Any]) -> int:
 
 
 def _ends(was: Sequence[Any], now: Sequence[Any], room: int) -> int:
+    """How many items at the ends are equal; up to one that stayed at its index on either side."""
     count = 0
     while count < room:
-        old, new = was[-1 - count], now[-1 - count]
-        if old is not new and not same(old, new):
+        old, new = len(was) - 1 - count, len(now) - 1 - count
+        if not same(was[old], now[new]) or _stayed(was, now, old) or _stayed(was, now, new):
             break
         count += 1
     return count
+
+
+def _stayed(was: Sequence[Any], now: Sequence[Any], place: int) -> bool:
+    return place < min(len(was), len(now)) and same(was[place], now[place])

@@ -199,7 +199,12 @@ def test_list_became_shorter_then_what_stood_at_its_end_was_removed() -> None:
         ("aba", "aab", [0, 2, 1]),
         ("abcd", "xbay", [2, 1, 0, 3]),
         ("", "a", [None]),
-        ("xbyb", "zb", [0, 3]),
+        ("xbyb", "zb", [0, 1]),
+        ("xbyzb", "bb", [4, 1]),
+        ("pbq", "bbs", [0, 1, 2]),
+        ("xb", "ybb", [0, 1, None]),
+        ("xyzcb", "cb", [3, 4]),
+        ("bxyb", "zb", [0, 3]),
         ("abcd", "dxyzb", [3, None, 2, None, 1]),
     ],
 )
@@ -207,9 +212,13 @@ def test_list_became_shorter_then_what_stood_at_its_end_was_removed() -> None:
 def test_list_changed_then_each_item_came_from_where_it_is_said(
     was: str, now: str, origins: list[int | None], kind: Any
 ) -> None:
-    """Fronts and ends first, then equal items in order, then what is left over."""
+    """Items that stayed first, then the ends, then equal items in order, then what is left."""
     old, new = kind(list(was)), kind(list(now))
     assert [came_from(old, new, place) for place in range(len(now))] == origins
+    apart = kind([{"id": each} for each in was]), kind([{"id": each} for each in now])
+    assert [came_from(*apart, place) for place in range(len(now))] == origins
+    found = [origin for origin in origins if origin is not None]
+    assert len(found) == len(set(found))
 
 
 class Row(msgspec.Struct, frozen=True, array_like=True):
