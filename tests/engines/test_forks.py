@@ -1,0 +1,119 @@
+"""Forks in the tables of both engines that have tables: their bytes, and what damage does."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from eventstore import Corrupt, EventStore, NewEvent
+from eventstore.testing import SequentialIds
+from tests.engines.databases import template
+from tests.servers.postgres import PostgresServer
+from tests.servers.proxy import Proxy
+
+DAMAGES = {
+    "another parent": "UPDATE streams SET parent_stream_id = 2 WHERE name = 'f'",
+    "no such parent": "UPDATE streams SET parent_stream_id = 99 WHERE name = 'f'",
+    "its own parent": "UPDATE streams SET parent_stream_id = stream_id WHERE name = 'f'",
+    "another version": "UPDATE streams SET parent_version = 1 WHERE name = 'f'",
+    "no parent any more": "UPDATE streams SET parent_stream_id = NULL, parent_version = NULL"
+    " WHERE name = 'f'",
+    "a parent that is none": "UPDATE streams SET parent_stream_id = 2, parent_version = 2"
+    " WHERE name = 's'",
+}
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    """A store that holds nothing, of each engine with tables."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/log.db"
+        return
+    server: PostgresServer = request.getfixturevalue("postgres")
+    made = server.new_url(template(server))
+    yield made
+    server.drop(made)
+
+
+@pytest.mark.parametrize("statement", DAMAGES.values(), ids=DAMAGES.keys())
+async def test_a_parent_is_not_the_one_then_nothing_is_served_and_verify_names_it(
+    url: str, statement: str
+) -> None:
+    """Where a fork leaves its parent has no hash of its own: the fork's first event has."""
+    async with EventStore.open(url, ids=SequentialIds()) as store:
+        for stream in ("s", "other"):
+            await store.append(stream, [NewEvent("n", 1), NewEvent("n", 2), NewEvent("n", 3)])
+        await store.fork("s", "f", 2)
+        await store.append("f", NewEvent("n", 4))
+    await _damage(url, statement)
+    name = "s" if "'s'" in statement else "f"
+    async with EventStore.open(url) as store:
+        for backwards in (False, True):
+            with pytest.raises(Corrupt) as corrupt:
+                await store.read(name, backwards=backwards).list()
+            assert corrupt.value.stream == name
+        report = await store.verify()
+    assert name in {damage.stream for damage in report.damages}
+
+
+async def test_a_long_stream_is_forked_then_its_bytes_are_not_copied(url: str) -> None:
+    """What a fork takes on the disk does not depend on what it inherits."""
+    async with EventStore.open(url) as store:
+        await store.append("long", [NewEvent("n", "x" * 2_000) for _ in range(500)])
+        before = await _event_rows(url)
+        for n in range(20):
+            await store.fork("long", f"f{n}", 500)
+            assert len(await store.read(f"f{n}").list()) == 501
+        rows, size = await _event_rows(url)
+    assert rows == before[0] + 20
+    assert size - before[1] < 20 * 100
+
+
+@pytest.mark.parametrize("lost", ["request", "answer"])
+@pytest.mark.parametrize("key", [None, "k"])
+async def test_the_connection_is_lost_over_a_fork_then_it_is_made_once(
+    postgres: PostgresServer, lost: str, key: str | None
+) -> None:
+    """Whether the server had it or not, the caller hears where it stands."""
+    made = postgres.new_url(template(postgres))
+    async with Proxy(made) as proxy, EventStore.open(proxy.url) as store:
+        await store.append("s", [NewEvent("n", 1), NewEvent("n", 2)])
+        proxy.lose = (lost, b"canary")
+        forked = asyncio.create_task(store.fork("s", "canary", 1, idempotency_key=key))
+        result = await forked
+        assert (result.version, result.position, result.duplicate) == (2, 3, False)
+        assert [event.version for event in await store.read("canary").list()] == [1, 2]
+        assert (await store.append("canary", NewEvent("n", 3), expected=2)).position == 4
+        assert (await store.verify()).damages == ()
+    postgres.drop(made)
+
+
+async def _damage(url: str, statement: str) -> None:
+    if url.startswith("sqlite"):
+        with sqlite3.connect(url.removeprefix("sqlite:///")) as raw:
+            assert raw.execute(statement).rowcount == 1
+        raw.close()
+        return
+    connection = await asyncpg.connect(url)
+    await connection.execute("SET search_path = eventstore")
+    assert await connection.execute(statement) == "UPDATE 1"
+    await connection.close()
+
+
+async def _event_rows(url: str) -> tuple[int, int]:
+    """How many events stand, and the bytes of their payloads."""
+    question = "SELECT count(*), sum(length(payload)) FROM {}events"
+    if url.startswith("sqlite"):
+        raw = sqlite3.connect(url.removeprefix("sqlite:///"))
+        count, size = raw.execute(question.format("")).fetchone()
+        raw.close()
+        return count, size
+    connection = await asyncpg.connect(url)
+    count, size = await connection.fetchrow(question.format("eventstore."))
+    await connection.close()
+    return count, size
