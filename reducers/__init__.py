@@ -22,6 +22,7 @@ from .persistent import PersistentList
 from .proofs import SnapshotReport, verify_snapshots
 from .reducer import Reducer
 from .replaying import Step, replay
+from .shadowing import Shadowed, ShadowReport, shadow
 from .state_proofs import Parting, StateReport, verify_states
 
 __all__ = [
@@ -34,6 +35,8 @@ __all__ = [
     "PersistentList",
     "Reducer",
     "ReducerError",
+    "ShadowReport",
+    "Shadowed",
     "SnapshotReport",
     "StateReport",
     "Step",
@@ -49,6 +52,7 @@ __all__ = [
     "lineage",
     "merge",
     "replay",
+    "shadow",
     "state_hash",
     "take_snapshot",
     "tainted",

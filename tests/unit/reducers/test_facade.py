@@ -6,9 +6,9 @@ import reducers
 
 NAMES = """
 Change Decider Decision ImpurityWarning Loaded Parting PersistentList Reducer ReducerError
-SnapshotReport StateReport Step bisect blame changes_to_patch combine counterfactual diff
-first_divergence fold fork lineage merge replay state_hash take_snapshot tainted to_json
-unchecked unchecked_in verify_snapshots verify_states
+ShadowReport Shadowed SnapshotReport StateReport Step bisect blame changes_to_patch combine
+counterfactual diff first_divergence fold fork lineage merge replay shadow state_hash
+take_snapshot tainted to_json unchecked unchecked_in verify_snapshots verify_states
 """
 
 

@@ -1,0 +1,113 @@
+"""shadow finds the sessions in which two reducers differ, whoever folds them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eventstore import EventStore, NewEvent
+from reducers import Reducer, ReducerError, shadow
+
+SOURCE = """
+from reducers import Reducer
+
+tally = Reducer("tally", {"apples": 0, "pears": 0})
+
+@tally.on("apple")
+def apple(state, event):
+    return {**state, "apples": state["apples"] + event["n"]}
+
+@tally.on("pear")
+def pear(state, event):
+    return {**state, "pears": state["pears"] + 1}
+"""
+EDITED = SOURCE.replace('+ event["n"]', '+ min(event["n"], 5)')
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> tuple[str, str]:
+    """The old reducer and the new one, in two files of one name."""
+    names = []
+    for folder, source in (("old", SOURCE), ("new", EDITED)):
+        path = tmp_path / folder / "tally.py"
+        path.parent.mkdir()
+        path.write_text(source)
+        names.append(f"{path}:tally")
+    return names[0], names[1]
+
+
+@pytest.fixture
+async def sessions(store: EventStore) -> EventStore:
+    """Six sessions; the apples of two of them are too many for the new reducer."""
+    for number in range(6):
+        events = [NewEvent("apple", {"n": 9 if number in (2, 4) else 1}), NewEvent("pear", {})]
+        await store.append(f"session/{number}", events)
+    await store.append("other", NewEvent("apple", {"n": 9}))
+    return store
+
+
+async def test_reducers_differ_then_sessions_and_paths_are_told(
+    sessions: EventStore, two: tuple[str, str]
+) -> None:
+    """In this process: what differs is named, and nothing else."""
+    told: list[tuple[int, int]] = []
+    report = await shadow(
+        sessions, *two, prefix="session/", processes=0, progress=lambda *done: told.append(done)
+    )
+    assert (report.streams, report.events, report.ok) == (6, 12, False)
+    assert [(each.stream, each.version, each.paths) for each in report.different] == [
+        ("session/2", 2, ("/apples",)),
+        ("session/4", 2, ("/apples",)),
+    ]
+    assert told == [(6, 12)]
+
+
+async def test_processes_fold_then_the_report_is_the_same(
+    sessions: EventStore, two: tuple[str, str]
+) -> None:
+    """Spawned processes import the files by themselves, and are given plain rows."""
+    alone = await shadow(sessions, *two, processes=0)
+    assert await shadow(sessions, *two, processes=1) == alone
+    assert len(alone.different) == 3
+
+
+async def test_nothing_differs_then_the_report_is_clean(
+    sessions: EventStore, two: tuple[str, str]
+) -> None:
+    """A reducer agrees with itself, and streams may be chosen."""
+    old, new = two
+    assert (await shadow(sessions, old, old, processes=0)).ok
+    chosen = await shadow(sessions, old, new, streams=["session/0", "none"], processes=0)
+    assert (chosen.streams, chosen.events, chosen.ok) == (2, 2, True)
+
+
+async def test_a_reducer_raises_then_its_session_is_reported(sessions: EventStore) -> None:
+    """One session's error is told without its payload, and the others go on. Reducers that are
+    objects are folded here."""
+
+    def made(strict: bool) -> Reducer[Any]:
+        reducer = Reducer("tally", 0)
+
+        @reducer.on("apple")
+        def apple(state: int, event: Any) -> int:
+            if strict and event["n"] > 5:
+                raise ValueError(f"too many: {event['n']}")
+            return state + 1
+
+        return reducer
+
+    report = await shadow(sessions, made(False), made(True), prefix="session/")
+    assert [each.stream for each in report.different] == ["session/2", "session/4"]
+    (first, _) = report.different
+    assert first.old_error is None
+    assert str(first.new_error).startswith("ValueError (reducer 'tally', last event taken: 'apple'")
+    assert "too many" not in str(first.new_error)
+
+
+@pytest.mark.parametrize("name", ["tally", "no_such_module:tally", "no/such/file.py:tally", "os:x"])
+async def test_a_name_leads_nowhere_then_it_is_refused(store: EventStore, name: str) -> None:
+    """Before anything is read or started."""
+    with pytest.raises(ReducerError, match="shadow: "):
+        await shadow(store, name, name)
