@@ -98,7 +98,7 @@ def _walk_members(unshared: Iterable[_Member], path: str) -> Iterator[Change]:
 
 def _unshared(before: Any, after: Any) -> Iterable[_Member] | None:
     """The members that are not the same object in both; None unless both are objects in JSON."""
-    kind: Any = type(before)
+    kind = type(before)
     if kind is Map and type(after) is Map and len(before) > _FEW:
         differing = differing_names(before, after)
         if differing is not None:
@@ -112,7 +112,7 @@ def _unshared(before: Any, after: Any) -> Iterable[_Member] | None:
         if names == list(after) and set(map(type, names)) <= _TEXT:
             was, now = list(before.values()), list(after.values())
             return compress(zip(names, was, now, strict=True), map(is_not, was, now))
-    elif kind is type(after) and (fields := _fields(kind)) is not None:
+    elif kind is type(after) and (fields := _fields(before.__class__)) is not None:
         return [
             (name, was, now)
             for name, field in fields
