@@ -24,17 +24,17 @@ from eventstore.events import RecordedEvent
 
 from .diffs import diff
 from .errors import ReducerError
-from .folding import fold
+from .folding import UNSET, fold
 from .reducer import Reducer
 
 if TYPE_CHECKING:
     from eventstore import EventStore
 
 BATCH_EVENTS_MAX = 2_000
-"""Events that are handed to a process at once: some MiB, and far more work than the handing over."""
+"""Events that are handed to a process at once: some MiB, more work than to hand over."""
 
-STREAM_EVENTS_MAX = 200_000
-"""Events of one stream that are held at once. A longer one is folded by the parent, page by page."""
+STREAM_EVENTS_MAX = 20_000
+"""Events of one stream that are handed on. A longer one is folded by the parent, page by page."""
 
 PATHS_KEPT = 20
 """Differing paths told for a stream; more only say that everything differs."""
@@ -90,9 +90,11 @@ async def shadow(
     code does not travel. `streams` are looked at, or else all that begin with `prefix`.
     `processes` is how many fold beside this one: None is one for each processor, 0 none. They are
     spawned, so a script that calls this needs ``if __name__ == "__main__":``. Memory holds a few
-    batches of 2,000 events, and the longest stream. A stream in which a reducer raises is
-    reported, and ends nothing. Raises `ReducerError` for a name that leads to no reducer. If
-    cancelled, the processes end after the batch they are at, and nothing is left open.
+    batches of 2,000 events; a stream of more than 20,000 is folded here, page by page. A stream in
+    which a reducer raises is reported, and ends nothing. Both reducers see one registry of event
+    types: types that both use stand in a module that both import. Raises `ReducerError` for a name
+    that leads to no reducer. If cancelled, the processes end after the batch they are at, and
+    nothing is left open.
     """
     pair = (old, new)
     for each in pair:
@@ -104,7 +106,7 @@ async def shadow(
         context = multiprocessing.get_context("spawn")
         pool = ProcessPoolExecutor(count, context)
     try:
-        return await _shadow(_batches(store, streams, prefix), pair, pool, count, progress)
+        return await _shadow(store, _batches(store, streams, prefix), pair, pool, count, progress)
     finally:
         if pool is not None:
             pool.shutdown(wait=True, cancel_futures=True)
@@ -123,7 +125,8 @@ _Answer = tuple[int, int, list[Shadowed]]
 
 
 async def _shadow(
-    batches: AsyncIterator[_Batch],
+    store: EventStore,
+    batches: AsyncIterator[_Batch | str],
     pair: tuple[Any, Any],
     pool: ProcessPoolExecutor | None,
     count: int,
@@ -141,12 +144,15 @@ async def _shadow(
     waiting: set[asyncio.Future[_Answer]] = set()
     loop = asyncio.get_running_loop()
     async for batch in batches:
+        if isinstance(batch, str):
+            take(await _compare_long(store, batch, *(_loaded(each) for each in pair)))
+            continue
         if pool is None:
             take(_compare_batch(batch, *(_loaded(each) for each in pair)))
             await asyncio.sleep(0)  # others on this loop go on between batches
             continue
         waiting.add(
-            loop.run_in_executor(pool, _in_child, msgspec.msgpack.encode(_rows(batch)), *pair)
+            loop.run_in_executor(pool, _in_child, msgspec.msgpack.encode(rows_of(batch)), *pair)
         )
         # Two a process: one that is folded, and one that waits for it.
         if len(waiting) >= 2 * count:
@@ -163,13 +169,15 @@ async def _shadow(
 
 async def _batches(
     store: EventStore, streams: Iterable[str] | None, prefix: str
-) -> AsyncIterator[_Batch]:
+) -> AsyncIterator[_Batch | str]:
+    """Streams with their events, some together; of one that is too long its name alone."""
     batch: _Batch = []
     size = 0
     async for name in _names(store, streams, prefix):
-        events: list[RecordedEvent] = []
-        async for page in store.read(name, limit=STREAM_EVENTS_MAX).pages():
-            events += page
+        if await store.version(name) > STREAM_EVENTS_MAX:
+            yield name
+            continue
+        events = await store.read(name).list()
         batch.append((name, events))
         size += len(events)
         if size >= BATCH_EVENTS_MAX:
@@ -193,7 +201,8 @@ async def _names(
 _FIELDS = tuple(name for name in RecordedEvent.__struct_fields__ if not name.startswith("_"))
 
 
-def _rows(batch: _Batch) -> list[Any]:
+def rows_of(batch: _Batch) -> list[Any]:
+    """Streams and their events as plain data."""
     return [
         (name, [[getattr(event, field) for field in _FIELDS] for event in events])
         for name, events in batch
@@ -202,11 +211,16 @@ def _rows(batch: _Batch) -> list[Any]:
 
 def _in_child(encoded: bytes, old: str, new: str) -> _Answer:
     """Runs in a process of its own."""
-    batch: _Batch = []
-    for name, rows in msgspec.msgpack.decode(encoded):
-        events = [_event(dict(zip(_FIELDS, row, strict=True))) for row in rows]
-        batch.append((name, events))
+    batch = batch_of(msgspec.msgpack.decode(encoded))
     return _compare_batch(batch, _loaded(old), _loaded(new))
+
+
+def batch_of(rows: list[Any]) -> _Batch:
+    """What `rows_of` made plain, again."""
+    return [
+        (name, [_event(dict(zip(_FIELDS, row, strict=True))) for row in events])
+        for name, events in rows
+    ]
 
 
 def _event(fields: dict[str, Any]) -> RecordedEvent:
@@ -227,7 +241,13 @@ def _compare(
     name: str, events: list[RecordedEvent], old: Reducer[Any], new: Reducer[Any]
 ) -> Shadowed | None:
     version = events[-1].version if events else 0
-    (before, old_error), (after, new_error) = _state(events, old), _state(events, new)
+    return _told(name, version, _state(events, old), _state(events, new))
+
+
+def _told(
+    name: str, version: int, old: tuple[Any, str | None], new: tuple[Any, str | None]
+) -> Shadowed | None:
+    (before, old_error), (after, new_error) = old, new
     if old_error is not None or new_error is not None:
         return Shadowed(name, version, old_error=old_error, new_error=new_error)
     changes = diff(before, after)
@@ -237,9 +257,26 @@ def _compare(
     return Shadowed(name, version, paths, max(len(changes) - PATHS_KEPT, 0))
 
 
-def _state(events: list[RecordedEvent], reducer: Reducer[Any]) -> tuple[Any, str | None]:
+async def _compare_long(
+    store: EventStore, name: str, old: Reducer[Any], new: Reducer[Any]
+) -> _Answer:
+    count = 0
+    states: list[tuple[Any, str | None]] = [(old.initial, None), (new.initial, None)]
+    async for page in store.read(name).pages():
+        count += len(page)
+        states = [
+            (state, error) if error is not None else _state(page, reducer, state)
+            for (state, error), reducer in zip(states, (old, new), strict=True)
+        ]
+    found = _told(name, count, *states)
+    return 1, count, [] if found is None else [found]
+
+
+def _state(
+    events: list[RecordedEvent], reducer: Reducer[Any], state: Any = UNSET
+) -> tuple[Any, str | None]:
     try:
-        return fold(events, reducer), None
+        return fold(events, reducer, state), None
     except Exception as exc:
         # Its message may hold a payload, but for those of reducers.
         detail = f": {exc}" if isinstance(exc, ReducerError) else ""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from eventstore import EventStore, NewEvent
-from reducers import Reducer, ReducerError, shadow
+from reducers import Reducer, ReducerError, shadow, shadowing
 
 SOURCE = """
 from reducers import Reducer
@@ -71,6 +71,15 @@ async def test_processes_fold_then_the_report_is_the_same(
     alone = await shadow(sessions, *two, processes=0)
     assert await shadow(sessions, *two, processes=1) == alone
     assert len(alone.different) == 3
+
+
+async def test_a_stream_is_long_then_it_is_folded_page_by_page(
+    sessions: EventStore, two: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is too long to be handed on gives the same report."""
+    expected = await shadow(sessions, *two, processes=0)
+    monkeypatch.setattr(shadowing, "STREAM_EVENTS_MAX", 1)
+    assert await shadow(sessions, *two, processes=0) == expected
 
 
 async def test_nothing_differs_then_the_report_is_clean(
