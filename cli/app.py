@@ -33,6 +33,7 @@ COMMANDS: dict[str, str] = {
     "bisect": "bisect:bisect_command",
     "fork": "fork:fork_command",
     "lineage": "lineage:lineage_command",
+    "shadow": "shadow:shadow_command",
     "verify": "verify:verify_command",
     "snapshot": "snapshot:snapshot_command",
     "recall": "recall:recall_command",

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from cli.commands import shadow as shadowing
 from cli.html import page
 
 from .conftest import Ran, Run
@@ -188,6 +189,59 @@ def test_streams_are_alike_or_one_goes_on_then_said(board: Run) -> None:
     board("append", "same", "task.removed", '{"task_id": "1"}')
     assert "- no event\n+ v5  task.removed" in board("diff", "board/7", "same").out
     assert board("diff", "board/7", "1", "--events").code == 2
+
+
+REDUCERS = """
+from reducers import Reducer
+
+old = Reducer("old", initial={"added": 0})
+new = Reducer("new", initial={"added": 0})
+broken = Reducer("broken", initial={"added": 0})
+
+
+@old.on("task.added")
+def added(state, event):
+    return {"added": state["added"] + 1}
+
+
+@new.on("task.added")
+@new.on("task.changed")
+def counted(state, event):
+    return {"added": state["added"] + 1}
+
+
+@broken.on("task.changed")
+def fails(state, event):
+    raise ValueError(event.data["status"])
+"""
+
+
+def test_reducers_compared_then_streams_and_paths_that_differ(board: Run) -> None:
+    """Before a new reducer is shipped, it is known which sessions it would show otherwise."""
+    Path("mine.py").write_text(REDUCERS)
+    board("append", "other", "task.added", '{"task_id": "1"}')
+    (found,) = lines(board("shadow", "mine.py:old", "mine.py:new", "--json"))
+    assert (found["stream"], found["version"], found["paths"]) == ("board/7", 3, ["/added"])
+    ran = board("shadow", "mine.py:old", "mine.py:new", "--exit-code")
+    assert ran.code == 1
+    assert "      ~ /added\n1 state differs of 2 streams, 4 events" in ran.out
+    ran = board("shadow", "mine.py:old", "mine.py:new", "--prefix", "other", "--exit-code")
+    assert (ran.code, ran.out) == (0, "no state differs of 1 stream, 1 event\n")
+    told = board("shadow", "mine.py:old", "mine.py:broken", "--prefix", "board").out
+    assert "new: ValueError" in told
+    assert "completed" not in told
+
+
+def test_many_events_compared_then_in_processes_of_their_own(
+    board: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same is found, whoever folds, for the names that a person types."""
+    monkeypatch.setattr(shadowing, "ALONE_EVENTS", 0)
+    Path("mine.py").write_text(REDUCERS)
+    (found,) = lines(board("shadow", "mine.py:old", "mine.py:new", "--json"))
+    assert found["paths"] == ["/added"]
+    assert lines(board("shadow", "tasks", "tasks", "--json")) == []
+    assert board("shadow", "tasks", "nix").code == 2
 
 
 def test_log_oneline_then_short_lines(board: Run) -> None:
