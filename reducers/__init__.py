@@ -5,6 +5,7 @@ See `Reducer` for where to begin.
 
 from .bisecting import bisect
 from .blaming import blame
+from .checking import check_reducer
 from .combining import combine
 from .counterfactual import counterfactual
 from .decider import Decider, Decision
@@ -43,6 +44,7 @@ __all__ = [
     "bisect",
     "blame",
     "changes_to_patch",
+    "check_reducer",
     "combine",
     "counterfactual",
     "diff",

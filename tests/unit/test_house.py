@@ -78,6 +78,7 @@ FACADES = {
         "bisect",
         "blame",
         "changes_to_patch",
+        "check_reducer",
         "combine",
         "counterfactual",
         "diff",

@@ -1,0 +1,101 @@
+"""check_reducer lets sound reducers pass, and names the promise that another one breaks."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+from hypothesis import strategies as st
+
+from eventstore import NewEvent
+from reducers import Reducer, ReducerError, check_reducer, unchecked
+
+from .check_samples import seeded, sound
+
+LETTERS = st.lists(st.sampled_from("abcdefgh"), max_size=4, unique=True)
+NAMED = st.lists(st.builds(lambda names: NewEvent("named", {"names": names}), LETTERS), max_size=6)
+
+
+def test_a_reducer_is_sound_then_nothing_is_said() -> None:
+    """In this process and in another one."""
+    check_reducer(sound, NAMED, max_examples=20)
+
+
+def test_it_hangs_on_the_hash_seed_then_the_other_process_tells() -> None:
+    """The smallest events found are one."""
+    with pytest.raises(
+        AssertionError,
+        match=r"'seeded' breaks 'the same state in another process'.*: \[named [^]]*",
+    ):
+        check_reducer(seeded, NAMED, max_examples=40)
+
+
+def broken_by_mutation() -> Reducer[Any]:
+    reducer: Reducer[Any] = Reducer("broken", {"names": []})
+
+    @reducer.on("named")
+    def add(state: Any, event: Any) -> Any:
+        state["names"].append(1)
+        return state
+
+    return reducer
+
+
+def broken_by_memory() -> Reducer[Any]:
+    reducer: Reducer[Any] = Reducer("broken", 0)
+    seen: list[int] = []
+
+    @reducer.on("named")
+    @unchecked(reason="the test needs one that remembers")
+    def add(state: Any, event: Any) -> Any:
+        seen.append(1)
+        return len(seen)
+
+    return reducer
+
+
+def broken_by_kind() -> Reducer[Any]:
+    reducer: Reducer[Any] = Reducer("broken", {"last": None})
+
+    @reducer.on("named")
+    def add(state: Any, event: Any) -> Any:
+        return {"last": Unkept()}
+
+    return reducer
+
+
+class Unkept(int):
+    """A number of its own kind, which no snapshot keeps."""
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (broken_by_mutation, "the input stays as it is"),
+        (broken_by_memory, "the same state twice"),
+        (broken_by_kind, "the same state through a snapshot"),
+    ],
+)
+def test_a_promise_is_broken_then_it_is_named_with_the_smallest_events(
+    make: Any, name: str
+) -> None:
+    """One event without names is enough for each of them, and hypothesis finds it."""
+    smallest = r"the smallest events found: \[named {\"names\":\[\]}\]"
+    with pytest.raises(AssertionError, match=f"'broken' breaks '{name}'.*{smallest}"):
+        check_reducer(make(), NAMED, max_examples=30, other_process=False)
+
+
+def test_the_reducer_has_no_name_then_what_to_do_is_said() -> None:
+    """Another process imports a module, and cannot be given a closure."""
+    with pytest.raises(ReducerError, match="other_process=False"):
+        check_reducer(broken_by_memory(), NAMED)
+
+
+def test_hypothesis_is_missing_then_what_to_install_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is needed by whoever checks, and by nobody else."""
+    monkeypatch.setitem(sys.modules, "hypothesis", None)
+    with pytest.raises(ReducerError, match="pip install hypothesis"):
+        check_reducer(sound, NAMED)
