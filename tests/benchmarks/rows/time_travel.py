@@ -5,11 +5,11 @@ from __future__ import annotations
 import msgspec
 from immutables import Map
 
-from eventstore import EventStore
+from eventstore import EventStore, RecordedEvent
 from reducers import Reducer, bisect, diff, fold, replay, take_snapshot
 
 from ..bench import Bench, url_of
-from ..measuring import Bar, Line, Section, Series, Timing, in_turns, rates, seconds, timing
+from ..measuring import Bar, Line, Section, Series, Side, Timing, in_turns, rates, seconds, timing
 from ..workload import Noted, Totals, add_noted, fill_stream, totals, typed_events
 
 _KEPT_BEHIND = 1_000
@@ -42,9 +42,6 @@ async def bisecting(bench: Bench) -> Section:
     behind = min(_KEPT_BEHIND, count // 3)
     culprit = count - behind // 2
 
-    def late(state: Totals) -> bool:
-        return state.count >= culprit
-
     async with EventStore.open(url_of(path)) as store:
         await fill_stream(store, name, typed_events(count - behind))
         await take_snapshot(_kept, store, name)
@@ -53,40 +50,8 @@ async def bisecting(bench: Bench) -> Section:
         events = await store.read(name).list()
         fold(events, totals)  # decodes the data, which the events keep
 
-        async def load() -> Timing:
-            with timing() as time:
-                loaded = await totals.load(store, name)
-            _expect(loaded.version, count)
-            return time
-
-        async def linear() -> Timing:
-            with timing() as time:
-                found = await totals.bisect(store, name, late)
-            _expect(found.event.version if found else 0, culprit)
-            return time
-
-        async def skipping() -> Timing:
-            with timing() as time:
-                found = await _kept.bisect(store, name, late, monotone=True)
-            _expect(found.event.version if found else 0, culprit)
-            return time
-
-        async def folded() -> Timing:
-            with timing() as time:
-                state = fold(events, totals)
-            _expect(state.count, count)
-            return time
-
-        async def pure() -> Timing:
-            with timing() as time:
-                found = bisect(events, totals, lambda state: state.count >= count)
-            _expect(found.event.version if found else 0, count)
-            return time
-
-        taken = await in_turns(
-            sizes.rounds,
-            {"load": load, "linear": linear, "kept": skipping, "fold": folded, "pure": pure},
-        )
+        sides = _stored(store, name, count, culprit) | _in_memory(events)
+        taken = await in_turns(sizes.rounds, sides)
     bench.remove(path)
     ms = {side: _milliseconds(timings, 1) for side, timings in taken.items()}
     one_load, one_fold = "one fold of the stored stream", "one fold of the same events"
@@ -110,6 +75,49 @@ async def bisecting(bench: Bench) -> Section:
             " function for each event is a good part of it.",
         ],
     )
+
+
+def _stored(store: EventStore, name: str, count: int, culprit: int) -> dict[str, Side]:
+    def late(state: Totals) -> bool:
+        return state.count >= culprit
+
+    async def load() -> Timing:
+        with timing() as time:
+            loaded = await totals.load(store, name)
+        _expect(loaded.version, count)
+        return time
+
+    async def linear() -> Timing:
+        with timing() as time:
+            found = await totals.bisect(store, name, late)
+        _expect(found.event.version if found else 0, culprit)
+        return time
+
+    async def skipping() -> Timing:
+        with timing() as time:
+            found = await _kept.bisect(store, name, late, monotone=True)
+        _expect(found.event.version if found else 0, culprit)
+        return time
+
+    return {"load": load, "linear": linear, "kept": skipping}
+
+
+def _in_memory(events: list[RecordedEvent]) -> dict[str, Side]:
+    count = len(events)
+
+    async def folded() -> Timing:
+        with timing() as time:
+            state = fold(events, totals)
+        _expect(state.count, count)
+        return time
+
+    async def pure() -> Timing:
+        with timing() as time:
+            found = bisect(events, totals, lambda state: state.count >= count)
+        _expect(found.event.version if found else 0, count)
+        return time
+
+    return {"fold": folded, "pure": pure}
 
 
 async def stepping(bench: Bench) -> Section:
