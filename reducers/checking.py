@@ -81,12 +81,12 @@ def check_reducer(
 
 def recorded(given: Any) -> Events:
     """Generated events as they would come back from a log: versions and positions from 1."""
-    given = list[Any](given) if isinstance(given, (list, tuple)) else [given]
-    if not given or all(isinstance(each, RecordedEvent) for each in given):
-        return given
-    numbers = iter(range(1, len(given) + 1))
+    made: list[Any] = list(given) if isinstance(given, (list, tuple)) else [given]
+    if not made or all(isinstance(each, RecordedEvent) for each in made):
+        return made
+    numbers = iter(range(1, len(made) + 1))
     call = prepare_one(
-        "check", Append(STREAM, given), None, NO_DEFAULTS, lambda: f"event-{next(numbers):06d}"
+        "check", Append(STREAM, made), None, NO_DEFAULTS, lambda: f"event-{next(numbers):06d}"
     )
     return [
         RecordedEvent(

@@ -7,10 +7,13 @@ import platform
 from typing import Annotated, Any
 
 import typer
+from msgspec import to_builtins
 
 from eventstore import EventStore
 from eventstore.schema import NEWEST
+from reducers import unchecked_in
 
+from ..loading import find_reducer
 from ..options import (
     DEFAULT_URL,
     JsonOption,
@@ -39,6 +42,14 @@ def doctor_command(
         bool,
         typer.Option("--migrate", help="Bring an older store to this program's schema."),
     ] = False,
+    reducer: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--reducer",
+            metavar="NAME",
+            help="List what of these reducers is marked @unchecked, with its reason: file.py:name.",
+        ),
+    ] = None,
     store: StoreOption = DEFAULT_URL,
     tenant: TenantOption = None,
     as_json: JsonOption = False,
@@ -52,8 +63,12 @@ def doctor_command(
     Examples:
       $ eventstore doctor
       $ eventstore doctor --migrate --json
+      $ eventstore doctor --reducer board.py:board
     """
+    marked = [each for name in reducer or [] for each in unchecked_in(find_reducer(name))]
     found = asyncio.run(_examine((store, tenant), migrate))
+    if reducer is not None:
+        found["unchecked"] = [to_builtins(each) for each in marked]
     screen = Screen()
     if as_json:
         screen.json(found)
@@ -160,6 +175,12 @@ def _show(screen: Screen, found: dict[str, Any]) -> None:
         screen.line(
             f"{'':<{width}}  {counts['tenant']}: {count(counts['events'], 'event')}"
             f" in {count(counts['streams'], 'stream')}"
+        )
+    for each in found.get("unchecked", ()):
+        place = "" if each["file"] is None else f" ({each['file']}, line {each['line']})"
+        screen.text(
+            ("unchecked", "yellow"),
+            f"  reducer {each['reducer']!r}: {each['function']}{place}: {each['reason']}",
         )
     for sentence in found["advice"]:
         screen.text(("advice", "yellow"), f"  {sentence}")

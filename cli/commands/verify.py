@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from msgspec import to_builtins
 
 from eventstore import EventStore, KnownHead, VerifyReport
 from eventstore.store import DEFAULT_TENANT
-from reducers import Reducer, verify_snapshots
+from reducers import Reducer, verify_snapshots, verify_states
 
 from ..exits import ExitCode, Stop, check_argument, wrong_usage
 from ..heads import NO_HEADS, Heads, read_heads, write_heads
@@ -19,6 +21,8 @@ from ..options import DEFAULT_URL, JsonOption, StoreOption, TenantOption, open_s
 from ..rendering.progress import progress
 from ..rendering.screen import Screen
 from ..rendering.values import count
+
+_Check = Callable[[EventStore, dict[str, Reducer[Any]], dict[str, Any]], Awaitable[None]]
 
 
 def verify_command(
@@ -46,12 +50,19 @@ def verify_command(
         bool,
         typer.Option("--snapshots", help="Also compare stored snapshots with full replays."),
     ] = False,
+    state: Annotated[
+        bool,
+        typer.Option(
+            "--state",
+            help="Also compute the state hashes of snapshots anew, those of other code included.",
+        ),
+    ] = False,
     reducer: Annotated[
         list[str] | None,
         typer.Option(
             "--reducer",
             metavar="NAME",
-            help="With --snapshots: your own reducers beside the stock ones, file.py:name.",
+            help="With --snapshots or --state: your own reducers beside the stock ones.",
         ),
     ] = None,
     store: StoreOption = DEFAULT_URL,
@@ -67,11 +78,14 @@ def verify_command(
     Examples:
       $ eventstore verify --write-head head.json
       $ eventstore verify --head head.json --snapshots
+      $ eventstore verify --state --reducer board.py:board
     """
     check_argument("--tenant", tenant, "tenant")
     known = NO_HEADS if head is None else read_heads(head)
-    reducers = _reducers(reducer or []) if snapshots else None
-    store_id, reports = asyncio.run(_verify((store, tenant), known, reducers))
+    reducers = _reducers(reducer or []) if snapshots or state else {}
+    checks: list[_Check] = [_verify_snapshots] if snapshots else []
+    checks += [_verify_states] if state else []
+    store_id, reports = asyncio.run(_verify((store, tenant), known, reducers, checks))
     _show(Screen(), reports, as_json)
     if any(report["damages"] for report in reports):
         raise typer.Exit(ExitCode.CORRUPT)
@@ -89,7 +103,8 @@ def _reducers(own: list[str]) -> dict[str, Reducer[Any]]:
 async def _verify(
     where: tuple[str, str | None],
     known: Heads,
-    reducers: dict[str, Reducer[Any]] | None,
+    reducers: dict[str, Reducer[Any]],
+    checks: list[_Check],
 ) -> tuple[str | None, list[dict[str, Any]]]:
     url, tenant = where
     async with open_store(url) as store:
@@ -104,18 +119,23 @@ async def _verify(
         if tenant is not None and tenant not in {*present, *heads, DEFAULT_TENANT}:
             raise Stop(f"no tenant {tenant!r} has events here", next_step="see eventstore doctor")
         return store_id, [
-            await _verify_tenant(store.tenant(name), heads.get(name), reducers) for name in names
+            await _verify_tenant(store.tenant(name), heads.get(name), reducers, checks)
+            for name in names
         ]
 
 
 async def _verify_tenant(
-    store: EventStore, known: KnownHead | None, reducers: dict[str, Reducer[Any]] | None
+    store: EventStore,
+    known: KnownHead | None,
+    reducers: dict[str, Reducer[Any]],
+    checks: list[_Check],
 ) -> dict[str, Any]:
     with progress(f"verifying {store.tenant_name}") as advance:
         report = await store.verify(head=known, progress=advance)
     found = _report(store.tenant_name, report)
-    if reducers is not None and not report.damages:
-        await _verify_snapshots(store, reducers, found)
+    if not report.damages:
+        for check in checks:
+            await check(store, reducers, found)
     return found
 
 
@@ -164,6 +184,51 @@ async def _verify_snapshots(
         found["snapshots_unchecked"] += len(kept) - checked
 
 
+async def _verify_states(
+    store: EventStore, reducers: dict[str, Reducer[Any]], found: dict[str, Any]
+) -> None:
+    """Where kept states part from the events, and why; other code is told, and is no damage."""
+    found["states"], found["partings"] = 0, []
+    async for info in store.streams():
+        kept = {each.reducer for each in await store.snapshots.list(info.name)}
+        for name in sorted(kept & set(reducers)):
+            report = await verify_states(reducers[name], store, info.name)
+            found["states"] += len(report.checked)
+            for parting in report.partings:
+                told = {"stream": info.name, "reducer": name, **to_builtins(parting)}
+                found["partings"].append(told)
+                if parting.is_damage:
+                    found["damages"].append(
+                        {
+                            "kind": "state",
+                            "stream": info.name,
+                            "version": parting.event,
+                            "position": None,
+                            "message": _parting(told),
+                        }
+                    )
+
+
+_WHY = {
+    "version": "version {kept_version} of the reducer kept it",
+    "code": "the reducer was edited since, and its version is the same",
+    "data": "the snapshot is damaged, or is of another log;"
+    " eventstore snapshot {stream} --drop removes it, and loses nothing",
+    "unseen": "the code is the same by its fingerprint, so it is not deterministic, or hangs on"
+    " code of other packages",
+}
+
+
+def _parting(told: dict[str, Any]) -> str:
+    where = f"behind version {told['after']}" if told["after"] else "from the beginning"
+    return (
+        f"the state of reducer {told['reducer']!r} kept at version {told['at']} is not what the"
+        f" events give now; they part {where}, at version {told['event']}"
+        f"{' in ' + ', '.join(told['paths']) if told['paths'] else ''}:"
+        f" {_WHY[told['cause']].format_map(told)}"
+    )
+
+
 def _show(screen: Screen, reports: list[dict[str, Any]], as_json: bool) -> None:
     damaged = any(report["damages"] for report in reports)
     if as_json:
@@ -182,6 +247,13 @@ def _show(screen: Screen, reports: list[dict[str, Any]], as_json: bool) -> None:
                 f"       {count(report['snapshots'], 'snapshot')} compared with a full replay"
                 + (f", {unchecked:,} of other code not" if unchecked else "")
             )
+        if "states" in report:
+            screen.line(f"       {count(report['states'], 'kept state')} computed anew")
+            for told in report["partings"]:
+                if told["cause"] in ("version", "code"):
+                    screen.text(
+                        ("other code", "yellow"), f"  stream {told['stream']!r}: {_parting(told)}"
+                    )
         for damage in report["damages"]:
             screen.text(("damage", "bold red"), f"  {_place(damage)}{damage['message']}")
     if damaged:

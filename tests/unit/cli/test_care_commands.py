@@ -140,6 +140,45 @@ def test_snapshot_of_own_reducer_then_proved_when_it_is_named(board: Run) -> Non
     assert (found["snapshots"], found["snapshots_unchecked"]) == (1, 0)
 
 
+TALLY = """
+from reducers import Reducer, unchecked
+tally = Reducer("tally", 0)
+
+@tally.on("task.added")
+@unchecked(reason="only for show")
+def added(state, event):
+    return state + 1
+"""
+
+
+def test_reducer_was_edited_then_verify_state_names_the_event(board: Run) -> None:
+    """Edited code is told with the event at which states part, and is no damage."""
+    Path("tally.py").write_text(TALLY)
+    assert board("snapshot", "board/7", "--take", "--reducer", "tally.py:tally").code == 0
+    clean = board("verify", "--state", "--reducer", "tally.py:tally")
+    assert (clean.code, "1 kept state computed anew" in clean.out) == (0, True)
+    Path("edited.py").write_text(TALLY.replace("state + 1", "state + 2"))
+    ran = board("verify", "--state", "--reducer", "edited.py:tally")
+    assert ran.code == 0
+    assert "edited since" in ran.out
+    (found,) = json.loads(board("verify", "--state", "--reducer", "edited.py:tally", "--json").out)[
+        "tenants"
+    ]
+    (parting,) = found["partings"]
+    assert (parting["cause"], parting["after"], parting["stream"]) == ("code", 0, "board/7")
+    assert found["damages"] == []
+
+
+def test_functions_are_unchecked_then_the_doctor_lists_them(board: Run) -> None:
+    """With the reason that was given, for the reducers that are named."""
+    Path("tally.py").write_text(TALLY)
+    ran = board("doctor", "--reducer", "tally.py:tally")
+    assert ran.code == 0
+    assert "only for show" in ran.out
+    found = json.loads(board("doctor", "--reducer", "tally.py:tally", "--json").out)
+    assert [each["function"] for each in found["unchecked"]] == ["added"]
+
+
 def test_two_actions_then_usage_error(board: Run) -> None:
     """A snapshot is taken or dropped, not both."""
     assert board("snapshot", "board/7", "--take", "--drop").code == 2
