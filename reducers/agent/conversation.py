@@ -12,6 +12,7 @@ from typing import Any
 from msgspec import Struct
 
 from eventstore import RecordedEvent
+from eventstore.canonical import FrozenDict
 
 from .. import PersistentList, Reducer
 from . import vocabulary
@@ -79,7 +80,8 @@ def _parts(data: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
     elif not isinstance(given, list):
         return ()
     return tuple(
-        vocabulary.text_part(part) if isinstance(part, str) else part
+        # Frozen as the others are: a replay would look at one that is not after every event.
+        FrozenDict(vocabulary.text_part(part)) if isinstance(part, str) else part
         for part in given
         if isinstance(part, (dict, str))
     )
