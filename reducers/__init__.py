@@ -16,7 +16,7 @@ from .folding import fold
 from .forking import fork
 from .json_form import state_hash, to_json
 from .lineage import lineage, tainted
-from .linting import ImpurityWarning, unchecked, unchecked_in
+from .linting import ImpurityWarning, unchecked
 from .loading import Loaded, take_snapshot
 from .merging import merge
 from .persistent import PersistentList
@@ -60,7 +60,6 @@ __all__ = [
     "tainted",
     "to_json",
     "unchecked",
-    "unchecked_in",
     "verify_snapshots",
     "verify_states",
 ]

@@ -11,7 +11,7 @@ from msgspec import to_builtins
 
 from eventstore import EventStore
 from eventstore.schema import NEWEST
-from reducers import unchecked_in
+from reducers.linting import unchecked_in
 
 from ..loading import find_reducer
 from ..options import (

@@ -94,7 +94,6 @@ FACADES = {
         "tainted",
         "to_json",
         "unchecked",
-        "unchecked_in",
         "verify_snapshots",
         "verify_states",
     ],

@@ -8,7 +8,7 @@ NAMES = """
 Change Decider Decision ImpurityWarning Loaded Parting PersistentList Reducer ReducerError
 ShadowReport Shadowed SnapshotReport StateReport Step bisect blame changes_to_patch
 check_reducer combine counterfactual diff first_divergence fold fork lineage merge replay
-shadow state_hash take_snapshot tainted to_json unchecked unchecked_in verify_snapshots
+shadow state_hash take_snapshot tainted to_json unchecked verify_snapshots
 verify_states
 """
 

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 import reducers.agent
-from reducers import ImpurityWarning, Reducer, ReducerError, combine, unchecked, unchecked_in
-from reducers.linting import lint
+from reducers import ImpurityWarning, Reducer, ReducerError, combine, unchecked
+from reducers.linting import lint, unchecked_in
 from reducers.linting import linter as linter_module
 
 HEAD = """
