@@ -16,20 +16,19 @@ from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.widgets import Static
-from textual.worker import WorkerCancelled
+from textual.worker import WorkType
 
 from eventstore import (
     Conflict,
     Corrupt,
     EventStore,
-    EventStoreError,
     LogDiverged,
     RecordedEvent,
     Version,
 )
 from reducers import Reducer, blame, fork
 
-from ..exits import Stop, explain
+from ..exits import explain
 from ..expressions import Expression
 from ..moments import parse_point
 from ..rendering.events import show_time
@@ -314,7 +313,10 @@ class Stepper(App[None]):
         """Starts a job in the place of the one that runs."""
         self._cancel()
         self._label = label
-        self.run_worker(partial(self._guarded, job), group="job", exclusive=True)
+
+        # The function and not its coroutine: a job may be cancelled before it begins.
+        work: WorkType[None] = partial(self._guarded, job)
+        self.run_worker(work, group="job", exclusive=True)
 
     def _cancel(self) -> bool:
         return bool(self.workers.cancel_group(self, "job"))
@@ -326,12 +328,8 @@ class Stepper(App[None]):
         except (Corrupt, LogDiverged) as error:
             self.failure = error
             self.exit()
-        except WorkerCancelled:
-            raise
-        except (Stop, EventStoreError) as error:
-            self._say(explain(error)[1].removeprefix("eventstore: "), "red")
         except Exception as error:
-            # A reducer of the user's own may raise anything; only its kind and place are told.
+            # Also what a reducer of the user's own raises; of that only kind and place are told.
             self._say(explain(error)[1].removeprefix("eventstore: "), "red")
 
     # What is shown.
