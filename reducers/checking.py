@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from types import ModuleType
@@ -235,6 +234,8 @@ def _differing(reducer: Reducer[Any], home: _Home, examples: list[Events]) -> li
 
 
 def _hashes_elsewhere(home: _Home, examples: list[Events]) -> list[str]:
+    import subprocess  # for who checks alone
+
     seed = "1" if os.environ.get("PYTHONHASHSEED") == "0" else "0"
     path = os.pathsep.join(each or os.getcwd() for each in sys.path)
     done = subprocess.run(

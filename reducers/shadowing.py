@@ -9,11 +9,9 @@ from __future__ import annotations
 import asyncio
 import importlib
 import importlib.util
-import multiprocessing
 import os
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +26,8 @@ from .folding import UNSET, fold
 from .reducer import Reducer
 
 if TYPE_CHECKING:
+    from concurrent.futures import ProcessPoolExecutor
+
     from eventstore import EventStore
 
 BATCH_EVENTS_MAX = 2_000
@@ -103,13 +103,20 @@ async def shadow(
     if count == 0 or not all(isinstance(each, str) for each in pair):
         pool = None
     else:
-        context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(count, context)
+        pool = _pool(count)
     try:
         return await _shadow(store, _batches(store, streams, prefix), pair, pool, count, progress)
     finally:
         if pool is not None:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _pool(count: int) -> ProcessPoolExecutor:
+    # Imported here: to import `reducers` shall not cost what only this needs.
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    return ProcessPoolExecutor(count, get_context("spawn"))
 
 
 def _process_count(processes: int | None) -> int:

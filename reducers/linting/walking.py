@@ -93,7 +93,6 @@ class Walk(ast.NodeVisitor):
     def visit_Call(self, node: ast.Call) -> None:
         """Functions by their names, methods by the class of what they are called on."""
         target = resolve(node.func, self._scope)
-        shown = f"{ast.unparse(node.func)}()"
         for name in self._names(node.func, target):
             if name in ("builtins.id", "builtins.hash"):
                 self._check_identity(node, name)
@@ -103,10 +102,10 @@ class Walk(ast.NodeVisitor):
                 return
             rule = _called(name, target, len(node.args) + len(node.keywords))
             if rule is not None:
-                self._tell(rule, node, shown)
+                self._tell(rule, node)
                 return
         if isinstance(node.func, ast.Attribute):
-            self._check_method(node, node.func, shown)
+            self._check_method(node, node.func)
         if isinstance(target, type):
             for name in ("__new__", "__init__", "__post_init__"):
                 self._follow_method(target, name)
@@ -125,34 +124,34 @@ class Walk(ast.NodeVisitor):
                 for base in cls.__mro__:
                     yield f"{full_name(base)}.{node.attr}"
 
-    def _check_method(self, node: ast.Call, func: ast.Attribute, shown: str) -> None:
+    def _check_method(self, node: ast.Call, func: ast.Attribute) -> None:
         owner = resolve(func.value, self._scope)
         if isinstance(owner, Instance):
             self._follow_method(owner.cls, func.attr)
         elif func.attr == "astimezone" and not node.args and not node.keywords:
-            self._tell(rules.ZONE, node, shown)
+            self._tell(rules.ZONE, node)
         elif owner is not UNKNOWN and not isinstance(
             owner, (type, ModuleType, Named, FunctionType)
         ):
-            self._check_kept(node, owner, func, shown)
+            self._check_kept(node, owner, func)
 
-    def _check_kept(self, node: ast.Call, owner: Any, func: ast.Attribute, shown: str) -> None:
+    def _check_kept(self, node: ast.Call, owner: Any, func: ast.Attribute) -> None:
         """A method of an object that the module, or the function around, keeps."""
         if owner is os.environ:
             return  # it is told where it is named
         if isinstance(owner, _CONTAINERS):
             if func.attr in rules.MUTATORS:
-                self._tell(rules.MUTATION, node, shown)
+                self._tell(rules.MUTATION, node)
             return
         bases = [f"{base.__module__}.{base.__qualname__}" for base in type(owner).__mro__]
         if "random.Random" in bases:
-            self._tell(rules.RANDOM, node, shown)
+            self._tell(rules.RANDOM, node)
             return
         for base in type(owner).__mro__:
             rule = rules.CALLS.get(f"{full_name(base)}.{func.attr}")
             rule = rule or rules.CLIENTS.get(base.__module__.partition(".")[0])
             if rule is not None:
-                self._tell(rule, node, shown)
+                self._tell(rule, node)
                 return
         self._follow_method(type(owner), func.attr)
 
@@ -244,7 +243,9 @@ class Walk(ast.NodeVisitor):
         if rule is not None:
             self._tell(rule, node, f"what is made of {_shortened(ast.unparse(node))}")
 
-    def _tell(self, rule: Rule, node: ast.expr, shown: str) -> None:
+    def _tell(self, rule: Rule, node: ast.expr, shown: str | None = None) -> None:
+        if shown is None:
+            shown = f"{ast.unparse(node.func if isinstance(node, ast.Call) else node)}()"
         certain = rule.certain and not (self._helper and self._is_conditional())
         place = self._function.__code__.co_filename
         name = self._function.__qualname__
