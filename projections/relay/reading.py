@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from eventstore import Query, RecordedEvent
+from eventstore import Corrupt, Query, RecordedEvent
 from eventstore.outbox import LogPage, Outbox
+
+from .sharing import SHARED_EVENTS_MAX, SharedPages
 
 RUN_EVENTS_MAX, RUN_BYTES_MAX = 20_000, 8 * 1024 * 1024
 """Events, and bytes of their payloads, that a fold which is far behind takes at once: only the last
@@ -20,8 +22,16 @@ which nobody else may write to the file."""
 class Pages:
     """The pages that a worker reads, one after the other. Close it."""
 
-    def __init__(self, outbox: Outbox, queries: Sequence[Query], page_events: int) -> None:
+    def __init__(
+        self,
+        outbox: Outbox,
+        queries: Sequence[Query],
+        page_events: int,
+        shared: SharedPages | None = None,
+    ) -> None:
         self._outbox, self._queries, self._page_events = outbox, queries, page_events
+        self._shared = shared
+        self._since = 0 if shared is None else shared.count
         self._ahead: tuple[int, asyncio.Task[LogPage]] | None = None
 
     async def take(self, after: int, until: int) -> LogPage:
@@ -68,4 +78,12 @@ class Pages:
             await asyncio.gather(reading, return_exceptions=True)
 
     async def _read(self, after: int, until: int, digest: bytes | None = None) -> LogPage:
+        near = until - after <= min(SHARED_EVENTS_MAX, self._page_events)
+        if self._shared is not None and digest is None and near:
+            try:
+                return await self._shared.page(
+                    self._outbox, after, until, self._queries, self._since
+                )
+            except Corrupt:
+                pass  # perhaps an event that is not this view's
         return await self._outbox.page(after, until, self._queries, self._page_events, digest)
