@@ -67,17 +67,19 @@ class Feeding:
         places = _places(builds)
         workers = [self._new_worker(key, *named) for key, named in places.items()]
         done: list[BaseException | None] = []
-        while workers:
-            done += await asyncio.gather(
-                *[worker.run(once=True) for worker in workers], return_exceptions=True
-            )
-            if any(done):
-                break
-            # A partition may have found that what it did is another one's to go on with.
-            owing = [key for key in places if await letters.is_owing(places[key][0], key[3])]
-            workers = [self._new_worker(key, *places[key]) for key in owing]
-        await self._heads.close()
-        await self._pages.close()
+        try:
+            while workers:
+                done += await asyncio.gather(
+                    *[worker.run(once=True) for worker in workers], return_exceptions=True
+                )
+                if any(done):
+                    break
+                # A partition may have found that what it did is another one's to go on with.
+                owing = [key for key in places if await letters.is_owing(places[key][0], key[3])]
+                workers = [self._new_worker(key, *places[key]) for key in owing]
+        finally:
+            await self._heads.close()
+            await self._pages.close()
         return done
 
     def workers(self) -> dict[Place, Worker]:

@@ -273,9 +273,9 @@ class Worker:
         with self._commits.working():
             if self.view.projection.is_fold:
                 key_of = delivery.applier.key_of
-                page = await pages.take_run(delivery.position, head.position, key_of)
+                page = await pages.take_run(delivery.position, head.position, key_of, head.hash)
             else:
-                page = await pages.take(delivery.position, head.position)
+                page = await pages.take(delivery.position, head.position, head.hash)
             if page.events:
                 await delivery.take(page.events, page.scanned_to, head)
                 return

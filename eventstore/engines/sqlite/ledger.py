@@ -77,16 +77,18 @@ class SqliteLedger:
             self.written_elsewhere = self._data_version != -1
             self._data_version = version
             if self._are_heads_as_known():
-                self._last_stream_id = -1  # of all tenants, also of those that we do not know
+                # These are of all tenants, also of those that we do not know.
+                self._last_stream_id = -1
+                self._types.clear()
             else:
                 self._forget()
-        elif len(self._streams) + len(self._tags) > _REMEMBERED_MAX:
+        if len(self._streams) + len(self._tags) > _REMEMBERED_MAX:
             self._forget()
 
     def _are_heads_as_known(self) -> bool:
         """Whether no log that we know has grown. Most of what others write beside us are views,
         many times a second, and to ask for every stream anew after each would slow appends by a
-        tenth. A head's hash stands for all that is before it, names included."""
+        tenth. A head's hash stands for all that is before it, its tenant's names included."""
         known = self._tenants.values()
         if not 0 < len(known) <= _CHECKED_TENANTS_MAX:
             return False

@@ -6,7 +6,10 @@ import asyncio
 import sqlite3
 from pathlib import Path
 
-from eventstore import EventStore, NewEvent, Query
+from pydantic import BaseModel
+
+from eventstore import EventStore, NewEvent, Query, event_type
+from eventstore.registry import isolated_registry
 from projections import Projection, RelationalView
 from projections.relay.reading import Pages
 from projections.relay.sharing import SharedPages
@@ -52,6 +55,60 @@ async def test_workers_keep_up_then_a_page_is_read_once_and_each_picks_its_own()
         await again.take(0, 6)
         assert outbox.read == 2
         await shared.close()
+
+
+async def test_the_log_went_back_meanwhile_then_who_knows_its_new_end_reads_anew() -> None:
+    """A page is of the log that ended as its reader knew it to, not only of those positions."""
+    async with EventStore.open("memory://") as store:
+        await store.append("s", NewEvent("t", 1))
+        outbox, shared = Counting(store), SharedPages()
+        one, other = (Pages(outbox, [], 100, shared) for _ in range(2))  # type: ignore[arg-type]
+        await one.take(0, 1, b"as it was")
+        await other.take(0, 1, b"as it is")
+        assert outbox.read == 2
+        await shared.close()
+
+
+class Said(BaseModel):
+    """What a handler may change, because pydantic lets it."""
+
+    words: list[str]
+
+
+async def test_a_handler_changes_its_event_then_another_view_is_given_what_was_said() -> None:
+    """A handler that cheats harms its own view."""
+    with isolated_registry():
+        event_type("said")(Said)
+        async with EventStore.open("memory://") as store:
+            await store.append("s", Said(words=["z", "a"]))
+            shared = SharedPages()
+            one, other = (Pages(store.outbox, [], 100, shared) for _ in range(2))
+            first, second = await asyncio.gather(one.take(0, 1), other.take(0, 1))
+            first.events[0].data.words.sort()
+            assert second.events[0].data.words == ["z", "a"]
+            await shared.close()
+
+
+async def test_more_pages_are_read_than_are_kept_then_closing_ends_all_of_them() -> None:
+    """Also those that were pushed out while they were being read."""
+
+    class Never(Counting):
+        async def page(self, *args: object) -> object:
+            self.read += 1
+            await asyncio.Event().wait()
+            raise AssertionError("nobody sets it")
+
+    async with EventStore.open("memory://") as store:
+        outbox, shared = Never(store), SharedPages()
+        pages = [Pages(outbox, [], 100, shared) for _ in range(9)]  # type: ignore[arg-type]
+        before = asyncio.all_tasks()
+        waits = [asyncio.create_task(each.take(n, 10)) for n, each in enumerate(pages)]
+        await until(lambda: outbox.read == 9)
+        for each in waits:
+            each.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
+        await shared.close()
+        assert asyncio.all_tasks() == before
 
 
 async def test_a_worker_is_cancelled_then_the_others_get_the_page() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from eventstore import Corrupt, EventStore, NewEvent
+from eventstore.engines.sqlite import ledger
 from eventstore.outbox import Advance, Statement
 
 FULL, NORMAL = 2, 1
@@ -61,15 +62,30 @@ async def test_others_write_views_then_what_is_known_of_the_log_is_kept(url: str
     """To ask for each stream anew after each page of a view would slow the appends."""
     async with EventStore.open(url) as store, EventStore.open(url) as other:
         await store.append("s", NewEvent("n", 1))
-        ledger = _writer(store)._ledger
-        known = ledger._streams[1, "s"]
+        streams = _writer(store)._ledger._streams
+        known = streams[1, "s"]
         await _advance(other)
         await store.append("s", NewEvent("n", 2))
-        assert ledger._streams[1, "s"] is known
+        assert _writer(store)._ledger._streams[1, "s"] is known
         await other.append("t", NewEvent("n", 3))
         await store.append("s", NewEvent("n", 4))
-        assert ledger._streams[1, "s"] is not known
+        assert _writer(store)._ledger._streams[1, "s"] is not known
         assert (await store.verify()).damages == ()
+
+
+async def test_others_write_views_then_what_is_remembered_stays_bounded(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One append, one page of views, and again: the usual case beside a relay. Ids of types are
+    all tenants', so that no head stands for them."""
+    monkeypatch.setattr(ledger, "_REMEMBERED_MAX", 5)
+    async with EventStore.open(url) as store, EventStore.open(url) as other:
+        for number in range(12):
+            await store.append(f"s{number}", NewEvent("n", number))
+            await _advance(other)
+            assert len(_writer(store)._ledger._streams) <= 6
+        await store.append("s0", [], expected=1)
+        assert _writer(store)._ledger._types == {}
 
 
 async def test_another_tenant_grows_elsewhere_then_new_streams_do_not_meet(url: str) -> None:
