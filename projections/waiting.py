@@ -90,8 +90,8 @@ def _owner(view: View, event: RecordedEvent) -> str:
     try:
         found = view.projection.key(event)
     except Exception:
-        return event.stream
-    return event.stream if found is None else key_name(found)
+        return key_name(event.stream)
+    return key_name(event.stream if found is None else found)
 
 
 async def _event(build: Build, position: int) -> RecordedEvent | None:

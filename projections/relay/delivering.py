@@ -143,7 +143,7 @@ class Delivery:
             except Refused as refused:
                 self.applier.undo(applied)
                 if len(rest) == 1:
-                    key = self.applier.key_of(rest[0]) or rest[0].stream
+                    key = self.applier.parked_as(rest[0])
                     await self._take_alone(rest[0], _Failed(key, refused.reason))
                 else:  # one of them is at fault, and the sink does not say which
                     half = len(rest) // 2
@@ -216,7 +216,7 @@ class Delivery:
             await self.write(applied, event.position)
         except Refused as refused:
             self.applier.undo(applied)
-            key = self.applier.key_of(event) or event.stream
+            key = self.applier.parked_as(event)
             raise _Failed(key, refused.reason) from refused
 
     async def write(
