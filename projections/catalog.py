@@ -20,6 +20,10 @@ BUILDING, COMPARING, SERVING, RETIRED = "building", "comparing", "serving", "ret
 
 RUNNING, WAITING, STOPPED = "running", "waiting", "stopped"
 
+OWED = -1
+"""The position of a letter that says that the rows of its key are known to be wrong, and not made
+good yet: an event was left out of them, or one that is in them was dropped."""
+
 _KEYS_ASKED_MAX = 500
 """Keys in one question: SQLite takes 32,766 values, and a text of 500 is still planned fast."""
 
