@@ -146,8 +146,12 @@ class Outbox:
     async def change(
         self, statements: Sequence[Statement], advances: Sequence[Advance] = ()
     ) -> bool:
-        """Runs all statements in one transaction, durably, and moves the checkpoints of `advances`
-        in it.
+        """Runs all statements in one transaction, and moves the checkpoints of `advances` in it.
+
+        It is durable when this returns; but for one that moves a checkpoint in a file, which
+        outlives its process and does not wait for the disk: when the power fails, the last ones
+        are undone, whole and in their order, and whoever goes on from the checkpoint makes them
+        again.
 
         False, and nothing is changed, where a lease's fencing token is not the newest, a
         checkpoint does not stand where it is said to, or a statement changes another number of

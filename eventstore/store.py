@@ -350,7 +350,7 @@ class EventStore:
 
     async def close(self) -> None:
         """Refuses new work, finishes the appends that wait, and frees everything. A PostgreSQL
-        server that says nothing is waited for at most `busy_timeout_seconds` and 10 s; then the
+        server that says nothing is waited for at most `busy_timeout_seconds` and 15 s; then the
         appends that wait are refused. Closing twice is allowed. If cancelled, closing goes on in
         the background."""
         await self._core.close()

@@ -72,13 +72,18 @@ async def get(
         position, recorded_us = await reached(build)
     waits = await waits_since(view, build, key, at_least)
     if waits is not None and waits.position <= position:
-        return await _answer_waiting(view, build, key, waits, at_least, late)
+        value = await value_of(view, build, key)
+        return await _answer_waiting(view, build, waits, at_least, late, value)
     behind, budget = 0.0, view.fresh_seconds
     if budget is not None:
         behind = await seconds_behind(view, build.outbox, position)
     stale = budget is not None and behind > budget
     if stale and late == "fold":
-        return await fold_the_rest(view, build, key, position)
+        rest = await fold_the_rest(view, build, key, position)
+        if rest.waits is not None:
+            return await _answer_waiting(view, build, rest.waits, at_least, late, rest.value)
+        head_at = from_microseconds(rest.head.recorded_us)
+        return Answer(rest.value, rest.head.position, head_at, False)
     if stale:
         said = f"view {view.name!r}: {behind:.3g} s behind, its budget is {budget:g} s"
         if late == "raise":
@@ -91,12 +96,11 @@ async def get(
 
 
 async def _answer_waiting(
-    view: View, build: Build, key: Key, waits: Waiting, at_least: int | None, late: Late
+    view: View, build: Build, waits: Waiting, at_least: int | None, late: Late, value: Any
 ) -> Answer:
     """The row of a key that is parked: good for what comes before the first event that waits."""
     if at_least and at_least >= waits.position:
         raise parked_error(view, waits.key, waits.position)
-    value = await value_of(view, build, key)
     return await good_before(view, build, waits, late, value)
 
 
@@ -144,7 +148,7 @@ async def _wait(
     while True:
         build, _ = await serving(view)
         position, recorded_us = await reached(build)
-        await _refuseparked_error(view, build, key, at_least)
+        await _refuse_parked(view, build, key, at_least)
         if position >= at_least:
             return build, position, recorded_us
         if await _nothing_waits(view, build.outbox, position, at_least):
@@ -190,7 +194,7 @@ async def seconds_behind(view: View, outbox: Outbox, position: int) -> float:
     return max(outbox.now() - waiting_since, 0) / 1_000_000
 
 
-async def _refuseparked_error(view: View, build: Build, key: Key, at_least: int) -> None:
+async def _refuse_parked(view: View, build: Build, key: Key, at_least: int) -> None:
     """Raises `KeyParked` when what is waited for stands in the dead letters: the event itself, or
     the row's key."""
     d = tables(build.outbox.schema).letters

@@ -15,7 +15,7 @@ from . import asking
 from .errors import ProjectionError, ViewStale
 from .projection import Key, key_name
 from .sinks import Build
-from .view import View
+from .view import Late, View
 from .waiting import first_waiting
 
 _log = logging.getLogger("eventstore")
@@ -81,7 +81,8 @@ async def stand(
     if waits is not None and waits.position <= position:
         if names is not None and at_least and at_least >= waits.position:
             raise asking.parked_error(view, waits.key, waits.position)
-        answer = await asking.good_before(view, build, waits, view.when_late, None)
+        late: Late = "warn" if view.when_late == "warn" else "raise"
+        answer = await asking.good_before(view, build, waits, late, None)
         return Standing(build, answer.position, answer.recorded_at, True)
     stale = await is_late(view, build, position)
     at = from_microseconds(recorded_us) if recorded_us else None

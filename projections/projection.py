@@ -271,15 +271,18 @@ def key_text(key: Key) -> str:
 
 
 def key_of_text(text: str) -> Key:
-    """The key that `key_text` names so. A text that it gives to no key is taken as it is."""
+    """The key that `key_text` names so; a tuple may be typed with spaces. A text that it gives to
+    no key is taken as it is."""
     if text[:1] not in _MISTAKABLE_FIRST or not _MISTAKABLE.fullmatch(text):
         return text
     try:
         found = msgspec.json.decode(text)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return text
-    key = tuple(found) if isinstance(found, list) else found
-    return key if is_key(key) else text
+    is_list = isinstance(found, list)
+    key = tuple(found) if is_list else found
+    written = _encode(found).decode() if is_list else text
+    return key if is_key(key) and key_text(key) == written else text
 
 
 def key_name(key: Key) -> str:

@@ -4,7 +4,7 @@ since, as far as one read may go."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -13,7 +13,7 @@ import msgspec
 from eventstore import InvalidEvent
 from eventstore.calls import FORKED
 from eventstore.events import RecordedEvent
-from eventstore.points import from_microseconds
+from eventstore.outbox import Head
 from eventstore.query import Query
 
 from .catalog import find_folds, held_back
@@ -21,7 +21,8 @@ from .errors import ViewStale
 from .folding import Folder
 from .projection import Key, Upsert, key_name
 from .sinks import Build
-from .view import Answer, View
+from .view import View
+from .waiting import Waiting
 
 FOLDED_EVENTS_MAX = 10_000
 """Events of the view that a late read goes through to fold one row (of the row's stream, where it
@@ -38,26 +39,40 @@ async def value_of(view: View, build: Build, key: Key) -> Any:
     return found[0].value if found else None
 
 
-async def fold_the_rest(view: View, build: Build, key: Key, position: int) -> Answer:
+class Reckoned(msgspec.Struct, frozen=True):
+    """A row's value as it is at the log's head; or, where an event of it waits in the dead
+    letters, `waits`, what comes before that one."""
+
+    value: Any
+    head: Head
+    waits: Waiting | None
+
+
+async def fold_the_rest(view: View, build: Build, key: Key, position: int) -> Reckoned:
     """The row as the log has it: what the view has, and the events since, applied here. What
-    waits in the dead letters or was dropped is left out, as the view does.
+    waits in the dead letters or was dropped is left out, as the view does; that the row lacks
+    what waits is told.
 
     Raises `ViewStale` beyond `FOLDED_EVENTS_MAX` and `FOLDED_SECONDS_MAX`, and where an event
     cannot be applied. If cancelled, nothing is left open.
     """
     head = await build.outbox.head()
     parked, dropped = await held_back(build)
-    value = await value_of(view, build, key)
+    found = await view.sink.find(build, [key])
+    value, changed = (found[0].value if found else None), False
     apply = await _applier(view, build, key)
-    changed = False
+    lacking = _Lacking(view, key, parked)
+    if parked and found and not view.projection.is_fold:
+        await lacking.look_at_maker(build, found[0].position, apply)
     async for event in _rest(view, build, key, position, head.position):
         try:
             owner = view.projection.key(event)
             if owner is None or event.position in dropped:
                 continue
             if event.position >= parked.get(key_name(owner), head.position + 1):
+                lacking.leave_out(owner, event, apply)
                 continue
-            found = apply(owner, event)
+            became = apply(owner, event)
         except Exception as exc:
             raise ViewStale(
                 f"view {view.name!r}: the event at position {event.position} cannot be applied"
@@ -66,12 +81,56 @@ async def fold_the_rest(view: View, build: Build, key: Key, position: int) -> An
                 position=position,
                 wanted=head.position,
             ) from exc
-        if found is not None:
-            value, changed = found.value, True
+        if became is not None:
+            value, changed = became.value, True
+            lacking.made_by(owner)
     if changed and value is not None:
         shown = getattr(view.sink, "shown", None)
         value = value if shown is None else shown(build, key, value)
-    return Answer(value, head.position, from_microseconds(head.recorded_us), False)
+    return Reckoned(value, head, lacking.first())
+
+
+class _Lacking:
+    """The parked keys whose events a row may lack. A fold's row is named as its key; a map's row
+    is of the key whose event made it last, and of those whose waiting events would touch it."""
+
+    def __init__(self, view: View, key: Key, parked: Mapping[str, int]) -> None:
+        self._is_fold, self._parked = view.projection.is_fold, parked
+        self._projection = view.projection
+        self._maker = key_name(key) if self._is_fold else None
+        self._touching: set[str] = set()
+        self._unknown: set[str] = set()
+
+    async def look_at_maker(self, build: Build, position: int, apply: _Apply) -> None:
+        """Whose event made the row that stands, as far as it can be told."""
+        page = await build.outbox.page(position - 1, position, (), 1)
+        for event in page.events:
+            with suppress(Exception):
+                owner = self._projection.key(event)
+                if owner is not None and apply(owner, event) is not None:
+                    self.made_by(owner)
+
+    def made_by(self, owner: Key) -> None:
+        """The row is one of this key's now."""
+        self._maker = key_name(owner)
+
+    def leave_out(self, owner: Key, event: RecordedEvent, apply: _Apply) -> None:
+        """An event waits: whether it would touch a map's row is asked of its code, which may fail
+        before it says so."""
+        if self._is_fold:
+            return
+        try:
+            if apply(owner, event) is not None:
+                self._touching.add(key_name(owner))
+        except Exception:
+            self._unknown.add(key_name(owner))
+
+    def first(self) -> Waiting | None:
+        """The key that has waited longest. A row that nothing is known to have made may be of any
+        event that did not say."""
+        names = self._touching | (self._unknown if self._maker is None else {self._maker})
+        waiting = [Waiting(name, self._parked[name]) for name in names if name in self._parked]
+        return min(waiting, key=lambda each: each.position, default=None)
 
 
 async def _rest(
@@ -132,9 +191,7 @@ def _wants(queries: Sequence[Query], event: RecordedEvent) -> bool:
     return not queries or any(each.matches(event.type, event.tags) for each in queries)
 
 
-async def _applier(
-    view: View, build: Build, key: Key
-) -> Callable[[Key, RecordedEvent], _Became | None]:
+async def _applier(view: View, build: Build, key: Key) -> _Apply:
     """What an event of an owner makes of the row of `key`; None where it leaves it as it is."""
     projection, text = view.projection, key_name(key)
     if not projection.is_fold:
@@ -163,3 +220,6 @@ class _Became(msgspec.Struct, frozen=True):
     """What a row became: None for one that is gone."""
 
     value: Any
+
+
+_Apply = Callable[[Key, RecordedEvent], _Became | None]

@@ -1,5 +1,6 @@
 """Whether a row waits: an event of its key stands among the dead letters, so that the row is good
-for the log up to that event and no further."""
+for the log up to that event and no further; or the row is owed, and good for nothing until it is
+made from the log."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ import sqlalchemy as sa
 
 from eventstore.events import RecordedEvent
 
-from .catalog import ask, own, tables
+from .catalog import OWED, ask, own, tables
 from .projection import Key, key_name
 from .sinks import Build
 from .view import View
@@ -25,7 +26,8 @@ _KEYS_ASKED_MAX = 500
 
 
 class Waiting(msgspec.Struct, frozen=True):
-    """A key that is parked since a position."""
+    """A key that is parked since a position. One whose rows are owed waits from the first position
+    on: its letter does not say which event they lack."""
 
     key: str
     position: int
@@ -54,7 +56,7 @@ async def waits_since(view: View, build: Build, key: Key, at_least: int | None) 
         event = await _event(build, position)
         if event is None or _touches(view, event, key) is not False:
             return await _first(build, owner)
-    return Waiting(*standing[_LOOKED_AT]) if len(standing) > _LOOKED_AT else None
+    return _waiting(*standing[_LOOKED_AT]) if len(standing) > _LOOKED_AT else None
 
 
 async def first_waiting(build: Build, keys: Sequence[str] | None = None) -> Waiting | None:
@@ -90,8 +92,8 @@ def _owner(view: View, event: RecordedEvent) -> str:
     try:
         found = view.projection.key(event)
     except Exception:
-        return event.stream
-    return event.stream if found is None else key_name(found)
+        return key_name(event.stream)
+    return key_name(event.stream if found is None else found)
 
 
 async def _event(build: Build, position: int) -> RecordedEvent | None:
@@ -105,16 +107,20 @@ async def _first(build: Build, key: str) -> Waiting | None:
     d, stands = _letters(build)
     question = sa.select(sa.func.min(d.c.position)).where(stands, d.c.key == key)
     first = (await ask(build.outbox, question))[0][0]
-    return None if first is None else Waiting(key, first)
+    return None if first is None else _waiting(key, first)
 
 
 def _oldest(found: Sequence[tuple[str, int]]) -> Waiting | None:
     first = min(found, key=lambda each: each[1], default=None)
-    return None if first is None else Waiting(*first)
+    return None if first is None else _waiting(*first)
+
+
+def _waiting(key: str, position: int) -> Waiting:
+    return Waiting(key, 1 if position == OWED else position)
 
 
 async def _standing(build: Build, limit: int = _LOOKED_AT + 1) -> list[tuple[str, int]]:
-    """(key, position) of what waits, the oldest first."""
+    """(key, position) of what waits, the oldest first; before them what is `OWED`."""
     d, stands = _letters(build)
     question = sa.select(d.c.key, d.c.position).where(stands).order_by(d.c.position)
     rows = await ask(build.outbox, question.limit(limit))
@@ -123,4 +129,5 @@ async def _standing(build: Build, limit: int = _LOOKED_AT + 1) -> list[tuple[str
 
 def _letters(build: Build) -> tuple[sa.Table, Any]:
     d = tables(build.outbox.schema).letters
-    return d, sa.and_(own(d, build), d.c.dropped_reason.is_(None), d.c.position > 0)
+    stands = sa.or_(d.c.position > 0, d.c.position == OWED)
+    return d, sa.and_(own(d, build), d.c.dropped_reason.is_(None), stands)

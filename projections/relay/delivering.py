@@ -150,7 +150,7 @@ class Delivery:
             except Refused as refused:
                 self.applier.undo(applied)
                 if len(rest) == 1:
-                    key = self.applier.key_of(rest[0]) or rest[0].stream
+                    key = self.applier.parked_as(rest[0])
                     await self._take_alone(rest[0], _Failed(key, refused.reason))
                 else:  # one of them is at fault, and the sink does not say which
                     half = len(rest) // 2
@@ -227,7 +227,7 @@ class Delivery:
             await self.write(applied, event.position)
         except Refused as refused:
             self.applier.undo(applied)
-            key = self.applier.key_of(event) or event.stream
+            key = self.applier.parked_as(event)
             raise _Failed(key, refused.reason) from refused
 
     async def write(
@@ -259,22 +259,24 @@ class Delivery:
         """What the sink says of the changes; one that does not answer is asked until it does."""
         if not changes:
             return _NOT_WRITTEN
-        written, told = _NOT_WRITTEN, False
+        try:
+            return await self._send_once(changes)
+        except SinkUnavailable as exc:
+            _log.warning("view %s: %s", self.view.name, exc)
+            await self._tell_waiting(str(exc))
+        written = _NOT_WRITTEN
         async for attempt in until_it_answers():
             with attempt:
-                try:
-                    written = await self.view.sink.write(self.build, changes)
-                except SinkUnavailable as exc:
-                    if not told:
-                        told = True
-                        _log.warning("view %s: %s", self.view.name, exc)
-                        await self._tell_waiting(str(exc))
-                    raise
-                except (*_FOR_ALL, *PASSING):
-                    raise
-                except Exception as exc:
-                    raise Refused(reason_of(exc)) from exc
+                written = await self._send_once(changes)
         return written
+
+    async def _send_once(self, changes: list[Change]) -> Written:
+        try:
+            return await self.view.sink.write(self.build, changes)
+        except (SinkUnavailable, *_FOR_ALL, *PASSING):
+            raise
+        except Exception as exc:
+            raise Refused(reason_of(exc)) from exc
 
     async def move(
         self,
@@ -295,23 +297,28 @@ class Delivery:
         )
         known = head.hash if head is not None and head.position == to else None
         advance = Advance(self.lease, self.saved, to, known)
-        moved = False
-        async for attempt in attempts(
-            PASSING, attempts_max=_COMMIT_ATTEMPTS, wait_max=_BACK_OFF_SECONDS_MAX
-        ):
-            with attempt:
-                try:
-                    moved = await self._commits.change(
-                        self.build.outbox, [*statements, progress], [advance]
-                    )
-                except RowRefused as exc:
-                    raise Refused(str(exc)) from exc
-        if not moved:
+        if not await self._commit([*statements, progress], advance):
             # Another one holds the lease, our own answer was lost, or the log is another one:
             # begin where it stands.
             raise LeaseLost(f"view {self.view.name!r}: its checkpoint is not where it was left")
         self.position = self.saved = to
         self.saved_at = asyncio.get_running_loop().time()
+
+    async def _commit(self, statements: Sequence[Statement], advance: Advance) -> bool:
+        try:
+            try:
+                return await self._commits.change(self.build.outbox, statements, [advance])
+            except PASSING:
+                pass
+            moved = False
+            async for attempt in attempts(
+                PASSING, attempts_max=_COMMIT_ATTEMPTS - 1, wait_max=_BACK_OFF_SECONDS_MAX
+            ):
+                with attempt:
+                    moved = await self._commits.change(self.build.outbox, statements, [advance])
+            return moved
+        except RowRefused as exc:
+            raise Refused(str(exc)) from exc
 
     async def _tell_waiting(self, error: str) -> None:
         try:

@@ -20,6 +20,7 @@ from .commits import Commits
 from .delivering import Settings, Stopped
 from .heads import Heads
 from .making import AGAIN_SECONDS, AGAIN_SECONDS_MAX, told
+from .sharing import SharedPages
 from .worker import Worker
 
 _log = logging.getLogger("eventstore")
@@ -43,7 +44,7 @@ class Feeding:
 
     def __init__(self, store: EventStore, views: Mapping[str, View], settings: Settings) -> None:
         self._store, self._views, self._settings = store, views, settings
-        self._commits, self._heads = Commits(), Heads()
+        self._commits, self._heads, self._pages = Commits(), Heads(), SharedPages()
         self._fed: dict[Place, _Fed] = {}
         self.failed: dict[Place, BaseException] = {}
 
@@ -66,16 +67,19 @@ class Feeding:
         places = _places(builds)
         workers = [self._new_worker(key, *named) for key, named in places.items()]
         done: list[BaseException | None] = []
-        while workers:
-            done += await asyncio.gather(
-                *[worker.run(once=True) for worker in workers], return_exceptions=True
-            )
-            if any(done):
-                break
-            # A partition may have found that what it did is another one's to go on with.
-            owing = [key for key in places if await letters.is_owing(places[key][0], key[3])]
-            workers = [self._new_worker(key, *places[key]) for key in owing]
-        await self._heads.close()
+        try:
+            while workers:
+                done += await asyncio.gather(
+                    *[worker.run(once=True) for worker in workers], return_exceptions=True
+                )
+                if any(done):
+                    break
+                # A partition may have found that what it did is another one's to go on with.
+                owing = [key for key in places if await letters.is_owing(places[key][0], key[3])]
+                workers = [self._new_worker(key, *places[key]) for key in owing]
+        finally:
+            await self._heads.close()
+            await self._pages.close()
         return done
 
     def workers(self) -> dict[Place, Worker]:
@@ -113,6 +117,7 @@ class Feeding:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._heads.close()
+        await self._pages.close()
         await self._commits.close()
         self._fed.clear()
 
@@ -127,6 +132,7 @@ class Feeding:
             self._settings,
             self._commits,
             self._heads,
+            self._pages,
         )
 
     async def _feed(self, worker: Worker, place: Place) -> None:

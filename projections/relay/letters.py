@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from eventstore.outbox import Outbox, Statement
 
-from ..catalog import ask, bulk, insert_into, insert_or_replace, own, statement, tables
+from ..catalog import OWED, ask, bulk, insert_into, insert_or_replace, own, statement, tables
 from ..dialects import Compiled, compile
 from ..sinks import Build
 from .pages import Letter, partition_of
@@ -34,11 +34,8 @@ class DeadLetter(msgspec.Struct, frozen=True):
 
 WHOLE_KEY = 0
 """The position of a letter that stands for a wish: that the whole key is built again, where that
-goes; else its rows stay as they are."""
-
-OWED = -1
-"""The same, where the rows that stand are known to be wrong: an event was left out of them, or one
-that is in them was dropped. What fails is parked, as a rebuild of the view would park it."""
+goes; else its rows stay as they are. One at `OWED` stands for the same: there what fails is parked,
+as a rebuild of the view would park it."""
 
 _KEYS = ("tenant_id", "name", "generation", "key", "position")
 

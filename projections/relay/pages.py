@@ -99,12 +99,17 @@ class Applier:
 
     def key_or_stream(self, event: RecordedEvent) -> str | None:
         """The text of the key that the event would be parked as: where its key cannot be told,
-        its stream."""
+        its stream, which is named as a key too: else it might be what another key is named."""
         try:
             key = self._projection.key(event)
             return None if key is None else key_name(key)
         except Exception:
-            return event.stream
+            return key_name(event.stream)
+
+    def parked_as(self, event: RecordedEvent) -> str:
+        """The same for an event that is parked in any case: its stream also where it has no key."""
+        found = self.key_or_stream(event)
+        return key_name(event.stream) if found is None else found
 
     def keys_of(self, event: RecordedEvent) -> list[str]:
         """The texts of the keys that the event would be parked as, in this partition: of a fork,
@@ -115,7 +120,7 @@ class Applier:
         try:
             items = of_fork(self._projection, event, self._inherited[event.position])
         except Exception:
-            return [event.stream]
+            return [key_name(event.stream)]
         names = dict.fromkeys([key_name(key) for key, _, _ in items])
         return [name for name in names if self._is_mine(name)]
 
@@ -189,23 +194,24 @@ class Applier:
                 if event.position not in self.dropped:
                     self._add_fork(done, event, parked)
             elif event.position not in self.dropped:
-                text = event.stream
+                text = None
                 try:
                     key = self._projection.key(event)
-                    text = text if key is None else key_name(key)
-                    if key is not None and self._is_mine(text):
+                    text = None if key is None else key_name(key)
+                    if key is not None and text is not None and self._is_mine(text):
                         self._take(done, key, text, event, parked)
                 except Exception as exc:
                     # Nobody knows whose an event is that has no key: its stream's partition
                     # parks it, and no other one.
-                    if self._is_mine(text):
-                        raise Poison(text, reason_of(exc), done, done.seen) from exc
+                    named = key_name(event.stream) if text is None else text
+                    if self._is_mine(named):
+                        raise Poison(named, reason_of(exc), done, done.seen) from exc
             done.seen += 1
 
     def _add_fork(self, done: Applied, forked: RecordedEvent, parked: Mapping[str, int]) -> None:
         """All that a fork begins with, as one event: what of it belongs to a key that waits does
         so under the fork's position."""
-        text = forked.stream
+        text = key_name(forked.stream)
         waits: dict[str, None] = {}
         only = self.only.get(forked.position)
         try:
@@ -244,12 +250,13 @@ class Applier:
         """The same for a map of which nothing is held back: here a rebuild spends its time."""
         key_of, effects_of = self._projection.key, self._projection.effects
         changes, partition, seen, found, made = done.changes, self._partition, done.seen, 0, 0
-        key: Key | None = None
+        known: Key = ""
         try:
             for event in events:
-                key = event.stream  # until it is known: a key that fails is told as the stream
+                known = event.stream  # until it is known: a key that fails is told as the stream
                 key = key_of(event)
                 if key is not None:
+                    known = key
                     found += 1
                     for effect in effects_of(event):
                         target = effect.key
@@ -261,7 +268,7 @@ class Applier:
                 seen += 1
                 done.recorded_us = event.recorded_us
         except Exception as exc:
-            raise Poison(key_name(key or ""), reason_of(exc), done, seen) from exc
+            raise Poison(key_name(known), reason_of(exc), done, seen) from exc
         done.seen, done.events, done.effects = seen, done.events + found, done.effects + made
 
     def finish(self, done: Applied) -> None:

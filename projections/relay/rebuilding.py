@@ -83,9 +83,11 @@ async def rebuild(
             compared = None
         if await switch(view, build, at_least=head, accept_parked=accept_parked):
             break
-        if await _state(build) == SERVING:  # another relay let it serve
+        state = await _state(build)
+        if state == SERVING:  # another relay let it serve
             break
-        if not accept_parked and await _parked_anew(view, build):
+        is_alive = state in (BUILDING, COMPARING)  # else there is nothing more to reach
+        if is_alive and not accept_parked and await _parked_anew(view, build):
             await set_state(build, COMPARING, BUILDING)  # it may serve by itself then
             break
     serves = await _state(build) == SERVING
@@ -151,9 +153,14 @@ async def _reach(
     failed: Callable[[str, int], BaseException | None],
     since: tuple[float, int],
 ) -> None:
-    """Returns when the build has position `head`."""
+    """Returns when the build has position `head`. Raises where it is not fed, or was given up, also
+    after it came there."""
     clock = asyncio.get_running_loop().time
     while True:
+        if await _state(build) not in (BUILDING, COMPARING, SERVING):
+            raise ProjectionError(
+                f"view {build.view!r}: generation {build.generation} was given up for other code"
+            )
         position = (await reached(build))[0]
         seconds = clock() - since[0]
         rate = (position - since[1]) / seconds if seconds > 0 else 0.0
@@ -166,10 +173,6 @@ async def _reach(
             raise ProjectionError(
                 f"view {build.view!r}: generation {build.generation} is not fed: {why}"
             ) from why
-        if await _state(build) not in (BUILDING, COMPARING, SERVING):
-            raise ProjectionError(
-                f"view {build.view!r}: generation {build.generation} was given up for other code"
-            )
         await asyncio.sleep(_LOOK_SECONDS)
 
 

@@ -17,7 +17,7 @@ from eventstore.calls import FORKED
 from eventstore.events import RecordedEvent
 from eventstore.outbox import Statement
 
-from ..catalog import held_back
+from ..catalog import OWED, held_back
 from . import letters, remaking
 from .delivering import Delivery, Refused
 from .letters import DeadLetter
@@ -93,7 +93,7 @@ async def _do(delivery: Delivery, key: str) -> None:
     special = await letters.wishes(build, [key])
     more = await _leave_out(delivery, [each for each in special if each.dropped_reason])
     wished = {each.position: each for each in special}
-    owed = wished.get(letters.OWED)
+    owed = wished.get(OWED)
     if owed is not None or letters.WHOLE_KEY in wished:
         _, applier.dropped = await held_back(build)
     if owed is not None:

@@ -1,6 +1,6 @@
 """The switch: a generation that is built takes over from the one that serves, unless a reader would
 lose by it what is served: the rows of a key that waits in the new one's dead letters and not in
-those of the old one."""
+those of the old one, or that are owed in the new one."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from ..asking import reached
 from ..catalog import (
     BUILDING,
     COMPARING,
+    OWED,
     RETIRED,
     SERVING,
     Generation,
@@ -70,7 +71,7 @@ async def switch(view: View, build: Build, *, at_least: int, accept_parked: bool
 
 async def parked_anew(build: Build, serving: Generation | None) -> int:
     """How many keys of a generation wait for an event that stands in the rows of the one that
-    serves: while there are any, it does not take over by itself."""
+    serves, or have rows that are owed: while there are any, it does not take over by itself."""
     if serving is None or serving.generation == build.generation:
         return 0
     old = serving.build(build.outbox, build.view, build.tenant_id)
@@ -80,7 +81,8 @@ async def parked_anew(build: Build, serving: Generation | None) -> int:
 
 def _parked_anew(build: Build, old: Build) -> sa.Select[Any]:
     """The keys of the letters of a build whose events the old one has come to and, as far as it
-    can be seen, applied: neither they nor earlier ones of the key wait there."""
+    can be seen, applied: neither they, under whatever key, nor earlier ones of the key wait there.
+    Rows that are owed lack an event that no letter names, so any of them counts."""
     t = tables(build.outbox.schema)
     mine, theirs, p = t.letters.alias("built"), t.letters.alias("served"), t.progress
     waits_there = sa.exists().where(
@@ -89,9 +91,18 @@ def _parked_anew(build: Build, old: Build) -> sa.Select[Any]:
         theirs.c.dropped_reason.is_(None),
         theirs.c.position.between(1, mine.c.position),
     )
+    # Other code may have ordered the same events by other keys.
+    events_there = sa.select(theirs.c.position).where(
+        own(theirs, old), theirs.c.dropped_reason.is_(None), theirs.c.position > 0
+    )
     come_to = sa.select(sa.func.max(p.c.position)).where(own(p, old)).scalar_subquery()
-    waits = (own(mine, build), mine.c.dropped_reason.is_(None), mine.c.position > 0)
-    return sa.select(mine.c.key).where(*waits, mine.c.position <= come_to, ~waits_there)
+    applied_there = sa.and_(
+        mine.c.position.between(1, come_to),
+        ~waits_there,
+        mine.c.position.not_in(events_there),
+    )
+    stands = sa.or_(mine.c.position == OWED, applied_there)
+    return sa.select(mine.c.key).where(own(mine, build), mine.c.dropped_reason.is_(None), stands)
 
 
 def _furthest(progress: sa.Table, build: Build) -> sa.ScalarSelect[int]:

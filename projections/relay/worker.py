@@ -28,6 +28,7 @@ from .pages import Applier, reason_of
 from .progress import note_state, place_of, reincarnate
 from .reading import Pages
 from .replaying import do_wishes
+from .sharing import SharedPages
 
 _log = logging.getLogger("eventstore")
 
@@ -59,11 +60,13 @@ class Worker:
         settings: Settings,
         commits: Commits,
         heads: Heads,
+        shared: SharedPages,
     ) -> None:
         self.view, self.build, self.partition = view, build, partition
         self._store, self._outbox = store, build.outbox
         self._partitions = partitions
         self._settings, self._commits, self._heads = settings, commits, heads
+        self._shared = shared
         self._queries = view.projection.queries()
         self._wished = asyncio.Event()
         self._is_doubted = False
@@ -233,7 +236,7 @@ class Worker:
                 await check(self.build)
 
     async def _feed(self, delivery: Delivery, until: int | None) -> None:
-        pages = Pages(self._outbox, self._queries, self._settings.page_events)
+        pages = Pages(self._outbox, self._queries, self._settings.page_events, self._shared)
         try:
             await self._feed_from(pages, delivery, until)
         finally:
@@ -270,9 +273,9 @@ class Worker:
         with self._commits.working():
             if self.view.projection.is_fold:
                 key_of = delivery.applier.key_of
-                page = await pages.take_run(delivery.position, head.position, key_of)
+                page = await pages.take_run(delivery.position, head.position, key_of, head.hash)
             else:
-                page = await pages.take(delivery.position, head.position)
+                page = await pages.take(delivery.position, head.position, head.hash)
             if page.events:
                 await delivery.take(page.events, page.scanned_to, head)
                 return

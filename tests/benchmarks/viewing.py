@@ -43,7 +43,7 @@ _FILLED_SECONDS_MAX = 120.0
 
 def six_views(cache_url: str | None = None) -> list[View]:
     """Six stock views, of which the cache may be in Redis."""
-    views = stock_views(cache_url=cache_url)
+    views = stock_views(cache_url=cache_url, with_vectors=False)
     return [views[name] for name in SIX]
 
 

@@ -23,6 +23,7 @@ class Proxy:
     def __init__(self, url: str) -> None:
         self._target = urlsplit(url)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._accepting: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
         self._silent: set[asyncio.StreamWriter] = set()
         self.lose: tuple[str, bytes] | None = None
@@ -51,6 +52,7 @@ class Proxy:
         self._server.close()
         self.mend()
         self.cut()
+        await asyncio.gather(*self._accepting)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -85,12 +87,23 @@ class Proxy:
         if self.is_down:
             writer.transport.abort()
             return
+        # One that is accepted while nothing comes through is ended with the others.
+        this = asyncio.current_task()
+        assert this is not None
+        self._accepting.add(this)
+        this.add_done_callback(self._accepting.discard)
+        self._writers.add(writer)
         host, port = self._target.hostname, self._target.port
         await self._passing.wait()
+        if writer.is_closing():
+            return
         try:
             server_reader, server_writer = await asyncio.open_connection(host, port)
         except OSError:  # there is no server just now
             writer.transport.abort()
+            return
+        if writer.is_closing():
+            server_writer.transport.abort()
             return
         pair = (writer, server_writer)
         self._writers.update(pair)

@@ -157,8 +157,8 @@ class PostgresEngine(Keeping):
         }
 
     async def close(self) -> None:
-        """See `Engine`. A server that says nothing is waited for as long as the patience says, and
-        twice `CLOSE_SECONDS`."""
+        """See `Engine`. A server that says nothing is waited for as long as it may take over a
+        batch, and `CLOSE_SECONDS`."""
         await self._writer.close()
         await self._watch.close()
         await asyncio.gather(self._reading.close(), self._writing.close())

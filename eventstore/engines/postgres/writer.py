@@ -97,6 +97,8 @@ class Writer:
         self._lanes: dict[str, _Lane] = {}
         self._senders: set[asyncio.Task[None]] = set()
         self._closed = False
+        self._is_silent = False
+        """While it closes, the server left a batch without an answer: no other one is sent."""
         self._loop = asyncio.get_running_loop()
         self._name = uuid.uuid4().hex
         self._sent = 0
@@ -116,7 +118,7 @@ class Writer:
 
     async def close(self) -> None:
         """Refuses new work and finishes what was accepted, as long as the server answers. What it
-        leaves without an answer for the whole patience and `CLOSE_SECONDS` is given up."""
+        leaves without an answer for as long as a batch may take is given up."""
         self._closed = True
         while self._room:
             waiting = self._room.popleft().future
@@ -125,7 +127,9 @@ class Writer:
         self._connections.closing = True
         while self._senders:
             answered = self._answered
-            await asyncio.wait(self._senders, timeout=self._patience + CLOSE_SECONDS)
+            # Not less: what was sent before is with the server, which may be working on it.
+            within = max(self._patience + CLOSE_SECONDS, self._connections.answer_seconds)
+            await asyncio.wait(self._senders, timeout=within)
             if answered == self._answered:
                 for sender in self._senders:
                     sender.cancel()
@@ -187,12 +191,15 @@ class Writer:
                     self._give_up(tenant, lane)
                     raise
                 self._let_in()
+            if self._is_silent:
+                self._give_up(tenant, lane)
+                return
         lane.is_busy = False
         del self._lanes[tenant]
 
     def _give_up(self, tenant: str, lane: _Lane) -> None:
-        """The sender was ended from outside: what it has not sent is answered, and whoever comes
-        next has a new one."""
+        """The sender was ended from outside, or by a silence: what it has not sent is answered, and
+        whoever comes next has a new one."""
         del self._lanes[tenant]
         for item in (*(lane.ahead or ()), *lane.waiting):
             ended = StorageFailed(f"{self._url}: the writer was ended; nothing was written")
@@ -235,6 +242,7 @@ class Writer:
                 row = await self._transact(batch, attempt, lost, deadline)
             except Exception as exc:
                 is_silent = isinstance(exc, TimeoutError)  # whose beginning counts
+                self._is_silent = self._is_silent or (is_silent and self._closed)
                 deadline = (
                     deadline or (sent_at if is_silent else self._loop.time()) + self._patience
                 )

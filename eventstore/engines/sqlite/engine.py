@@ -234,7 +234,8 @@ class SqliteEngine:
         """See `Engine`."""
         tenant_id = await self.place_tenant(tenant)
         try:
-            await self._writer.run(views.change(tenant_id, statements, moves))
+            job = views.change(tenant_id, statements, moves)
+            await self._writer.run(job, is_derived=bool(moves))
         except views.Missed:
             return False
         return True

@@ -3,8 +3,8 @@
 It runs in the owner's thread, inside a transaction that holds the write lock. Accepted calls are
 buffered as rows and written with a few statements a table; whatever has to ask the database
 first writes what is buffered. What it remembers between batches (heads, stream versions, ids of
-names) is dropped when another connection has written, or when a batch is rolled back; what is
-asked for anew is compared with the events it speaks of, because nothing goes on from damage.
+names) is dropped when another connection has written to a log, or when a batch is rolled back; what
+is asked for anew is compared with the events it speaks of, because nothing goes on from damage.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ _encode = msgspec.json.Encoder().encode
 
 _REMEMBERED_MAX = 100_000
 """Streams and tags remembered between batches: about 20 MB; beyond it all are forgotten at once."""
+
+_CHECKED_TENANTS_MAX = 16
+"""Heads that are looked at to see whether logs have grown; of more tenants all is forgotten."""
 
 _NOTHING = (None,) * 7
 _PLAIN = (False,) * 7
@@ -74,9 +77,29 @@ class SqliteLedger:
         if version != self._data_version:
             self.written_elsewhere = self._data_version != -1
             self._data_version = version
+            if self._are_heads_as_known():
+                # These are of all tenants, also of those that we do not know.
+                self._last_stream_id = -1
+                self._types.clear()
+            else:
+                self._forget()
+        if len(self._streams) + len(self._tags) > _REMEMBERED_MAX:
             self._forget()
-        elif len(self._streams) + len(self._tags) > _REMEMBERED_MAX:
-            self._forget()
+
+    def _are_heads_as_known(self) -> bool:
+        """Whether no log that we know has grown. Most of what others write beside us are views,
+        many times a second, and to ask for every stream anew after each would slow appends by a
+        tenth. A head's hash stands for all that is before it, its tenant's names included."""
+        known = self._tenants.values()
+        if not 0 < len(known) <= _CHECKED_TENANTS_MAX:
+            return False
+        for each in known:
+            head = (each.position, each.hash, each.recorded_us)
+            if self._run(sql.FIND_HEAD, (each.id,)).fetchone() != head:
+                return False
+            if self._run(sql.LAST_EVENT, (each.id,)).fetchone() != head[:2]:
+                return False
+        return True
 
     def look_up_keys(self, calls: Sequence[Call]) -> None:
         """Finds out in one statement which keys of a batch stand already, so that the others need
@@ -115,7 +138,9 @@ class SqliteLedger:
         sql.INSERT_STREAMS.run(self._run, created)
         sql.INSERT_STREAMS.run(self._run, forked, (True, True))
         if moved:
-            self._run(sql.UPDATE_STREAMS, (_encode(moved).decode(),))
+            found = self._run(sql.UPDATE_STREAMS, (_encode(moved).decode(),)).rowcount
+            if found != len(moved):
+                raise Corrupt("a stream that was appended to is missing", kind="head")
         for shape, values in self._events.items():
             sql.INSERT_EVENTS.run(self._run, values, shape)
         sql.INSERT_EVENT_TAGS.run(self._run, self._event_tags)

@@ -37,11 +37,21 @@ _warned: set[str] = set()
 """Files whose second writer was told of, once in this process."""
 
 
+_NORMAL = 1
+"""SQLite's number for synchronous=NORMAL: in WAL mode a commit is written and not waited for."""
+
+
 class Job(msgspec.Struct, gc=False):
-    """Other work for the owner, in a transaction of its own, with the bytes that it brings."""
+    """Other work for the owner, in a transaction of its own, with the bytes that it brings.
+
+    What `is_derived` can be made again from the log, in one piece with how far it is: its commit
+    does not wait for the disk. A process that is killed loses none of it; when the power fails,
+    what came last is undone in the order in which it was committed, and is made again.
+    """
 
     run: Callable[[sqlite3.Connection], Any]
     payload_bytes: int = 0
+    is_derived: bool = False
 
 
 _Answer = tuple["_Waiting", Any]
@@ -79,6 +89,8 @@ class Writer:
         self._turns = turns
         self._path = path
         self._ledger = SqliteLedger(connection, clock)
+        (self._synchronous,) = connection.execute("PRAGMA synchronous").fetchone()
+        self._synchronous_now = self._synchronous
         self._loop = asyncio.get_running_loop()
         # Both threads touch these, under the lock; `_go` wakes the owner when it is idle.
         self._lock = threading.Lock()
@@ -116,10 +128,16 @@ class Writer:
                 self._loop.call_soon(self._go.release)
         return item.future
 
-    async def run(self, job: Callable[[sqlite3.Connection], Any], payload_bytes: int = 0) -> Any:
+    async def run(
+        self,
+        job: Callable[[sqlite3.Connection], Any],
+        payload_bytes: int = 0,
+        *,
+        is_derived: bool = False,
+    ) -> Any:
         """Runs a job in a transaction of its own, behind the appends that wait; it counts among
-        them for the bounds of the queue. Cancellation as in `commit`."""
-        return await self.commit(Job(job, payload_bytes))
+        them for the bounds of the queue. `is_derived` as in `Job`. Cancellation as in `commit`."""
+        return await self.commit(Job(job, payload_bytes, is_derived))
 
     async def close(self) -> None:
         """Refuses new work, finishes what was accepted, ends the thread."""
@@ -234,7 +252,7 @@ class Writer:
     def _transact(self, calls: list[_Waiting]) -> list[Outcome]:
         """One transaction for all: judged in order, written in bulk, durable when this returns."""
         ledger = self._ledger
-        with self._turn():
+        with self._turn(self._synchronous):
             try:
                 ledger.begin()
                 work = [item.work for item in calls if isinstance(item.work, Call)]
@@ -250,8 +268,9 @@ class Writer:
         return outcomes
 
     @contextlib.contextmanager
-    def _turn(self) -> Iterator[None]:
-        """Holds the turn with a transaction begun. Raises `_NotBegun` where that cannot be."""
+    def _turn(self, synchronous: int) -> Iterator[None]:
+        """Holds the turn with a transaction begun, whose commit waits for the disk or does not.
+        Raises `_NotBegun` where that cannot be."""
         try:
             self._turns.__enter__()
         except (Busy, StorageFailed) as exc:
@@ -260,12 +279,19 @@ class Writer:
             try:
                 if self._connection.in_transaction:
                     self._roll_back()
+                self._set_synchronous(synchronous)
                 self._turns.begin(self._connection)
             except sqlite3.Error as exc:
                 raise _NotBegun(translate(exc, self._path)) from exc
             yield
         finally:
             self._turns.__exit__(None, None, None)
+
+    def _set_synchronous(self, wanted: int) -> None:
+        if self._synchronous_now != wanted:
+            self._synchronous_now = -1  # unknown until it is set
+            self._connection.execute(f"PRAGMA synchronous = {wanted}")
+            self._synchronous_now = wanted
 
     def _commit(self) -> None:
         try:
@@ -288,8 +314,9 @@ class Writer:
         self._ledger.rolled_back()
 
     def _run_job(self, job: Job) -> Any:
+        level = min(self._synchronous, _NORMAL) if job.is_derived else self._synchronous
         try:
-            with self._turn():
+            with self._turn(level):
                 try:
                     self._ledger.begin()
                     result = job.run(self._connection)

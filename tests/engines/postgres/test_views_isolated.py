@@ -71,7 +71,8 @@ async def test_tenants_are_isolated_then_a_view_shows_a_role_its_tenants_rows(
                 async with reader.transaction():
                     await reader.fetchval("SELECT set_config('eventstore.tenant', $1, true)", name)
                     rows = await reader.fetch(f"SELECT * FROM eventstore.{place}")
-                    assert len(rows) == 1, place
+                    # A cache has a row of its own beside the one: its mark.
+                    assert len([row for row in rows if row.get("key") != ""]) == 1, place
                     if place == "notes":
                         assert tuple(rows[0]) == (name, "s", f"{name}'s")
     finally:

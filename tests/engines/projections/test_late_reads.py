@@ -10,12 +10,13 @@ import sqlalchemy as sa
 
 from eventstore import EventStore, NewEvent
 from eventstore.outbox import LogPage, Outbox
-from projections import KeyParked, ViewStale, reckoning
+from projections import KeyParked, ViewStale, asking, reckoning
 from projections.asking import serving
 from projections.relay import letters
 from projections.view import View
+from projections.waiting import waits_since
 
-from .stage import Faults, add, counts_view, feed, notes_view
+from .stage import Faults, add, counts_view, feed, letters_of, notes_view
 
 
 class Pages:
@@ -27,7 +28,12 @@ class Pages:
         page, mine = Outbox.page, self
 
         async def watched(
-            self: Outbox, after: int, until: int, queries: Any, limit: int = 1_000, *digest: Any
+            self: Outbox,
+            after: int,
+            until: int,
+            queries: Any = (),
+            limit: int = 1_000,
+            *digest: Any,
         ) -> LogPage:
             found = await page(self, after, until, queries, limit, *digest)
             mine.limits.append(limit)
@@ -156,18 +162,82 @@ async def test_a_key_is_parked_then_queries_and_rows_say_what_they_are_good_for(
 async def test_a_parked_key_waits_beyond_the_budget_then_queries_tell(
     store: EventStore, caplog: pytest.LogCaptureFixture, late: Any
 ) -> None:
-    """By a warning, or by an error where the view was declared to raise."""
+    """By a warning, or by an error where the view was declared to raise, or to fold: many rows are
+    not folded, and a row of a parked key cannot be brought further than its first event there."""
     faults = Faults()
     faults.left["bad"] = None
     view = notes_view(faults=faults, attempts=1, fresh_seconds=1e-6, when_late=late).bind(store)
     await add(store, "s", "s", "bad")
     await feed(store, view).run_once()
     asked = sa.select(view.table.c.text)
-    if late == "raise":
+    if late != "warn":
         with pytest.raises(ViewStale, match="dead letters"):
             await view.query(asked)
+        with pytest.raises(ViewStale, match="dead letters"):
+            await view.rows(["s"])
         return
     with caplog.at_level(logging.WARNING, "eventstore"):
         found = await view.query(asked)
     assert (found, found.position, found.recorded_at, found.stale) == ([], 0, None, True)
     assert any("waits in the dead letters since position 1" in each for each in caplog.messages)
+
+
+@pytest.mark.parametrize("made", [notes_view, counts_view], ids=["map", "fold"])
+async def test_a_key_is_parked_while_a_late_read_begins_then_it_is_not_said_to_be_whole(
+    store: EventStore, monkeypatch: pytest.MonkeyPatch, made: Any
+) -> None:
+    """What waits is left out of a late read, so the row is good for what comes before it only."""
+    faults = Faults()
+    view = made(faults=faults, attempts=1, fresh_seconds=1e-6, when_late="fold").bind(store)
+    await add(store, "s", "s", "a")
+    await feed(store, view).run_once()
+    before = await add(store, "s", "s", "bc")
+    faults.left["bad"] = None
+    waits = await add(store, "s", "s", "bad")
+    head = await add(store, "t", "t", "sound")
+
+    async def parked_meanwhile(*asked: Any) -> Any:
+        found = await waits_since(*asked)
+        monkeypatch.setattr(asking, "waits_since", waits_since)
+        await feed(store, view).run_once()
+        return found
+
+    monkeypatch.setattr(asking, "waits_since", parked_meanwhile)
+    answer = await view.get("s")
+    assert (answer.position, answer.stale) == (before, True)
+    assert answer.value["n"] == 2
+    assert await letters_of(view) == [("s", waits, True)]
+    monkeypatch.setattr(asking, "reached", from_the_beginning)
+    for key, good_for in [("s", before), ("t", head)]:
+        answer = await view.get(key)
+        assert (answer.value is None, answer.position, answer.stale) == (
+            False,
+            good_for,
+            good_for == before,
+        )
+
+
+async def from_the_beginning(build: Any) -> tuple[int, int]:
+    """As of a view one of whose partitions has not begun."""
+    return 0, 0
+
+
+async def test_a_row_may_be_one_that_a_waiting_event_would_make_then_a_late_read_says_so(
+    store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A map's row is of the key whose event made it, or else of any that does not say."""
+    faults = Faults()
+    view = notes_view(faults=faults, attempts=1, fresh_seconds=1e-6, when_late="fold").bind(store)
+    faults.left["bad"] = None
+    await add(store, "t", "t", "sound")
+    before = await add(store, "v", "v", "sound")
+    await add(store, "s", "s", "bad")
+    await add(store, "s", "t", "behind")
+    head = await add(store, "u", "u", "sound")
+    await feed(store, view).run_once()
+    monkeypatch.setattr(asking, "reached", from_the_beginning)
+    found = {key: await view.get(key) for key in "stuvx"}
+    good_for = {key: (each.position, each.stale) for key, each in found.items()}
+    waits = (before, True)
+    assert good_for == {"s": waits, "t": waits, "u": (head, False), "v": (head, False), "x": waits}
+    assert found["t"].value["text"] == "sound"

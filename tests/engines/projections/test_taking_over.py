@@ -3,23 +3,38 @@ goes on with goes."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from eventstore import EventStore
-from projections import ProjectionError, RelationalView
+from eventstore import EventStore, RecordedEvent
+from projections import Projection, ProjectionError, RelationalView, Upsert
 from projections.asking import serving
-from projections.relay import Relay, generations, letters
+from projections.catalog import OWED
+from projections.relay import Relay, comparing, generations, letters, rebuilding
+from projections.relay.comparing import Comparison
 from projections.relay.dropping import drop
+from projections.relay.pages import partition_of
+from projections.relay.switching import switch
 from projections.sinks import Build
 from projections.status import ViewStatus, status
-from projections.view import View
+from projections.view import Answer, View
 from tests.engines.databases import template
 
-from .stage import Faults, add, feed, generations_of, notes_projection, notes_table, texts_of
+from .stage import (
+    Boom,
+    Faults,
+    add,
+    feed,
+    generations_of,
+    notes_projection,
+    notes_table,
+    texts_of,
+)
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -37,6 +52,42 @@ def code(version: int, *bad: str) -> tuple[RelationalView, Faults]:
     faults.left = dict.fromkeys(bad)
     projection = notes_projection(version=version, faults=faults)
     return RelationalView(projection, notes_table(), attempts=1), faults
+
+
+def ordered(
+    version: int, by: str, *bad: str, nameless: Sequence[str] = (), **options: Any
+) -> RelationalView:
+    """Notes by code that orders them by their stream or their id, fails on some texts, and cannot
+    tell the key of the `nameless`."""
+
+    def key(event: RecordedEvent) -> str:
+        if event.data["text"] in nameless:
+            raise Boom("key")
+        return event.stream if by == "stream" else str(event.data["id"])
+
+    made = Projection("notes", version=version, key=key)
+
+    @made.on("note.added")
+    def added(event: RecordedEvent) -> Any:
+        if event.data["text"] in bad:
+            raise Boom("handler")
+        return Upsert(event.data["id"], {"text": event.data["text"], "n": event.version})
+
+    return RelationalView(made, notes_table(), attempts=1, **options)
+
+
+async def retried_and_owed(store: EventStore, view: View) -> None:
+    """Retries the only letter, until its event is what the rows of another partition lack."""
+    build = await newest(view)
+    assert await letters.ask_retry(build) == 1
+    async with feed(store, view), asyncio.timeout(20):
+        while [each.position for each in await letters.load(build)] != [OWED]:  # noqa: ASYNC110 - asked of the store
+            await asyncio.sleep(0)
+
+
+def key_in(partition: int, prefix: str) -> str:
+    """A key of that partition of two."""
+    return next(k for k in (f"{prefix}{n}" for n in range(99)) if partition_of(k, 2) == partition)
 
 
 async def states(view: View) -> list[str]:
@@ -132,6 +183,105 @@ async def test_the_key_waits_in_both_then_its_first_event_decides(
     assert await states(new.bind(store)) == (
         ["retired", "serving"] if taken else ["serving", "building"]
     )
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "texts", "taken"),
+    [
+        ("stream", "id", ("a", "bad"), True),
+        ("id", "stream", ("a", "bad"), True),
+        ("id", "stream", ("a", "bad", "b"), False),
+    ],
+)
+async def test_other_code_orders_by_other_keys_then_the_same_event_waits_in_both(
+    store: EventStore, before: str, after: str, texts: tuple[str, ...], taken: bool
+) -> None:
+    """It is lost to nobody under another key; what was served and waits behind it now, is."""
+    for text in texts:
+        await add(store, "s", text, text)
+    old, new = ordered(1, before, "bad"), ordered(2, after, "bad")
+    await feed(store, old).run_once()
+    await feed(store, new).run_once()
+    assert (await told(new.bind(store))).parked_anew == (0 if taken else 1)
+    assert await states(new.bind(store)) == (
+        ["retired", "serving"] if taken else ["serving", "building"]
+    )
+
+
+async def test_a_row_is_owed_by_a_partition_that_nobody_feeds_then_the_new_generation_waits(
+    store: EventStore,
+) -> None:
+    """The event left the dead letters of one partition and is not yet in the rows of the other."""
+    key, other, stream = key_in(1, "k"), key_in(0, "k"), key_in(0, "s")
+    await add(store, stream, key, "nameless")
+    await add(store, stream, other, "a")
+    await feed(store, ordered(1, "id")).run_once()
+    nameless = ["nameless"]
+    view = ordered(2, "id", nameless=nameless, partitions=2).bind(store)
+    await feed(store, view).run_once()
+    lease = await store.checkpoints.acquire(
+        "view/notes", "ann", seconds=600, generation=2, partition=1
+    )
+    assert lease is not None
+    nameless.clear()
+    await retried_and_owed(store, view)
+    assert (await told(view)).parked_anew == 1
+    assert not await switch(view, await newest(view), at_least=2)
+    assert await states(view) == ["serving", "building"]
+    assert await texts_of(view) == {key: "nameless", other: "a"}
+    await store.checkpoints.release(lease)
+    await feed(store, view).run_once()
+    assert await states(view) == ["retired", "serving"]
+    assert await texts_of(view) == {key: "nameless", other: "a"}
+
+
+async def test_a_row_that_is_served_is_owed_then_its_reader_is_told_that_it_is_stale(
+    store: EventStore,
+) -> None:
+    """Nobody knows which event it lacks, so it is good for nothing; rows of other keys are."""
+    key, other, stream = key_in(1, "k"), key_in(0, "k"), key_in(0, "s")
+    nameless = ["nameless"]
+    view = ordered(1, "id", nameless=nameless, partitions=2).bind(store)
+    await add(store, stream, key, "nameless")
+    await add(store, stream, other, "a")
+    await feed(store, view).run_once()
+    lease = await store.checkpoints.acquire(
+        "view/notes", "ann", seconds=600, generation=1, partition=1
+    )
+    assert lease is not None
+    nameless.clear()
+    await retried_and_owed(store, view)
+    assert await view.get(key) == Answer(None, 0, None, True)
+    rows = await view.rows([key, other])
+    assert (set(rows), rows.position, rows.stale) == ({other}, 0, True)
+    fine = await view.get(other)
+    assert (fine.position, fine.stale) == (2, False)
+    await store.checkpoints.release(lease)
+    await feed(store, view).run_once()
+    mended = await view.get(key)
+    assert (mended.value["text"], mended.position, mended.stale) == ("nameless", 2, False)
+
+
+async def test_a_build_is_given_up_while_it_is_compared_then_its_rebuild_says_so(
+    store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has come to the head, and will never serve: nobody waits for that."""
+    view, _ = code(1)
+    await add(store, "s", "k", "a")
+    compare, seen = comparing.compare, 0
+
+    async def meanwhile(view: View, old: Build, new: Build) -> Comparison:
+        nonlocal seen
+        seen += 1
+        assert seen == 1, "it goes round"
+        assert await generations.give_up(new, "comparing")
+        return await compare(view, old, new)
+
+    monkeypatch.setattr(rebuilding, "compare", meanwhile)
+    async with feed(store, view) as relay:
+        await relay.caught_up()
+        with pytest.raises(ProjectionError, match="generation 2 was given up"):
+            await relay.rebuild("notes", compare=True)
 
 
 async def test_a_key_is_parked_that_was_never_served_then_the_new_generation_takes_over(

@@ -76,7 +76,8 @@ def test_truth_value_is_a_key_then_it_is_the_number() -> None:
 
 def test_text_is_written_for_no_key_then_it_is_read_as_it_is() -> None:
     """What somebody typed is a key in any case."""
-    for text in ("[", "[1.5]", "[a]", '[["a"]]', '"a', '"a"b"', "-0", "007"):
+    deep = "[" * 2_000 + "]" * 2_000
+    for text in ("[", "[1.5]", "[a]", '[["a"]]', '"a', '"a"b"', "-0", "007", "[true]", '"a"', deep):
         assert key_of_text(text) == text
     assert key_of_text('[ "a", 1 ]') == ("a", 1)
 
