@@ -35,6 +35,16 @@ def _sqlite_acknowledges_early() -> None:
     Writer._answer = answer_first  # type: ignore[method-assign]
 
 
+@defect("sqlite", "stays at NORMAL behind a view")
+def _sqlite_stays_at_normal() -> None:
+    set_synchronous = Writer._set_synchronous
+
+    def only_down(self: Writer, wanted: int) -> None:
+        set_synchronous(self, min(wanted, self._synchronous_now))
+
+    Writer._set_synchronous = only_down  # type: ignore[method-assign]
+
+
 @defect("sqlite", "commits in pieces")
 def _sqlite_commits_in_pieces() -> None:
     write_part = SqliteLedger._write_part

@@ -20,6 +20,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from eventstore import Conflict, EventStore, EventStoreError, NewEvent
+from eventstore.outbox import Advance, Statement
 
 from . import defects_postgres, defects_sqlite, defects_views  # noqa: F401 - they register themselves
 from .defects import in_force, seed_defect
@@ -119,6 +120,21 @@ async def write(
                 await asyncio.sleep(chance.random() * pause_seconds_max)
 
     await asyncio.gather(*(call(caller) for caller in range(callers)))
+
+
+@verb
+async def write_beside_a_view(state: State, *, name: str, appends: int) -> None:
+    """Appends from one caller; before each a view moves on, whose commit may wait for no disk."""
+    store = state.opened
+    lease = await store.checkpoints.acquire("beside", "me", seconds=600)
+    assert lease is not None
+    table, at = Statement("CREATE TABLE IF NOT EXISTS beside (position INTEGER)"), 0
+    for turn in range(appends):
+        head = await store.head()
+        row = Statement(f"INSERT INTO beside VALUES ({turn})")
+        assert await store.outbox.change([table, row], [Advance(lease, at, head)])
+        at = head
+        await operate(state, f"{name}/{turn}", "own", 1, None)
 
 
 @verb
