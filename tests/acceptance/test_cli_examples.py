@@ -20,6 +20,17 @@ SEA = {"memory_id": "sea", "content": "Ben spends his holidays by the sea"}
 
 CHAT = [{"role": "user", "content": "Is there a train?"}, {"role": "assistant", "content": "Yes."}]
 
+BOARD = """
+from reducers import Reducer
+
+board = Reducer("board", initial=0)
+
+
+@board.on("note.added")
+def added(state, event):
+    return state + 1
+"""
+
 LINE = re.compile(r"^ +\$ (.+)$", re.MULTILINE)
 
 
@@ -61,9 +72,10 @@ def test_help_of_a_command_then_examples_and_shared_options(
 
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name not in OTHERS])
 def test_examples_of_a_command_then_they_run(
-    name: str, board: Command, shell: Command, capsys: pytest.CaptureFixture[str]
+    name: str, board: Command, shell: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whoever pastes an example sees it work."""
+    """Whoever pastes an example sees it work, beside a reducer of his own."""
+    (tmp_path / "board.py").write_text(BOARD)
     for example in LINE.findall(help_of(capsys, *name.split())):
         ran = shell(example)
         assert (ran.returncode, ran.stderr) == (0, ""), example

@@ -123,6 +123,12 @@ async def _change(store: EventStore, name: str) -> None:
     await store.checkpoints.release(lease)
 
 
+async def _inherit(store: EventStore, name: str) -> None:
+    """What a fork begins with, read as a relay does."""
+    made = await reducers.fork(store, "seed", into=f"inherits/{name}", idempotency_key=name)
+    await store.outbox.inherited(made.events[0])
+
+
 _KEPT = Snapshot(1, 1, b"{}", b"h" * 32)
 _url: contextvars.ContextVar[str] = contextvars.ContextVar("url")
 WORK: dict[str, Work] = {
@@ -166,6 +172,14 @@ WORK: dict[str, Work] = {
     "outbox.tell": lambda s, name: s.outbox.tell("$told", "$told", {"name": name}),
     "take_snapshot": lambda s, name: take_snapshot(_names, s, "seed"),
     "verify_snapshots": lambda s, name: verify_snapshots(_names, s, "seed"),
+    "fork": lambda s, name: reducers.fork(s, "seed", into=f"fork/{name}", idempotency_key=name),
+    "outbox.inherited": _inherit,
+    "lineage": lambda s, name: reducers.lineage(s, "seed-id"),
+    "tainted": lambda s, name: reducers.tainted(s, "seed-id"),
+    "shadow": lambda s, name: reducers.shadow(s, _names, _names, ["seed"], processes=0),
+    "verify_states": lambda s, name: reducers.verify_states(_names, s, "seed"),
+    "reducer.bisect": lambda s, name: _names.bisect(s, "seed", lambda state: state > 0),
+    "reducer.blame": lambda s, name: _names.blame(s, "seed", ""),
     "reducer.load": lambda s, name: _names.load(s, "seed"),
     "decider.run": lambda s, name: Decider(_names, _decide).run(s, "a", name, idempotency_key=name),
     "open": lambda s, name: _open_and_close(_url.get()),

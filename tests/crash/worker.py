@@ -141,6 +141,8 @@ async def write_beside_a_view(state: State, *, name: str, appends: int) -> None:
 async def win(state: State, *, name: str, stream: str, rounds: int) -> list[int]:
     """Tries, from version 0 on, to be the one who appends at the version that it knows; a loser
     takes the version that it is told. Answers the expected versions at which it won."""
+    # Everything is at hand before the race begins, so that nobody has won before others come.
+    await state.opened.append(f"ready/{name}", NewEvent("ready", {}))
     expected, won = 0, []
     while expected < rounds:
         event = NewEvent("note.added", {"by": name, "expected": expected})
