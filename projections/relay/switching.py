@@ -56,7 +56,7 @@ async def switch(view: View, build: Build, *, at_least: int, accept_parked: bool
         # The old one may go on until the very moment: its rows are locked, then looked at.
         # They are locked in the order in which relays lock them, who move several in one commit.
         hold = sa.select(p.c.partition).where(own(p, old_build)).order_by(p.c.partition)
-        enough = _furthest(p, build) >= _furthest(p, old_build)
+        enough = _is_level(p, build, old_build)
         retire = sa.update(v).where(own(v, old_build), v.c.state == SERVING, enough)
         statements.append(statement(outbox, hold.with_for_update()))
         statements.append(statement(outbox, retire.values(state=RETIRED), expect=1))
@@ -105,6 +105,20 @@ def _parked_anew(build: Build, old: Build) -> sa.Select[Any]:
     return sa.select(mine.c.key).where(own(mine, build), mine.c.dropped_reason.is_(None), stands)
 
 
-def _furthest(progress: sa.Table, build: Build) -> sa.ScalarSelect[int]:
-    """The position that all partitions of a build have reached."""
-    return sa.select(sa.func.min(progress.c.position)).where(own(progress, build)).scalar_subquery()
+def _is_level(progress: sa.Table, build: Build, old: Build) -> sa.ColumnElement[bool]:
+    """That no row goes back: each partition of a build is where the old one's is or further, or,
+    where they are divided in other ways, all of it is where the furthest of the old ones is."""
+    mine, theirs = progress.alias("mine"), progress.alias("theirs")
+    every, count = progress.c.position, sa.func.count()
+
+    def of(build: Build, value: Any) -> Any:
+        return sa.select(value).where(own(progress, build)).scalar_subquery()
+
+    behind = sa.exists().where(
+        own(mine, build),
+        own(theirs, old),
+        mine.c.partition == theirs.c.partition,
+        mine.c.position < theirs.c.position,
+    )
+    alike = of(build, count) == of(old, count)
+    return sa.or_(of(build, sa.func.min(every)) >= of(old, sa.func.max(every)), alike & ~behind)
