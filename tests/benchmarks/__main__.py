@@ -100,7 +100,8 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="eventstore-bench-") as name:
         machine: Machine = look_at_machine(Path(name), sizes)
         sections = asyncio.run(run_rows(names, Path(name), sizes))
-    report = render(sections, machine, sizes, (time.monotonic() - started) / 60)
+    minutes = (time.monotonic() - started) / 60
+    report = render(sections, machine, sizes, minutes, options.only or ())
     if output is not None:
         output.write_text(report, encoding="utf-8")
         print(f"written: {output.name}")

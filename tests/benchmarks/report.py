@@ -26,11 +26,17 @@ _NOT_DONE = [
 ]
 
 
-def render(sections: Sequence[Section], machine: Machine, sizes: Sizes, minutes: float) -> str:
-    """The whole report."""
+def render(
+    sections: Sequence[Section],
+    machine: Machine,
+    sizes: Sizes,
+    minutes: float,
+    only: Sequence[str] = (),
+) -> str:
+    """The report of all rows, or of `only` some, which it says."""
     parts = [
-        "# Benchmarks",
-        _opening(sizes),
+        "# Benchmarks: some rows" if only else "# Benchmarks",
+        _opening(sizes, only),
         "## The machine",
         _machine(machine, minutes),
         "## Figures",
@@ -57,14 +63,16 @@ def terminal(section: Section) -> str:
     return "\n".join([section.name, *rows])
 
 
-def _opening(sizes: Sizes) -> str:
+def _opening(sizes: Sizes, only: Sequence[str]) -> str:
     if sizes.quick:
         return (
             "**A smoke run with tiny sizes: it shows that every row runs; no figure in it means"
             " anything.**"
         )
+    named = " ".join([f"--only {name}" for name in only])
+    command = f"`python -m tests.benchmarks {named}`" if only else "`make bench`"
     return (
-        "Written by `make bench`; not edited by hand. Each figure stands beside the raw limit that"
+        f"Written by {command}; not edited by hand. Each figure stands beside the raw limit that"
         " was measured in the same run, in turns with it, on the same disk: raw, ours, raw, ours,"
         f" {sizes.rounds} times. Figures are medians of {sizes.rounds}, with the smallest and the"
         " largest sample behind them; a ratio is that of each pair, and its median is what the bar"

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from .machine import Machine
 from .measuring import Bar, Line, Section, Series, Timing, in_turns, percentile
-from .report import terminal
+from .report import render, terminal
+from .sizes import FULL
 
 _ROOT = Path(__file__).resolve().parents[2]
 _BARS = 43
@@ -44,6 +46,15 @@ def test_quick_run_then_every_row_is_in_the_report(tmp_path: Path) -> None:
     assert "smoke run" in text
     verdicts = len(re.findall(r"\| (?:reached|missed) \|$", text, re.MULTILINE))
     assert _BARS - _BARS_OF_THE_ABSENT <= verdicts <= _BARS
+
+
+def test_some_rows_are_run_then_the_report_says_which() -> None:
+    """Nobody takes a part of a run for the whole."""
+    machine = Machine("", 2, "", "", "", "", Series((1.0,)), 0.0, {})
+    whole, part = (render([], machine, FULL, 1.0, only) for only in ((), ("bulk",)))
+    assert whole.startswith("# Benchmarks\n") and "`make bench`" in whole
+    assert part.startswith("# Benchmarks: some rows\n") and "--only bulk`" in part
+    assert "make bench" not in part
 
 
 def test_unknown_row_then_wrong_usage() -> None:
