@@ -52,8 +52,10 @@ def test_some_rows_are_run_then_the_report_says_which() -> None:
     """Nobody takes a part of a run for the whole."""
     machine = Machine("", 2, "", "", "", "", Series((1.0,)), 0.0, {})
     whole, part = (render([], machine, FULL, 1.0, only) for only in ((), ("bulk",)))
-    assert whole.startswith("# Benchmarks\n") and "`make bench`" in whole
-    assert part.startswith("# Benchmarks: some rows\n") and "--only bulk`" in part
+    assert whole.startswith("# Benchmarks\n")
+    assert "`make bench`" in whole
+    assert part.startswith("# Benchmarks: some rows\n")
+    assert "--only bulk`" in part
     assert "make bench" not in part
 
 
