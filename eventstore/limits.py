@@ -83,9 +83,17 @@ POLL_SECONDS: Final = 0.05
 SNAPSHOT_BYTES_MAX: Final = 64 * 1024 * 1024
 """One snapshot: a state beyond it is refused a snapshot, never refused a load."""
 
-SNAPSHOTS_KEPT: Final = 4
-"""Snapshots kept of one (stream, reducer, fingerprint): the newest serves, older ones serve
-loads at earlier versions."""
+SNAPSHOTS_NEWEST: Final = 4
+"""Snapshots of one (stream, reducer, fingerprint) that are kept however close they lie: a damaged
+newest one must not cost a fold of the whole stream."""
+
+SNAPSHOT_STEPS: Final = 16
+"""Older snapshots lie at most about so many-th of a stream apart, and closer near its end: a state
+of any version is then a fold of some 6 % of the stream, in about 40 snapshots."""
+
+SNAPSHOTS_OLDER_BYTES_MAX: Final = 64 * 1024 * 1024
+"""Bytes of the snapshots of one (stream, reducer, fingerprint) behind the newest few: as much as
+one large one. Where they would be more, they lie further apart."""
 
 LEASE_SECONDS_MAX: Final = 3_600.0
 """A lease that outlives an hour is a lock, and its holder's death would go unseen."""

@@ -67,12 +67,8 @@ class Snapshots:
     async def list(self, stream: str) -> list[SnapshotInfo]:
         """All snapshots of a stream, of every reducer. If cancelled, nothing is left open."""
         check_name("stream", stream)
-        return [
-            SnapshotInfo(
-                stream, name, mark, row.version, row.position, len(row.state), row.state_hash
-            )
-            for name, mark, row in await self._engine().list_snapshots(self._tenant, stream)
-        ]
+        rows = await self._engine().list_snapshots(self._tenant, stream)
+        return [SnapshotInfo(stream, *msgspec.structs.astuple(row)) for row in rows]
 
     async def drop(self, stream: str | None = None) -> int:
         """Forgets a stream's snapshots (None: all of the tenant); returns how many.

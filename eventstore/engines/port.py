@@ -79,6 +79,17 @@ class SnapshotRow(msgspec.Struct, frozen=True):
     state_hash: bytes
 
 
+class SnapshotEntry(msgspec.Struct, frozen=True):
+    """A stored state in a listing, which reads no states."""
+
+    reducer: str
+    fingerprint: str
+    version: int
+    position: int
+    state_bytes: int
+    state_hash: bytes
+
+
 class Statement(msgspec.Struct, frozen=True):
     """SQL in the engine's dialect, run once for each row of its positional arguments.
 
@@ -217,16 +228,16 @@ class Engine(Protocol):
     async def save_snapshot(
         self, tenant: str, stream: str, reducer: str, fingerprint: str, row: SnapshotRow
     ) -> bool:
-        """Keeps a state, and only the newest few of this reducer and fingerprint. False, and
-        nothing kept, where the stream has no events."""
+        """Keeps a state, and drops those of this reducer and fingerprint that are `too_close`.
+        False, and nothing kept, where the stream has no events."""
 
     async def find_snapshot(
         self, tenant: str, stream: str, reducer: str, fingerprint: str, until: int
     ) -> SnapshotRow | None:
         """The newest state at or below version `until`."""
 
-    async def list_snapshots(self, tenant: str, stream: str) -> list[tuple[str, str, SnapshotRow]]:
-        """(reducer, fingerprint, row) of a stream's snapshots, without regard to the reducer."""
+    async def list_snapshots(self, tenant: str, stream: str) -> list[SnapshotEntry]:
+        """A stream's snapshots by reducer, fingerprint and version."""
 
     async def drop_snapshots(self, tenant: str, stream: str | None) -> int:
         """Forgets the snapshots of a stream (None: of the tenant); how many there were."""

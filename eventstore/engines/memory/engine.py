@@ -13,15 +13,27 @@ from ...calls import Call, Fork, Outcome, Written
 from ...errors import Corrupt, StoreClosed
 from ...events import RecordedEvent
 from ...judge import StoredKey, judge
-from ...limits import SNAPSHOTS_KEPT
 from ...query import Query
+from ...thinning import too_close
 from ..forked import forked_page
-from ..port import CheckpointRow, Damage, Head, LogPage, Move, SnapshotRow, Statement, StreamRow
+from ..port import (
+    CheckpointRow,
+    Damage,
+    Head,
+    LogPage,
+    Move,
+    SnapshotEntry,
+    SnapshotRow,
+    Statement,
+    StreamRow,
+)
 from ..rows import check_consecutive
 from .ledger import MemoryLedger
 from .views import MemoryViews
 
 _CheckpointKey = tuple[str, str, int, int]
+_SnapshotKind = tuple[str, str]
+"""A reducer and a fingerprint."""
 
 
 class MemoryEngine:
@@ -35,7 +47,7 @@ class MemoryEngine:
         self._ledger = MemoryLedger(clock)
         self._waiters: set[asyncio.Future[None]] = set()
         self._checkpoints: dict[_CheckpointKey, CheckpointRow] = {}
-        self._snapshots: dict[tuple[str, str], list[tuple[str, str, SnapshotRow]]] = {}
+        self._snapshots: dict[tuple[str, str], dict[_SnapshotKind, dict[int, SnapshotRow]]] = {}
         self._views = MemoryViews()
         self._closed = False
 
@@ -281,41 +293,35 @@ class MemoryEngine:
         """See `Engine`."""
         if not self._ledger.version(tenant, stream):
             return False
-        rows = self._snapshots.setdefault((tenant, stream), [])
-        rows[:] = [
-            r for r in rows if (r[0], r[1], r[2].version) != (reducer, fingerprint, row.version)
-        ]
-        rows.append((reducer, fingerprint, row))
-        mine = sorted(r[2].version for r in rows if r[:2] == (reducer, fingerprint))
-        too_old = set(mine[:-SNAPSHOTS_KEPT])
-        rows[:] = [
-            r for r in rows if r[:2] != (reducer, fingerprint) or r[2].version not in too_old
-        ]
+        rows = self._snapshots.setdefault((tenant, stream), {})
+        kept = rows.setdefault((reducer, fingerprint), {})
+        kept[row.version] = row
+        for version in too_close((each.version, len(each.state)) for each in kept.values()):
+            del kept[version]
         return True
 
     async def find_snapshot(
         self, tenant: str, stream: str, reducer: str, fingerprint: str, until: int
     ) -> SnapshotRow | None:
         """See `Engine`."""
-        rows = [
-            row
-            for name, print_, row in self._snapshots.get((tenant, stream), ())
-            if (name, print_) == (reducer, fingerprint) and row.version <= until
-        ]
-        return max(rows, key=lambda row: row.version, default=None)
+        kept = self._snapshots.get((tenant, stream), {}).get((reducer, fingerprint), {})
+        version = max((each for each in kept if each <= until), default=None)
+        return None if version is None else kept[version]
 
-    async def list_snapshots(self, tenant: str, stream: str) -> list[tuple[str, str, SnapshotRow]]:
+    async def list_snapshots(self, tenant: str, stream: str) -> list[SnapshotEntry]:
         """See `Engine`."""
-        return sorted(
-            self._snapshots.get((tenant, stream), ()), key=lambda r: (r[0], r[1], r[2].version)
-        )
+        return [
+            SnapshotEntry(*kind, row.version, row.position, len(row.state), row.state_hash)
+            for kind, rows in sorted(self._snapshots.get((tenant, stream), {}).items())
+            for _, row in sorted(rows.items())
+        ]
 
     async def drop_snapshots(self, tenant: str, stream: str | None) -> int:
         """See `Engine`."""
         dropped = 0
         for owner, name in list(self._snapshots):
             if owner == tenant and stream in (None, name):
-                dropped += len(self._snapshots.pop((owner, name)))
+                dropped += sum(map(len, self._snapshots.pop((owner, name)).values()))
         return dropped
 
     async def tenants(self) -> list[str]:

@@ -10,8 +10,8 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from ...errors import Busy, OutcomeUnknown, StorageFailed
-from ...limits import SNAPSHOTS_KEPT
-from ..port import CheckpointRow, Move, SnapshotRow, Statement
+from ...thinning import too_close
+from ..port import CheckpointRow, Move, SnapshotEntry, SnapshotRow, Statement
 from ..rows import Row
 from . import views
 from .connections import Connection, transaction
@@ -214,7 +214,10 @@ class Keeping:
                     row.state,
                     row.state_hash,
                 )
-                await connection.execute(self._sql.prune_snapshots, *kind, SNAPSHOTS_KEPT)
+                rows = await connection.fetch(self._sql.kept_snapshots, *kind)
+                dropped = too_close((version, size) for version, size in rows)
+                if dropped:
+                    await connection.execute(self._sql.drop_some_snapshots, *kind, dropped)
 
         await self._reader.run(tenant, save)
         return True
@@ -230,13 +233,13 @@ class Keeping:
         rows = await self._reader.fetch(tenant, self._sql.find_snapshot, *args)
         return SnapshotRow(*rows[0]) if rows else None
 
-    async def list_snapshots(self, tenant: str, stream: str) -> list[tuple[str, str, SnapshotRow]]:
+    async def list_snapshots(self, tenant: str, stream: str) -> list[SnapshotEntry]:
         """See `Engine`."""
         found = await self._reader.find_stream(tenant, stream)
         if found is None:
             return []
         rows = await self._reader.fetch(tenant, self._sql.list_snapshots, found[0])
-        return [(row[0], row[1], SnapshotRow(*row[2:])) for row in rows]
+        return [SnapshotEntry(*row) for row in rows]
 
     async def drop_snapshots(self, tenant: str, stream: str | None) -> int:
         """See `Engine`."""

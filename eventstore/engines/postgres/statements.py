@@ -290,16 +290,16 @@ class Statements:
             " SET position = excluded.position, state = excluded.state,"
             " state_hash = excluded.state_hash"
         )
-        self.prune_snapshots = (
-            f"DELETE FROM {s}.snapshots WHERE {kind} AND version <= (SELECT version"
-            f" FROM {s}.snapshots WHERE {kind} ORDER BY version DESC LIMIT 1 OFFSET $4)"
+        self.kept_snapshots = f"SELECT version, octet_length(state) FROM {s}.snapshots WHERE {kind}"
+        self.drop_some_snapshots = (
+            f"DELETE FROM {s}.snapshots WHERE {kind} AND version = ANY($4::bigint[])"
         )
         self.find_snapshot = (
             f"SELECT version, position, state, state_hash FROM {s}.snapshots"
             f" WHERE {kind} AND version <= $4 ORDER BY version DESC LIMIT 1"
         )
         self.list_snapshots = (
-            "SELECT reducer, fingerprint, version, position, state, state_hash"
+            "SELECT reducer, fingerprint, version, position, octet_length(state), state_hash"
             f" FROM {s}.snapshots WHERE stream_id = $1 ORDER BY reducer, fingerprint, version"
         )
         self.drop_snapshots = (

@@ -13,10 +13,21 @@ from ...envelope import GENESIS
 from ...errors import Corrupt, EventStoreError, StoreClosed
 from ...events import RecordedEvent
 from ...judge import StoredKey
-from ...limits import POLL_SECONDS, SNAPSHOTS_KEPT
+from ...limits import POLL_SECONDS
 from ...query import Query
+from ...thinning import too_close
 from ..indexes import TOLD_MAX, missing_rows, surplus_rows
-from ..port import CheckpointRow, Damage, Head, LogPage, Move, SnapshotRow, Statement, StreamRow
+from ..port import (
+    CheckpointRow,
+    Damage,
+    Head,
+    LogPage,
+    Move,
+    SnapshotEntry,
+    SnapshotRow,
+    Statement,
+    StreamRow,
+)
 from ..rows import prefix_end, stored_key
 from . import statements as sql
 from . import views
@@ -254,28 +265,13 @@ class SqliteEngine:
         if found is None:
             return False
 
+        kind = (found[0], reducer, fingerprint)
+        kept = (*kind, row.version, row.position, row.state, row.state_hash)
+
         def job(connection: sqlite3.Connection) -> None:
-            connection.execute(
-                sql.SAVE_SNAPSHOT,
-                (
-                    found[0],
-                    reducer,
-                    fingerprint,
-                    row.version,
-                    row.position,
-                    row.state,
-                    row.state_hash,
-                ),
-            )
-            connection.execute(
-                sql.PRUNE_SNAPSHOTS,
-                {
-                    "stream": found[0],
-                    "reducer": reducer,
-                    "fingerprint": fingerprint,
-                    "kept": SNAPSHOTS_KEPT,
-                },
-            )
+            connection.execute(sql.SAVE_SNAPSHOT, kept)
+            dropped = too_close(connection.execute(sql.KEPT_SNAPSHOTS, kind))
+            connection.executemany(sql.DROP_SNAPSHOT, [(*kind, each) for each in dropped])
 
         await self._writer.run(job, len(row.state))
         return True
@@ -291,11 +287,11 @@ class SqliteEngine:
         rows = await self._reader.fetch(sql.FIND_SNAPSHOT, args)
         return SnapshotRow(*rows[0]) if rows else None
 
-    async def list_snapshots(self, tenant: str, stream: str) -> list[tuple[str, str, SnapshotRow]]:
+    async def list_snapshots(self, tenant: str, stream: str) -> list[SnapshotEntry]:
         """See `Engine`."""
         found = await self._reader.find_stream(tenant, stream)
         rows = [] if found is None else await self._reader.fetch(sql.LIST_SNAPSHOTS, (found[0],))
-        return [(row[0], row[1], SnapshotRow(*row[2:])) for row in rows]
+        return [SnapshotEntry(*row) for row in rows]
 
     async def drop_snapshots(self, tenant: str, stream: str | None) -> int:
         """See `Engine`."""

@@ -208,18 +208,19 @@ SAVE_SNAPSHOT = (
     " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET position = excluded.position,"
     " state = excluded.state, state_hash = excluded.state_hash"
 )
-PRUNE_SNAPSHOTS = (
-    "DELETE FROM snapshots WHERE stream_id = :stream AND reducer = :reducer"
-    " AND fingerprint = :fingerprint AND version <= (SELECT version FROM snapshots"
-    " WHERE stream_id = :stream AND reducer = :reducer AND fingerprint = :fingerprint"
-    " ORDER BY version DESC LIMIT 1 OFFSET :kept)"
+KEPT_SNAPSHOTS = (
+    "SELECT version, length(state) FROM snapshots WHERE stream_id = ? AND reducer = ?"
+    " AND fingerprint = ?"
+)
+DROP_SNAPSHOT = (
+    "DELETE FROM snapshots WHERE stream_id = ? AND reducer = ? AND fingerprint = ? AND version = ?"
 )
 FIND_SNAPSHOT = (
     "SELECT version, position, state, state_hash FROM snapshots WHERE stream_id = ?"
     " AND reducer = ? AND fingerprint = ? AND version <= ? ORDER BY version DESC LIMIT 1"
 )
 LIST_SNAPSHOTS = (
-    "SELECT reducer, fingerprint, version, position, state, state_hash FROM snapshots"
+    "SELECT reducer, fingerprint, version, position, length(state), state_hash FROM snapshots"
     " WHERE stream_id = ? ORDER BY reducer, fingerprint, version"
 )
 DROP_SNAPSHOTS = (

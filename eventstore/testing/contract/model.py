@@ -20,11 +20,11 @@ from hypothesis.stateful import (
 
 from ...errors import ConditionFailed, Conflict, IdempotencyMismatch, InvalidEvent
 from ...events import Append, AppendResult, NewEvent, RecordedEvent
-from ...limits import SNAPSHOTS_KEPT
 from ...points import Expected
 from ...query import AppendCondition, Query
 from ...snapshots import Snapshot
 from ...store import EventStore
+from ...thinning import too_close
 from ..history import check_dense
 from .harness import Harness
 from .plain import Model, Places
@@ -32,6 +32,8 @@ from .plain import Model, Places
 T = TypeVar("T")
 
 STREAMS = st.sampled_from(["a", "a/b", "b_", "b%", "é"])
+SNAPSHOT_VERSIONS = st.integers(1, 9) | st.integers(64, 96)
+"""Some that lie close, far behind others: those are the ones that do not stay."""
 KEYS = st.sampled_from(["k1", "k2", "k3"])
 TAGS = ["x", "y", "z"]
 TYPES = ["t", "u", "v"]
@@ -194,9 +196,9 @@ class LogMachine(RuleBasedStateMachine):
         if found is not None and stands is not None:
             self._compare(list(found.events), stands[1][0])
 
-    @rule(stream=STREAMS, mark=st.sampled_from(["f", "g"]), version=st.integers(1, 9))
+    @rule(stream=STREAMS, mark=st.sampled_from(["f", "g"]), version=SNAPSHOT_VERSIONS)
     def save_snapshot(self, stream: str, mark: str, version: int) -> None:
-        """A state is kept, and only the newest few."""
+        """A state is kept, and those that lie too close are not."""
         state = b"%d" % len(self.model.log)
         snapshot = Snapshot(version, version, state, b"h")
         taken = self.ask(lambda store: store.snapshots.save(stream, "r", mark, snapshot))
@@ -205,10 +207,10 @@ class LogMachine(RuleBasedStateMachine):
             return
         kept = self.model.snapshots.setdefault((stream, mark), {})
         kept[version] = state
-        for old in sorted(kept)[:-SNAPSHOTS_KEPT]:
+        for old in too_close((each, len(one)) for each, one in kept.items()):
             del kept[old]
 
-    @rule(stream=STREAMS, mark=st.sampled_from(["f", "g"]), until=st.integers(0, 10))
+    @rule(stream=STREAMS, mark=st.sampled_from(["f", "g"]), until=st.integers(0, 99))
     def find_snapshot(self, stream: str, mark: str, until: int) -> None:
         """The newest state that is not too new."""
         found = self.ask(lambda store: store.snapshots.find(stream, "r", mark, until=until))

@@ -6,7 +6,7 @@ import pytest
 import pytest_asyncio
 
 from ...events import Append
-from ...limits import SNAPSHOT_BYTES_MAX, SNAPSHOTS_KEPT
+from ...limits import SNAPSHOT_BYTES_MAX
 from ...snapshots import Snapshot
 from ...store import EventStore
 from .harness import Harness, notes, whole
@@ -74,17 +74,22 @@ class SnapshotContract(Harness):
         assert await filled.snapshots.find("s", "r", "f") == _state(3, b"new")
         assert len(await filled.snapshots.list("s")) == 1
 
-    async def test_many_versions_are_kept_then_only_the_newest_few_stay(
+    async def test_many_versions_are_kept_then_fewer_stay_the_further_back_they_lie(
         self, filled: EventStore
     ) -> None:
-        """Each reducer and fingerprint keeps its own few."""
+        """Each reducer and fingerprint keeps its own: the newest, and some of every part of the
+        stream."""
         await filled.snapshots.save("s", "r", "other", _state(1))
-        for version in range(1, SNAPSHOTS_KEPT + 4):
+        for version in range(2, 129, 2):
             await filled.snapshots.save("s", "r", "f", _state(version))
         listed = await filled.snapshots.list("s")
-        assert [i.version for i in listed if i.fingerprint == "f"] == [4, 5, 6, 7]
+        kept = [i.version for i in listed if i.fingerprint == "f"]
+        assert kept == [
+            *(2, 8, 16, 24, 32, 40, 48, 56, 64, 72, 80, 88, 96, 104),
+            *(112, 116, 120, 122, 124, 126, 128),
+        ]
         assert [i.version for i in listed if i.fingerprint == "other"] == [1]
-        assert await filled.snapshots.find("s", "r", "f", until=3) is None
+        assert await filled.snapshots.find("s", "r", "f", until=31) == _state(24)
 
     async def test_snapshots_are_listed_then_their_sizes_are_told(self, filled: EventStore) -> None:
         """What `eventstore snapshot` shows, without the states themselves."""
