@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from .exits import ExitCode, explain, traceback_wanted, wrong_usage
+from .typed import Command, taken_as_typed
 
 COMMANDS: dict[str, str] = {
     "demo": "demo:demo_command",
@@ -80,6 +81,10 @@ class CommandGroup(TyperGroup):
         if cmd_name not in self.commands and cmd_name in self.places:
             self.commands[cmd_name] = _load(self.places[cmd_name])
         return self.commands.get(cmd_name)
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """As typer does, without what pydantic costs."""
+        return taken_as_typed(super().get_params(ctx))
 
     def invoke(self, ctx: Any) -> Any:
         """As typer does. Raises `_PipeClosed` when nobody reads the output any more."""
@@ -193,7 +198,7 @@ def _load(name: str) -> Any:
     module = importlib.import_module(f".commands.{module_name}", __package__)
     function: Callable[..., Any] = getattr(module, function_name)
     single = typer.Typer(add_completion=False, rich_markup_mode=_markup_mode())
-    single.command(name.split()[-1])(function)
+    single.command(name.split()[-1], cls=Command)(function)
     return get_command(single)
 
 

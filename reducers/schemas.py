@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator
+from types import BuiltinFunctionType, FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import Any, get_args
 
 import msgspec
@@ -52,10 +53,15 @@ def schema_text(cls: Any) -> str:
 
 def constant_text(value: Any) -> str:
     """A value that code names, if it is plain data and not very large; only its kind otherwise."""
+    from .reducer import Reducer  # which imports this module
+
+    kind: type[Any] = type(value)
+    if issubclass(kind, (*_WITHOUT_FORM, Reducer)):
+        return kind.__qualname__
     try:
-        return f"{type(value).__qualname__} {bounded_hash(value)}"
+        return f"{kind.__qualname__} {bounded_hash(value)}"
     except ReducerError:
-        return type(value).__qualname__
+        return kind.__qualname__
 
 
 def _collect(annotation: Any, found: dict[type, None]) -> None:
@@ -81,3 +87,11 @@ def _shown(annotation: Any) -> str:
     if isinstance(annotation, type) and not get_args(annotation):
         return annotation.__qualname__
     return repr(annotation)
+
+
+_WITHOUT_FORM = (
+    *(type(msgspec.NODEFAULT), MappingProxyType, ModuleType),
+    *(BuiltinFunctionType, FunctionType, MethodType),
+)
+"""Kinds that have no JSON form and stand in most reducers. To be told so by pydantic, it would be
+imported, which takes as long as a command does."""
