@@ -19,13 +19,15 @@ from eventstore.registry import registry
 
 from .bisecting import Found, bisect_stream
 from .blaming import CAUSES_MAX, Blamed, blame_stored
+from .changeable import unchangeable
 from .codecs import PartsCodec, StateCodec
 from .errors import ReducerError
-from .fingerprints import fingerprint
+from .fingerprints import fingerprint, sees_streams
 from .folding import function_name, where
+from .kept import Loaded
 from .linting import lint, refuse
-from .loading import Loaded, Moment, load
-from .replaying import unchangeable
+from .linting.unchecked import reason_of
+from .loading import Moment, load
 from .schemas import classes_in
 
 if TYPE_CHECKING:
@@ -87,6 +89,7 @@ class Reducer(Generic[S]):
         self._codec: StateCodec | PartsCodec | None = None
         self._to_check: list[str] = []
         self._fingerprint: tuple[tuple[object, ...], str] | None = None
+        self._sees_streams: tuple[str, bool] | None = None
         _check_state(name, initial, self.state_type)
         # What was passed stays its owner's, who may change it.
         self._initial = self.initial
@@ -131,7 +134,7 @@ class Reducer(Generic[S]):
     def _check_source(self, event_type: str, function: Callable[..., Any]) -> None:
         # Those of `reducers.agent` are read by the library's own tests: no process need do it.
         module = getattr(function, "__module__", None) or ""
-        if module.startswith(f"{__package__}.agent."):
+        if module.startswith(f"{__package__}.agent.") or reason_of(self) is not None:
             return
         found = lint(function, self.state_type)
         refuse(f"reducer {self.name!r}: {function_name(function)} for {event_type!r}", found)
@@ -238,6 +241,17 @@ class Reducer(Generic[S]):
 
     def _make_fingerprint(self) -> str:
         return fingerprint(self)
+
+    def sees_streams(self) -> bool:
+        """Whether a handler may look at the name of an event's stream: a fork shows inherited
+        events under its own, so that its state may not begin with a snapshot of its parent."""
+        mark = self.fingerprint()
+        if self._sees_streams is None or self._sees_streams[0] != mark:
+            self._sees_streams = mark, self._may_see_streams()
+        return self._sees_streams[1]
+
+    def _may_see_streams(self) -> bool:
+        return sees_streams(self)
 
     def _handler_count(self) -> int:
         return len(self.handlers)

@@ -12,8 +12,8 @@ from types import FunctionType
 from typing import Any, get_origin
 
 from ..errors import ReducerError
-from ..fingerprints import package_of
-from .resolving import Instance, Scope, bindings, method_of, stores
+from .reaching import Given, Reached, is_near, parameters, reach
+from .resolving import GIVEN, UNKNOWN, Instance, Scope, bindings, method_of
 from .sources import tree_of
 from .unchecked import reason_of
 from .walking import Finding, Walk
@@ -48,10 +48,8 @@ class _Read:
         self.missing: set[str] = set()
 
 
-_known: weakref.WeakKeyDictionary[FunctionType, dict[Any, _Read | None]] = (
-    weakref.WeakKeyDictionary()
-)
-"""A function is read once, for each class that its first parameter is known to be of."""
+_known: weakref.WeakKeyDictionary[FunctionType, dict[Any, _Read]] = weakref.WeakKeyDictionary()
+"""A function is read once, for each kind of thing that its first parameters are."""
 
 
 def lint(function: Any, state_type: Any = None) -> Lint:
@@ -59,86 +57,80 @@ def lint(function: Any, state_type: Any = None) -> Lint:
     is raised for what is found."""
     found = Lint()
     kind = get_origin(state_type) or state_type
-    pending: list[tuple[Any, type | None, bool]] = [
-        (function, kind if isinstance(kind, type) else None, False)
-    ]
-    seen: set[tuple[int, type | None]] = set()
+    state = Instance(kind) if isinstance(kind, type) else UNKNOWN
+    pending: list[tuple[Any, Given, bool]] = [(function, (state, UNKNOWN), False)]
+    seen: set[Any] = set()
     while pending and len(seen) < FUNCTIONS_MAX:
-        each, first, helper = pending.pop(0)
-        plain, first = _unwrapped(each, first, found)
-        if plain is None or (id(plain), first) in seen:
+        each, given, helper = pending.pop(0)
+        if _is_unchecked(each, found):
             continue
-        seen.add((id(plain), first))
-        read = _read(plain, first, helper)
-        if read is None:
-            found.source = found.source and helper
-            continue
-        found.findings += read.findings
-        found.missing |= read.missing
-        pending += ((other, cls, True) for other, cls in _followed(plain, read))
+        behind, whole = reach(each, given)
+        found.source = found.source and whole
+        for reached in behind:
+            if reached.key() in seen or _is_unchecked(reached.function, found):
+                continue
+            seen.add(reached.key())
+            read = _read(reached, helper)
+            if read is None:
+                found.source = found.source and helper
+                continue
+            found.findings += [each for each in read.findings if each not in found.findings]
+            found.missing |= read.missing
+            pending += ((other, first, True) for other, first in _followed(reached.function, read))
     return found
 
 
-def _unwrapped(
-    function: Any, first: type | None, found: Lint
-) -> tuple[FunctionType | None, type | None]:
-    """The plain function in partials, methods, wrappers and callable objects; None where it is
-    not to be read."""
-    while True:
-        if reason_of(function) is not None:
-            found.unchecked.append(function)
-            return None, None
-        if isinstance(function, functools.partial):
-            function = function.func
-        elif inspect.ismethod(function):
-            owner = function.__self__
-            first = owner if isinstance(owner, type) else type(owner)
-            function = function.__func__
-        elif hasattr(function, "__wrapped__"):
-            function = function.__wrapped__
-        elif isinstance(function, FunctionType):
-            return function, first
-        else:
-            called = method_of(type(function), "__call__")
-            if called is None:
-                found.source = False
-                return None, None
-            function, first = called, type(function)
+def _is_unchecked(function: Any, found: Lint) -> bool:
+    if reason_of(function) is None:
+        return False
+    if function not in found.unchecked:
+        found.unchecked.append(function)
+    return True
 
 
-def _followed(function: FunctionType, read: _Read) -> list[tuple[Any, type | None]]:
+def _followed(function: FunctionType, read: _Read) -> list[tuple[Any, Given]]:
     """Of what a function names, that which is of its own package."""
-    package = package_of(function.__module__)
-    found: list[tuple[Any, type | None]] = []
+    here = function.__module__
+    found: list[tuple[Any, Given]] = []
     for value, cls in read.named:
         if cls is not None:
-            if package_of(cls.__module__) == package and (method := method_of(cls, value)):
-                found.append((method, cls))
+            method = method_of(cls, value)
+            if method is not None and is_near(here, method.__module__):
+                found.append((method, (Instance(cls),)))
         elif isinstance(value, (FunctionType, functools.partial)) or inspect.ismethod(value):
             plain = inspect.unwrap(value.func if isinstance(value, functools.partial) else value)
-            if package_of(getattr(plain, "__module__", None)) == package:
-                found.append((value, None))
-        elif hasattr(value, "__wrapped__") and package_of(value.__module__) == package:
-            found.append((value, None))
+            if is_near(here, getattr(plain, "__module__", None)):
+                found.append((value, ()))
+        elif hasattr(value, "__wrapped__") and is_near(here, getattr(value, "__module__", None)):
+            found.append((value, ()))
     return found
 
 
-def _read(function: FunctionType, first: type | None, helper: bool) -> _Read | None:
+def _read(reached: Reached, helper: bool) -> _Read | None:
+    function = reached.function
     reads = _known.setdefault(function, {})
-    read = reads.get((first, helper))
+    key = (reached.key(), helper)
+    read = reads.get(key)
     if read is not None and not read.missing:
         return read
     node = tree_of(function)
     if node is None:
         return None
-    read = reads[first, helper] = _Read()
-    scope = Scope(bindings(node, function.__module__), _outside(function), read.missing)
-    code = function.__code__
-    name = code.co_varnames[0] if code.co_argcount else None
-    body = node.body if isinstance(node.body, list) else [node.body]
-    if first is not None and name is not None and name not in stores(body):
-        scope.bound[name] = Instance(first)
-    walk = Walk(function, scope, lambda value, cls: read.named.append((value, cls)), helper=helper)
+    read = _Read()
+    if reached.is_lasting():
+        reads[key] = read
+    local = bindings(node, function.__module__)
+    known, chosen = parameters(reached, helper=helper)
+    # A parameter that is bound anew, or declared global, is not what it was given.
+    kept = {name: value for name, value in known.items() if local.get(name) is GIVEN}
+    scope = Scope(local | kept, _outside(function), read.missing)
+    walk = Walk(
+        function,
+        scope,
+        lambda value, cls: read.named.append((value, cls)),
+        helper=helper,
+        chosen=chosen & kept.keys(),
+    )
     walk.walk(node)
     read.findings = walk.findings
     return read

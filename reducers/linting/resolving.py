@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import ast
 import builtins
+import functools
 import importlib.util
 import inspect
 import sys
-from collections.abc import Iterator, Mapping
-from types import FunctionType, ModuleType
-from typing import Any, get_args, get_origin
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import PurePath
+from types import FunctionType, MemberDescriptorType, MethodType, ModuleType
+from typing import Any
 
-import msgspec
+from .members import kind_of
 
 
 class Instance:
@@ -36,6 +38,9 @@ class Named:
 UNKNOWN: Any = object()
 """A value that only a run would show."""
 
+GIVEN: Any = object()
+"""The same, of a parameter that is bound by the call alone."""
+
 Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
 
@@ -45,6 +50,11 @@ _MODULES |= {
     "_io": "io",
     "_socket": "socket",
     "_collections": "collections",
+    "_operator": "operator",
+    "_heapq": "heapq",
+    "_bisect": "bisect",
+    "_contextvars": "contextvars",
+    "_decimal": "decimal",
 }
 _MODULES |= {"immutables._map": "immutables", "pathlib._local": "pathlib", "_datetime": "datetime"}
 """Where things say that they are made, and where everybody finds them."""
@@ -84,7 +94,7 @@ class Scope:
                 # What it is bound to may name itself.
                 self.bound[name] = UNKNOWN
                 value = self.bound[name] = resolve(value, self)
-            return value
+            return UNKNOWN if value is GIVEN else value
         if isinstance(self.around, Scope):
             return self.around.look(name)
         if name in self.around:
@@ -103,10 +113,10 @@ class Scope:
 
 def bindings(node: Function, module: str) -> dict[str, Any]:
     """The names that are local to a function: what each is bound to, if it is bound once."""
-    found: dict[str, list[Any]] = {each.arg: [UNKNOWN] for each in arguments(node)}
+    found: dict[str, list[Any]] = {each.arg: [GIVEN] for each in arguments(node)}
     elsewhere: set[str] = set()
-    body = node.body if isinstance(node.body, list) else [node.body]
-    for part in _own(body):
+    body = list(_own(node.body if isinstance(node.body, list) else [node.body]))
+    for part in body:
         if isinstance(part, (ast.Global, ast.Nonlocal)):
             elsewhere.update(part.names)
         elif isinstance(part, ast.Assign):
@@ -123,7 +133,7 @@ def bindings(node: Function, module: str) -> dict[str, Any]:
             found.setdefault(part.name, []).append(UNKNOWN)
         elif isinstance(part, ast.MatchMapping) and part.rest:
             found.setdefault(part.rest, []).append(UNKNOWN)
-    counted = stores(body)
+    counted = _counted(body)
     for name, times in counted.items():
         if times > len([each for each in found.get(name, []) if isinstance(each, ast.expr)]):
             found.setdefault(name, []).append(UNKNOWN)
@@ -135,9 +145,13 @@ def bindings(node: Function, module: str) -> dict[str, Any]:
 
 
 def stores(body: list[Any]) -> dict[str, int]:
-    """How often each name is bound in a function's body."""
+    """How often each name is bound in the body of a function or class."""
+    return _counted(_own(body))
+
+
+def _counted(parts: Iterable[ast.AST]) -> dict[str, int]:
     counted: dict[str, int] = {}
-    for part in _own(body):
+    for part in parts:
         if isinstance(part, ast.Name) and isinstance(part.ctx, (ast.Store, ast.Del)):
             counted[part.id] = counted.get(part.id, 0) + 1
     return counted
@@ -205,7 +219,12 @@ def resolve(node: ast.expr, scope: Scope) -> Any:
         sides = [resolve(each, scope) for each in (node.left, node.right)]
         if any(is_set(side) for side in sides) or _is_keys(node.left):
             return Instance(set)
-    return UNKNOWN
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
+        left = resolve(node.left, scope)
+        return left if _is_path(left) else UNKNOWN
+    if isinstance(node, ast.NamedExpr):
+        return resolve(node.value, scope)
+    return _item(node, scope) if isinstance(node, ast.Subscript) else UNKNOWN
 
 
 def is_set(value: Any) -> bool:
@@ -224,12 +243,28 @@ def _attr(node: ast.expr) -> str | None:
 
 
 def _called(node: ast.Call, scope: Scope) -> Any:
-    function = resolve(node.func, scope)
+    function = plain(resolve(node.func, scope))
     if isinstance(function, type):
         return Instance(function, node if issubclass(function, (set, frozenset)) else None)
-    if not isinstance(node.func, ast.Attribute) or node.func.attr not in _SET_METHODS:
+    if function is getattr and len(node.args) > 1 and isinstance(node.args[1], ast.Constant):
+        return _attribute(resolve(node.args[0], scope), str(node.args[1].value))
+    if not isinstance(node.func, ast.Attribute):
         return UNKNOWN
-    return Instance(set) if is_set(resolve(node.func.value, scope)) else UNKNOWN
+    owner = resolve(node.func.value, scope)
+    if node.func.attr in _SET_METHODS and is_set(owner):
+        return Instance(set)
+    return owner if node.func.attr in _PATH_METHODS and _is_path(owner) else UNKNOWN
+
+
+def plain(function: Any) -> Any:
+    """What a partial calls."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return function
+
+
+def _is_path(value: Any) -> bool:
+    return isinstance(value, Instance) and issubclass(value.cls, PurePath)
 
 
 def _attribute(owner: Any, name: str) -> Any:
@@ -247,22 +282,34 @@ def _attribute(owner: Any, name: str) -> Any:
             return getattr(owner, name)
         return UNKNOWN if hasattr(type(held), "__get__") else held
     if isinstance(owner, Instance):
-        return _field(owner.cls, name)
-    return UNKNOWN
+        if issubclass(owner.cls, PurePath):
+            return Instance(owner.cls) if name == "parent" else UNKNOWN
+        kind = kind_of(owner.cls, name)
+        return UNKNOWN if kind is None else Instance(kind)
+    return UNKNOWN if owner is UNKNOWN else _member(owner, name)
 
 
-def _field(cls: type, name: str) -> Any:
-    """A Struct's field by its declared type."""
-    if not issubclass(cls, msgspec.Struct) or name not in cls.__struct_fields__:
+def _member(owner: Any, name: str) -> Any:
+    """A member of an object that is there, without running anything of it."""
+    held = inspect.getattr_static(owner, name, UNKNOWN)
+    if isinstance(held, FunctionType):
+        return MethodType(held, owner)
+    if isinstance(held, (classmethod, staticmethod)):
+        return held.__get__(owner, type(owner))
+    if isinstance(held, MemberDescriptorType):  # of a class with slots
+        return getattr(owner, name, UNKNOWN)
+    return UNKNOWN if hasattr(type(held), "__get__") else held
+
+
+def _item(node: ast.Subscript, scope: Scope) -> Any:
+    """What stands in a plain container under a constant."""
+    owner, key = resolve(node.value, scope), node.slice
+    if type(owner) not in (dict, list, tuple) or not isinstance(key, ast.Constant):
         return UNKNOWN
     try:
-        declared = next(each.type for each in msgspec.structs.fields(cls) if each.name == name)
-    except (NameError, TypeError):
+        return owner[key.value]
+    except (LookupError, TypeError):
         return UNKNOWN
-    kind = get_origin(declared) or declared
-    if not isinstance(kind, type) or get_args(declared)[:1] in ((int,), (float,), (bool,)):
-        return UNKNOWN
-    return Instance(kind)
 
 
 def method_of(cls: type, name: str) -> FunctionType | None:
@@ -280,4 +327,7 @@ _NAMING = (
     *(ast.ExceptHandler, ast.MatchAs, ast.MatchStar),
 )
 _SET_OPERATORS = (ast.BitOr, ast.BitAnd, ast.Sub, ast.BitXor)
+_PATH_METHODS = frozenset(
+    ("joinpath", "with_name", "with_stem", "with_suffix", "relative_to", "with_segments")
+)
 _SET_METHODS = frozenset(("union", "intersection", "difference", "symmetric_difference", "copy"))

@@ -28,8 +28,12 @@ IO = Rule(True, "reads or writes outside the state")
 LIKELY_IO = Rule(False, "reads or writes outside the state, at every replay again")
 NETWORK = Rule(True, "asks the network, which answers otherwise at the next replay")
 LIKELY_NETWORK = Rule(False, NETWORK.reason)
+CONTEXT = Rule(
+    False, "is another one in every thread; name the precision and rounding where it counts"
+)
 HIDDEN = Rule(False, "runs code that cannot be looked at")
 MUTATION = Rule(True, "changes what outlives the call, so that another replay begins elsewhere")
+LIKELY_MUTATION = Rule(False, MUTATION.reason)
 ADDRESS = Rule(True, "is a place in memory, another one in every process")
 LIKELY_ADDRESS = Rule(False, ADDRESS.reason)
 SEEDED = Rule(True, "of a str differs from process to process (PYTHONHASHSEED)")
@@ -72,13 +76,18 @@ CALLS: dict[str, Rule] = _table({
         "getpass": "getuser getpass",
         "threading": "get_ident get_native_id current_thread",
         "pathlib.Path": "cwd home",
+        "tempfile": "gettempdir",
     },
     LIKELY_ENVIRONMENT: {
         "platform": "node platform system machine release version uname python_version",
         "locale": "getlocale getpreferredencoding localeconv format_string currency",
         "os": "get_terminal_size",
         "importlib.metadata": "version",
+        "sys": "getrefcount getsizeof _getframe getdefaultencoding",
+        "gc": "collect get_objects get_count get_referrers",
+        "inspect": "stack currentframe",
     },
+    CONTEXT: {"decimal": "getcontext setcontext"},
     IO: {
         "builtins": "open input",
         "io": "open",
@@ -93,10 +102,16 @@ CALLS: dict[str, Rule] = _table({
         " expanduser chmod symlink_to hardlink_to walk",
         "subprocess": "run call check_call check_output getoutput getstatusoutput Popen",
         "shutil": "copy copy2 copyfile copytree move rmtree which disk_usage",
-        "tempfile": "mkdtemp mkstemp NamedTemporaryFile TemporaryDirectory TemporaryFile",
+        "tempfile": "mkdtemp mkstemp mktemp NamedTemporaryFile TemporaryDirectory TemporaryFile",
         "sqlite3": "connect",
     },
-    LIKELY_IO: {"builtins": "print", "asyncio": "run create_task", "threading": "Thread"},
+    LIKELY_IO: {
+        "builtins": "print",
+        "asyncio": "run create_task",
+        "threading": "Thread",
+        "logging": "debug info warning error exception critical log",
+        "warnings": "warn",
+    },
     NETWORK: {
         "socket": "socket create_connection getaddrinfo gethostbyname",
         "urllib.request": "urlopen urlretrieve",
@@ -118,6 +133,13 @@ CALLS: dict[str, Rule] = _table({
     HIDDEN: {"builtins": "exec eval compile __import__", "importlib": "import_module"},
 })  # fmt: skip
 """By full name; a method under its class, and for all that derive from it."""
+
+ATTRIBUTES: dict[str, Rule] = _table({
+    ENVIRONMENT: {"sys": "argv path executable modules"},
+    LIKELY_ENVIRONMENT: {"sys": "platform version version_info", "os": "name"},
+    ZONE: {"time": "timezone altzone daylight tzname"},
+})  # fmt: skip
+"""What modules hold of the process and the machine, without a call."""
 
 PURE_FROM: dict[str, int] = {
     "time.gmtime": 1,
@@ -158,7 +180,7 @@ CLIENTS: dict[str, Rule] = {
     "_io": IO,
     "io": IO,
     "logging": LIKELY_IO,
-    "contextvars": LIKELY_ENVIRONMENT,
+    "_contextvars": LIKELY_ENVIRONMENT,
 }
 """Packages whose objects, kept outside the handler, do such things in every method."""
 
@@ -189,6 +211,26 @@ MUTATORS = frozenset(
 )
 """Methods that change a dict, list, set or deque in place."""
 
+CHANGERS = frozenset(
+    [
+        *("builtins.setattr", "builtins.delattr"),
+        *(f"operator.{name}" for name in ("setitem", "delitem", "iadd", "ior", "iconcat")),
+        *(f"heapq.{name}" for name in ("heappush", "heappop", "heapify", "heapreplace")),
+        *("heapq.heappushpop", "bisect.insort", "bisect.insort_left", "bisect.insort_right"),
+        *(f"builtins.{cls}.{name}" for cls in ("list", "dict", "set") for name in MUTATORS),
+    ]
+)
+"""Calls that change their first argument."""
+
+GENERATORS = frozenset(
+    [
+        "random.Random",
+        "numpy.random.mtrand.RandomState",
+        "numpy.random._generator.Generator",
+    ]
+)
+"""Classes whose objects, kept outside the handler, go on from where the last call left them."""
+
 ORDERLESS = frozenset(
     [
         "builtins.sorted",
@@ -218,6 +260,10 @@ ORDERED = frozenset(
         "builtins.map",
         "builtins.filter",
         "builtins.reversed",
+        "builtins.str",
+        "builtins.repr",
+        "builtins.ascii",
+        "builtins.format",
         "collections.deque",
         "reducers.persistent.PersistentList",
     ]

@@ -13,7 +13,7 @@ from ..errors import ReducerError
 if TYPE_CHECKING:
     from ..reducer import Reducer
 
-F = TypeVar("F", bound=Callable[..., Any])
+F = TypeVar("F")
 _MARK = "__unchecked__"
 
 
@@ -31,14 +31,18 @@ def unchecked(*, reason: str) -> Callable[[F], F]:
     """Marks a handler, or a function that handlers name, as deterministic although it does not look
     so: its source is not checked.
 
-    It stands below ``@reducer.on(...)``, so that it is there when the handler is registered.
-    `reason` is a sentence for whoever asks ``eventstore doctor --reducer``. Raises `ReducerError`
-    for an empty one, and for what takes no marks.
+    It stands below ``@reducer.on(...)``, so that it is there when the handler is registered. A
+    whole reducer may be marked too, ``board = unchecked(reason=...)(Reducer(...))``: what is then
+    registered with it is not checked. `reason` is a sentence for whoever asks
+    ``eventstore doctor --reducer``. Raises `ReducerError` for an empty one, and for what is
+    neither or takes no marks.
     """
     if not isinstance(reason, str) or not reason.strip():
         raise ReducerError("unchecked: a reason, in words")
 
     def mark(function: F) -> F:
+        if not callable(function) and not hasattr(function, "handlers"):
+            raise ReducerError(f"unchecked: a function or a reducer, not {type(function).__name__}")
         try:
             setattr(function, _MARK, reason.strip())
         except AttributeError:
@@ -61,6 +65,8 @@ def unchecked_in(reducer: Reducer[Any]) -> list[Unchecked]:
     found: dict[Unchecked, None] = {}
     for part in getattr(reducer, "parts", {}).values():
         found.update(dict.fromkeys(unchecked_in(part)))
+    if (reason := reason_of(reducer)) is not None:
+        found[Unchecked(reducer.name, "every handler", reason, None, None)] = None
     for handler in reducer.handlers.values():
         for function in lint(handler.function, reducer.state_type).unchecked:
             code = function.__code__ if isinstance(function, FunctionType) else None

@@ -30,6 +30,8 @@ def order_of(node: ast.expr, value: Any, above: Sequence[ast.AST], scope: Scope)
     if isinstance(parent, ast.comprehension) and parent.iter is node:
         made = above[-2]
         return _kept(made, above[:-2], scope) if isinstance(made, _SEQUENCES) else None
+    if isinstance(parent, ast.FormattedValue):
+        return _kept(parent, above[:-1], scope)
     if isinstance(parent, ast.For) and parent.iter is node:
         return None if _in_any_order(parent) else rules.LIKELY_UNORDERED
     return None
@@ -56,7 +58,13 @@ def _handed_on(call: ast.Call, above: Sequence[ast.AST], scope: Scope) -> Rule |
     name = _name(call, scope)
     if name in rules.ORDERED or name == "builtins.dict.fromkeys" or _is_join(call):
         return _kept(call, above, scope)
+    if name in _PICKS and _by_key(call):
+        return rules.LIKELY_UNORDERED  # of several with one key it is the first
     return None
+
+
+def _by_key(call: ast.Call) -> bool:
+    return any(each.arg == "key" for each in call.keywords)
 
 
 def _kept(made: ast.AST, above: Sequence[ast.AST], scope: Scope) -> Rule | None:
@@ -65,7 +73,7 @@ def _kept(made: ast.AST, above: Sequence[ast.AST], scope: Scope) -> Rule | None:
     for parent in reversed(above):
         if isinstance(parent, ast.Call):
             name = _name(parent, scope)
-            if name in rules.ORDERLESS:
+            if name in rules.ORDERLESS and not (name in _PICKS and _by_key(parent)):
                 return None
             if child is parent.func:
                 return rules.LIKELY_UNORDERED
@@ -74,6 +82,8 @@ def _kept(made: ast.AST, above: Sequence[ast.AST], scope: Scope) -> Rule | None:
                 return rules.LIKELY_UNORDERED
         elif isinstance(parent, (ast.Return, ast.Lambda)):
             return rules.UNORDERED
+        elif isinstance(parent, (ast.Raise, ast.Assert)):
+            return None  # what is raised comes into no state
         elif isinstance(parent, ast.Assign):
             return _assigned(parent, above)
         elif not isinstance(parent, _PASSES):
@@ -148,5 +158,9 @@ def _loaded(target: ast.expr) -> ast.expr:
     return ast.Name(target.id, ast.Load()) if isinstance(target, ast.Name) else target
 
 
+_PICKS = ("builtins.min", "builtins.max")
 _SEQUENCES = (ast.ListComp, ast.GeneratorExp)
-_PASSES = (ast.Tuple, ast.List, ast.Dict, ast.keyword, ast.Starred, ast.IfExp, ast.BoolOp)
+_PASSES = (
+    *(ast.Tuple, ast.List, ast.Dict, ast.keyword, ast.Starred, ast.IfExp, ast.BoolOp),
+    *(ast.FormattedValue, ast.JoinedStr),
+)

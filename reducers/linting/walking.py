@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from types import FunctionType, ModuleType
@@ -12,6 +13,7 @@ from typing import Any
 import msgspec
 
 from . import rules
+from .members import factories
 from .resolving import (
     UNKNOWN,
     Comprehension,
@@ -22,6 +24,7 @@ from .resolving import (
     bindings,
     full_name,
     is_set,
+    plain,
     resolve,
     stores,
 )
@@ -45,16 +48,24 @@ Follow = Callable[[Any, type | None], None]
 
 
 class Walk(ast.NodeVisitor):
-    """One function. `findings` are what is wrong in it; `follow` is told what it names."""
+    """One function. `findings` are what is wrong in it; `follow` is told what it names. What is
+    found in the defaults of `chosen` parameters is not certain: a caller may give others."""
 
     def __init__(
-        self, function: FunctionType, scope: Scope, follow: Follow, *, helper: bool
+        self,
+        function: FunctionType,
+        scope: Scope,
+        follow: Follow,
+        *,
+        helper: bool,
+        chosen: frozenset[str] = frozenset(),
     ) -> None:
         self.findings: list[Finding] = []
         self._function = function
         self._scope = scope
         self._follow = follow
         self._helper = helper
+        self._chosen = chosen
         self._above: list[ast.AST] = []
 
     def walk(self, node: Function) -> None:
@@ -92,8 +103,11 @@ class Walk(ast.NodeVisitor):
 
     def visit_Call(self, node: ast.Call) -> None:
         """Functions by their names, methods by the class of what they are called on."""
-        target = resolve(node.func, self._scope)
+        target = plain(resolve(node.func, self._scope))
         for name in self._names(node.func, target):
+            if name in rules.CHANGERS and node.args:
+                self._check_changed(node)
+                return
             if name in ("builtins.id", "builtins.hash"):
                 self._check_identity(node, name)
                 return
@@ -106,9 +120,26 @@ class Walk(ast.NodeVisitor):
                 return
         if isinstance(node.func, ast.Attribute):
             self._check_method(node, node.func)
+        elif target is not UNKNOWN and not isinstance(node.func, ast.Name):
+            self._follow(target, None)
         if isinstance(target, type):
             for name in ("__new__", "__init__", "__post_init__"):
                 self._follow_method(target, name)
+            self._check_factories(node, target)
+
+    def _check_factories(self, node: ast.Call, target: type) -> None:
+        """What a class calls for members that it is not given."""
+        given = {each.arg for each in node.keywords}
+        if None in given or any(isinstance(each, ast.Starred) for each in node.args):
+            return  # what `**fields` gives is not known
+        for place, name, factory in factories(target):
+            if name in given or (place is not None and place < len(node.args)):
+                continue
+            rule = rules.CALLS.get(full_name(plain(factory)) or "")
+            if rule is None:
+                self._follow(factory, None)
+            else:
+                self._tell(rule, node, f"what makes {name!r} of {target.__name__}")
 
     def _names(self, node: ast.expr, target: Any) -> Iterator[str]:
         """The names under which a callable may stand in the tables."""
@@ -130,10 +161,27 @@ class Walk(ast.NodeVisitor):
             self._follow_method(owner.cls, func.attr)
         elif func.attr == "astimezone" and not node.args and not node.keywords:
             self._tell(rules.ZONE, node)
-        elif owner is not UNKNOWN and not isinstance(
-            owner, (type, ModuleType, Named, FunctionType)
-        ):
+        elif owner is UNKNOWN:
+            held = self._held_in(func.value) if func.attr in rules.MUTATORS else None
+            if held is not None:
+                self._tell(rules.MUTATION if _holds(held) else rules.LIKELY_MUTATION, node)
+        elif not isinstance(owner, (type, ModuleType, Named, FunctionType)):
             self._check_kept(node, owner, func)
+
+    def _held_in(self, node: ast.expr) -> Any:
+        """The container, kept outside the handler, that this is an item of; None for others."""
+        if not isinstance(node, ast.Subscript):
+            return None
+        while isinstance(node, ast.Subscript):
+            node = node.value
+        root = resolve(node, self._scope)
+        return root if isinstance(root, _CONTAINERS) else None
+
+    def _check_changed(self, node: ast.Call) -> None:
+        """A function that changes what it is handed."""
+        first = resolve(node.args[0], self._scope)
+        if _outlives(first):
+            self._tell(rules.MUTATION, node)
 
     def _check_kept(self, node: ast.Call, owner: Any, func: ast.Attribute) -> None:
         """A method of an object that the module, or the function around, keeps."""
@@ -144,7 +192,7 @@ class Walk(ast.NodeVisitor):
                 self._tell(rules.MUTATION, node)
             return
         bases = [f"{base.__module__}.{base.__qualname__}" for base in type(owner).__mro__]
-        if "random.Random" in bases:
+        if not rules.GENERATORS.isdisjoint(bases):
             self._tell(rules.RANDOM, node)
             return
         for base in type(owner).__mro__:
@@ -153,7 +201,6 @@ class Walk(ast.NodeVisitor):
             if rule is not None:
                 self._tell(rule, node)
                 return
-        self._follow_method(type(owner), func.attr)
 
     def _check_identity(self, node: ast.Call, name: str) -> None:
         if name == "builtins.id":
@@ -197,6 +244,10 @@ class Walk(ast.NodeVisitor):
             owner = resolve(node.value, self._scope)
             if isinstance(owner, Instance):
                 self._follow_method(owner.cls, node.attr)
+            elif isinstance(owner, ModuleType):
+                rule = rules.ATTRIBUTES.get(f"{full_name(owner)}.{node.attr}")
+                if rule is not None:
+                    self._tell(rule, node, ast.unparse(node))
         else:
             self._check_set(node)
 
@@ -207,22 +258,30 @@ class Walk(ast.NodeVisitor):
 
     def _check_set(self, node: ast.Attribute | ast.Subscript) -> None:
         owner = resolve(node.value, self._scope)
-        if owner is UNKNOWN or owner is None or isinstance(owner, (Instance, Named)):
-            return
-        self._tell(rules.MUTATION, node, f"to set {ast.unparse(node)}")
+        if _outlives(owner) or self._held_in(node.value) is not None or self._is_module(node.value):
+            self._tell(rules.MUTATION, node, f"to set {ast.unparse(node)}")
+
+    def _is_module(self, node: ast.expr) -> bool:
+        """`globals()`, and `vars()` of something that outlives the call."""
+        if not isinstance(node, ast.Call):
+            return False
+        function = resolve(node.func, self._scope)
+        if function is vars and node.args:
+            return _outlives(resolve(node.args[0], self._scope))
+        return function is globals
 
     def _check_named(self, node: ast.Name | ast.Attribute) -> None:
         value = resolve(node, self._scope)
         if value is UNKNOWN or isinstance(value, Instance):
             return
-        if value is os.environ or full_name(value) == "os.environ":
+        if value is os.environ or value is sys.argv or full_name(value) == "os.environ":
             self._tell(rules.ENVIRONMENT, node, ast.unparse(node))
             return
         if self._is_called(node):
             self._follow(value, None)
             return
         # Handed on, it may be called or not.
-        rule = rules.CALLS.get(full_name(value) or "")
+        rule = rules.CALLS.get(full_name(plain(value)) or "")
         if rule is not None and not isinstance(value, type):
             self._tell(rule._replace(certain=False), node, ast.unparse(node))
         self._follow(value, None)
@@ -247,6 +306,9 @@ class Walk(ast.NodeVisitor):
         if shown is None:
             shown = f"{ast.unparse(node.func if isinstance(node, ast.Call) else node)}()"
         certain = rule.certain and not (self._helper and self._is_conditional())
+        if self._chosen:
+            names = {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
+            certain = certain and not names & self._chosen
         place = self._function.__code__.co_filename
         name = self._function.__qualname__
         self.findings.append(Finding(certain, f"{shown} {rule.reason}", place, node.lineno, name))
@@ -271,7 +333,20 @@ def _is_of_random(target: Any) -> bool:
     """`random.choice` and the like are methods of a generator that the module keeps."""
     owner = getattr(target, "__self__", None)
     bases = [f"{base.__module__}.{base.__qualname__}" for base in type(owner).__mro__]
-    return "random.Random" in bases
+    return not rules.GENERATORS.isdisjoint(bases)
+
+
+def _outlives(value: Any) -> bool:
+    """Whether it is an object that was there before the call."""
+    return value is not UNKNOWN and value is not None and not isinstance(value, (Instance, Named))
+
+
+def _holds(container: Any) -> bool:
+    """Whether what stands in a container can be changed in place."""
+    if getattr(container, "default_factory", None) in _CONTAINERS:
+        return True
+    held = container.values() if isinstance(container, dict) else container
+    return any(isinstance(each, _CONTAINERS) for each in held)
 
 
 def _shortened(text: str) -> str:

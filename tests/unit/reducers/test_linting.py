@@ -20,8 +20,9 @@ from reducers.linting import lint, unchecked_in
 from reducers.linting import linter as linter_module
 
 HEAD = """
-import collections, datetime as dt, functools, hashlib, itertools, logging, math, os, pathlib
-import random, re, secrets, socket, sqlite3, subprocess, sys, time, uuid
+import bisect, collections, contextvars, dataclasses, datetime as dt, functools, heapq
+import hashlib, itertools, logging, math, os, pathlib
+import numpy, operator, pydantic, random, re, secrets, socket, sqlite3, subprocess, sys, time, uuid
 from datetime import datetime
 from os import environ
 from time import time as t
@@ -33,10 +34,15 @@ from reducers import PersistentList, Reducer, unchecked
 
 CACHE = {}
 SEEN = set()
+GROUPS = collections.defaultdict(list)
+NESTED = {"a": {}}
 LIMITS = {"a": 1}
 WORDS = frozenset(("b", "a"))
 NUMBERS = frozenset((1, 2))
 dice = random.Random(4)
+grains = numpy.random.default_rng(4)
+ask = functools.partial(datetime.now, dt.UTC)
+variable = contextvars.ContextVar("variable", default=1)
 counter = itertools.count()
 logger = logging.getLogger("mine")
 connection = sqlite3.connect(":memory:")
@@ -54,6 +60,59 @@ class State(msgspec.Struct, frozen=True):
 
     def __hash__(self):
         return hash(self.items)
+
+class Model(pydantic.BaseModel):
+    tags: set[str] = set()
+
+@dataclasses.dataclass
+class Made:
+    name: str = "a"
+    key: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
+
+class Stamp(msgspec.Struct):
+    at: float = msgspec.field(default_factory=time.time)
+
+class Counting:
+    total = 0
+
+    def __init__(self):
+        self.seen, self.names = [], ["a"]
+
+    def count(self, state, event):
+        self.n = 1
+
+    def keep(self, state, event):
+        self.seen.append(event)
+
+    def later(self, state, event):
+        return self.keep(state, event)
+
+    @classmethod
+    def shared(cls, state, event):
+        cls.total += 1
+
+    def pure(self, state, event):
+        return [*self.names, self.own(event)]
+
+    def own(self, event):
+        return event["a"] in self.names
+
+kept = Counting()
+
+def timed(function):
+    @functools.wraps(function)
+    def wrapper(state, event):
+        return function(state, event), time.time()
+    return wrapper
+
+def named(function):
+    @functools.wraps(function)
+    def wrapper(*args):
+        return function(*args)
+    return wrapper
+
+def late(clock, state, event):
+    return clock()
 
 r = Reducer("r", State())
 """
@@ -132,6 +191,26 @@ CERTAIN = {
     "set in the state": "return list(state.tags)",
     "set unpacked": "return replace(state, items=(*state.tags,))",
     "method of the state": "return state.stamped()",
+    "alias in an expression": "return (now := time.time)()",
+    "member by its name": "return getattr(time, 'time')()",
+    "partial of the module": "return ask()",
+    "random of numpy": "return numpy.random.rand()",
+    "generator of numpy": "return grains.random()",
+    "arguments of the process": "return sys.argv[1]",
+    "path of a path": "return (pathlib.Path('x') / 'y').parent.read_text()",
+    "item of a kept container": "GROUPS['a'].append(1)\nreturn state",
+    "item of an item": "NESTED['a']['b'] = 1\nreturn state",
+    "container under a name": "held = NESTED['a']\nheld['b'] = 1\nreturn state",
+    "handed to what changes it": "heapq.heappush(GROUPS['a'] and LIMITS, 1)\n"
+    "operator.setitem(LIMITS, 'a', 2)\nreturn state",
+    "class handed to setattr": "setattr(State, 'seen', 1)\nreturn state",
+    "globals": "globals()['LIMITS'] = 1\nreturn state",
+    "factory of a dataclass": "return Made('x').key",
+    "factory of a struct": "return Stamp().at",
+    "method of a kept object": "return kept.later(state, event)",
+    "set of a model": "return list(Model().tags)",
+    "set as text": "return str(set(event['a']))",
+    "set in an f-string": "return f'{state.tags}'",
     "set under a name": "names = set()\nnames.add(event['a'])\nreturn list(names)",
 }
 
@@ -147,6 +226,12 @@ LIKELY = {
     "machine's zone from a number": "return datetime.fromtimestamp(event['at'])",
     "eval": "return eval(event['a'])",
     "clock handed on": "return [time.time]",
+    "first of the longest of a set": "return max(state.tags, key=len)",
+    "context of decimals": "from decimal import getcontext\ngetcontext().prec = 3\nreturn state",
+    "context variable": "return variable.get()",
+    "platform": "return sys.platform",
+    "log of the root": "logging.warning('x')\nreturn state",
+    "item that may be a container": "CACHE['a'].append(1)\nreturn state",
     "pop of a set": "names = set(event['a'])\nreturn names.pop()",
 }
 
@@ -187,7 +272,74 @@ PURE = {
     "argument of the same name": "def inner(open):\n    return open(1)\nreturn inner(str)",
     "method not called": "return State(items=(state.items,))",
     "hash of a struct": "return {state: 1}[state]",
+    "copy of what is kept": "found = [*GROUPS['a']]\nfound.append(1)\nreturn found",
+    "local object": "made = Made(key='x')\nmade.name = 'b'\nsetattr(made, 'c', 1)\nreturn made.key",
+    "factory not asked": "return Made('x', 'y').key, Stamp(event['at']).at, Stamp(at=1.0).at",
+    "local heap": "heap = []\nheapq.heappush(heap, 1)\nlist.append(heap, 2)\nreturn heap",
+    "set in an error": "raise ValueError(f'missing {state.tags}')",
+    "method of a kept object that only reads": "return kept.pure(state, event)",
+    "model": "return Model(tags=event['a']).tags | state.tags",
+    "largest of a set": "return max(state.tags)",
 }
+
+
+REGISTERED_CERTAIN = {
+    "default that is called": "r.on('a')(lambda s, e, now=time.time: now())",
+    "default by name that is called": "r.on('a')(lambda s, e, *, now=time.time: now())",
+    "default that is changed": "def h(s, e, seen=[]):\n    seen.append(1)\nr.on('a')(h)",
+    "default that is set in": "def h(s, e, seen={}):\n    seen[e.id] = 1\nr.on('a')(h)",
+    "own attribute": "r.on('a')(kept.count)",
+    "own list": "r.on('a')(kept.keep)",
+    "own list of a callable": "Counting.__call__ = Counting.keep\nr.on('a')(kept)",
+    "own method": "r.on('a')(kept.later)",
+    "own class": "r.on('a')(Counting.shared)",
+    "partial of a clock": "r.on('a')(functools.partial(late, time.time))",
+    "partial of a clock by name": "r.on('a')(functools.partial(lambda s, e, t: t(), t=time.time))",
+    "wrapper": "r.on('a')(timed(lambda s, e: s))",
+    "wrapped": "r.on('a')(named(lambda s, e: time.time()))",
+    "table": "TABLE = {'a': time.time}\nr.on('a')(lambda s, e: TABLE['a']())",
+}
+
+REGISTERED_PURE = {
+    "default": "r.on('a')(lambda s, e, limit=3, f=len: f(e) + limit)",
+    "default bound anew": "def h(s, e, seen=[]):\n"
+    "    seen = [*seen]\n    seen.append(1)\nr.on('a')(h)",
+    "own members": "r.on('a')(kept.pure)",
+    "partial": "r.on('a')(functools.partial(late, dict))",
+    "wrapper": "r.on('a')(named(lambda s, e: s))",
+    "default of a helper": "def h(xs=[]):\n    return [*xs, 1]\nr.on('a')(lambda s, e: h())",
+    "base of another package": "class Sub(Model):\n    pass\nr.on('a')(lambda s, e: Sub())",
+}
+
+
+@pytest.mark.parametrize("source", REGISTERED_CERTAIN.values(), ids=REGISTERED_CERTAIN)
+def test_what_a_handler_is_bound_to_is_impure_then_refused(load: Loader, source: str) -> None:
+    """Defaults, the object of a method, a partial's arguments and wrappers are looked at."""
+    with pytest.raises(ReducerError, match=r"not deterministic.*linted0\.py, line \d+"):
+        load(source)
+
+
+@pytest.mark.parametrize("source", REGISTERED_PURE.values(), ids=REGISTERED_PURE)
+def test_what_a_handler_is_bound_to_is_pure_then_nothing_is_said(load: Loader, source: str) -> None:
+    """To be bound to something is no fault."""
+    assert list(load(source).r.handlers) == ["a"]
+
+
+def test_a_default_of_a_helper_asks_the_clock_then_it_is_a_warning(load: Loader) -> None:
+    """Its callers may give another."""
+    with pytest.warns(ImpurityWarning, match="reads the clock"):
+        load("def h(now=time.time):\n    return now()\nr.on('a')(lambda s, e: h(lambda: 3))")
+
+
+def test_a_helper_lies_beside_the_reducer_then_it_is_read(
+    load: Loader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two files in one folder are one project, although no package says so."""
+    (tmp_path / "beside.py").write_text("import time\ndef stamp():\n    return time.time()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ReducerError, match=r"beside\.py, line 3, in stamp"):
+        load("import beside\nr.on('a')(lambda s, e: beside.stamp())")
+    sys.modules.pop("beside")
 
 
 @pytest.mark.parametrize("body", CERTAIN.values(), ids=CERTAIN)
@@ -278,6 +430,17 @@ def test_a_handler_is_unchecked_then_it_is_registered_and_listed(load: Loader) -
     ]
     assert all(each.reducer == "r" and each.file and each.line for each in listed)
     assert module.shown.__unchecked__ == "for show"
+
+
+def test_a_whole_reducer_is_unchecked_then_it_takes_what_it_is_given_and_is_listed(
+    load: Loader,
+) -> None:
+    """For code that was proved otherwise; what is neither reducer nor function is refused."""
+    module = load("unchecked(reason='proved')(r)\nr.on('a')(lambda s, e: time.time())")
+    (listed,) = unchecked_in(module.r)
+    assert (listed.reducer, listed.function, listed.reason) == ("r", "every handler", "proved")
+    with pytest.raises(ReducerError, match="a function or a reducer"):
+        unchecked(reason="no function")(ModuleType("m"))
 
 
 @pytest.mark.parametrize("reason", ["", "  ", None, 3])
