@@ -89,7 +89,7 @@ def _shown(annotation: Any) -> str:
     return repr(annotation)
 
 
-_WITHOUT_FORM = (
+_WITHOUT_FORM: tuple[type, ...] = (
     *(type(msgspec.NODEFAULT), MappingProxyType, ModuleType),
     *(BuiltinFunctionType, FunctionType, MethodType),
 )
