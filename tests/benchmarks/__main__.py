@@ -28,7 +28,7 @@ from .rows.pg_neighbours import pg_neighbours
 from .rows.postgres import pg_bulk, pg_callers, pg_processes, pg_read_all, pg_single
 from .rows.reads import behind_snapshot, typed_load, whole_log
 from .rows.subscriptions import wake_ups
-from .rows.time_travel import bisecting, stepping
+from .rows.time_travel import bisecting, blaming, stepping
 from .rows.views_building import catching_up, rebuilding
 from .rows.views_live import beside_views, lags
 from .rows.views_remember import remembering
@@ -43,6 +43,7 @@ ROWS: dict[str, Callable[[Bench], Awaitable[Section]]] = {
     "load": typed_load,
     "snapshot": behind_snapshot,
     "bisect": bisecting,
+    "blame": blaming,
     "replay": stepping,
     "subscribe": wake_ups,
     "import": import_sessions,

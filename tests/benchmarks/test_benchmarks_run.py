@@ -36,7 +36,7 @@ def test_quick_run_then_every_row_is_in_the_report(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr[-2_000:]
     text = report.read_text(encoding="utf-8")
-    rows = ["callers", "keys", "bulk", "single", "load", "snapshot", "bisect", "replay",
+    rows = ["callers", "keys", "bulk", "single", "load", "snapshot", "bisect", "blame", "replay",
             "subscribe", "import", "neighbours", "read_all", "disk", "memory", "growth",
             "views_append", "views_lag", "views_remember", "views_rebuild", "views_fold", "vectors",
             "pg_callers", "pg_processes", "pg_bulk", "pg_single", "pg_read_all",

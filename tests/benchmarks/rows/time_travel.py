@@ -1,4 +1,4 @@
-"""Going through a session: bisect, with snapshots and without, diff, and the steps of a replay."""
+"""Going through a session: bisect, with snapshots and without, blame, diff, and replayed steps."""
 
 from __future__ import annotations
 
@@ -6,11 +6,19 @@ import msgspec
 from immutables import Map
 
 from eventstore import EventStore, RecordedEvent
-from reducers import Reducer, bisect, diff, fold, replay, take_snapshot
+from reducers import Reducer, bisect, blame, diff, fold, replay, take_snapshot
 
 from ..bench import Bench, url_of
 from ..measuring import Bar, Line, Section, Series, Side, Timing, in_turns, rates, seconds, timing
-from ..workload import Noted, Totals, add_noted, fill_stream, totals, typed_events
+from ..workload import (
+    Noted,
+    Totals,
+    add_noted,
+    fill_stream,
+    topics_whole,
+    totals,
+    typed_events,
+)
 
 _KEPT_BEHIND = 1_000
 """Events between the last two snapshots: two loads' worth with `snapshot_every` left as it is."""
@@ -118,6 +126,44 @@ def _in_memory(events: list[RecordedEvent]) -> dict[str, Side]:
         return time
 
     return {"fold": folded, "pure": pure}
+
+
+async def blaming(bench: Bench) -> Section:
+    """Who gave one entry of a state its values, in a long stream, against one fold of it."""
+    sizes, path = bench.sizes, bench.new_path()
+    count = sizes.long_stream
+    async with EventStore.open(url_of(path)) as store:
+        await fill_stream(store, "session/blamed", typed_events(count))
+        events = await store.read("session/blamed").list()
+    bench.remove(path)
+    topic = events[0].data.topic
+    texts = [event.data.text[:40] for event in events if event.data.topic == topic]
+    wanted = sum(text != before for text, before in zip(texts, [None, *texts], strict=False))
+
+    async def folded() -> Timing:
+        with timing() as time:
+            state = fold(events, topics_whole)
+        _expect(state.count, count)
+        return time
+
+    async def blamed() -> Timing:
+        with timing() as time:
+            found = blame(events, topics_whole, f"/by_topic/{topic}")
+        _expect(len(found), wanted)
+        return time
+
+    taken = await in_turns(sizes.rounds, {"fold": folded, "blame": blamed})
+    ms = {side: _milliseconds(timings, 1) for side, timings in taken.items()}
+    work = f"blame of one entry of a state, {count:,} events in memory"
+    return Section(
+        "blame",
+        [_against(work, ms["blame"], ms["fold"], "one fold of the same events", None)],
+        [
+            f"The state has a hundred entries, each event sets one of them, and {wanted:,} events"
+            " are blamed. Blame folds forth, keeps a state now and then, and folds each stretch"
+            " again on its way back; events hold their decoded data on both sides. It has no bar.",
+        ],
+    )
 
 
 async def stepping(bench: Bench) -> Section:
