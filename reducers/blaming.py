@@ -13,19 +13,19 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import msgspec
 
 from eventstore.events import RecordedEvent
 
+from .changeable import Seen, Watch
 from .diffs import Change, diff, same
 from .errors import ReducerError
 from .folding import fold, where
 from .json_form import MISSING, canonical_json
 from .persistent import PersistentList
-from .pointers import child, find, index, join, listed, split
-from .replaying import unchangeable
+from .pointers import child, find, has_names, index, join, listed, split
 
 if TYPE_CHECKING:
     from eventstore import EventStore
@@ -82,9 +82,9 @@ def blame(events: Iterable[RecordedEvent], reducer: Reducer[Any], path: str) -> 
     state's other parts are no causes: where a handler computes a value from them, the event that
     it handled is blamed. Costs a few folds, and of memory the events and some hundreds of states,
     which share what did not change. Raises `ReducerError` for what is no pointer and for a handler
-    that changed a state in place where the initial state could be, and as `fold` does.
+    that changed a state in place where the path leads, and as `fold` does.
     """
-    trail = _Trail(path)
+    trail = Trail(path)
     handled = reducer.steps()
     wanted = (event for event in events if event.type in handled)
     forth = _Forth(reducer)
@@ -104,7 +104,7 @@ async def blame_stored(
     """See `Reducer.blame`."""
     if type(causes_max) is not int or causes_max < 0:
         raise ReducerError("causes_max: an int from 0 on; 0 follows no causes")
-    trail = _Trail(path)
+    trail = Trail(path)
     forth = _Forth(reducer)
     stretches: list[tuple[Any, int, int]] = []
     async for page in store.read(stream).pages():
@@ -152,27 +152,58 @@ def _causes(event: RecordedEvent) -> list[tuple[Via, str]]:
 
 
 class _Forth:
-    """The fold forward. States that are kept must stay what they were; where they are of a kind
-    that can be changed in place, this is seen once a stretch."""
+    """The fold forward. States that are kept must stay what they were: this is seen once a
+    stretch."""
 
     def __init__(self, reducer: Reducer[Any]) -> None:
         self.reducer = reducer
         self.state = reducer.initial
-        self._is_watched = not unchangeable(self.state)
+        self._watch = Watch()
 
     def fold(self, events: Sequence[RecordedEvent]) -> None:
         """Goes on to the state behind these events."""
-        before = self.state
-        seen = canonical_json(before) if self._is_watched else b""
-        self.state = fold(events, self.reducer, before)
-        if self._is_watched and canonical_json(before) != seen:
-            raise ReducerError(
-                f"reducer {self.reducer.name!r}: a handler changed the state it was given, between"
-                f" {where(events[0])} and {where(events[-1])}; replay names it"
-            )
+        seen = self._watch.look(self.state)
+        self.state = fold(events, self.reducer, self.state)
+        if self._watch.changed(seen):
+            _refuse(self.reducer, events[0], events[-1])
 
 
-class _Trail:
+class _Kept:
+    """What a path leads to in the states of a stretch, as it was when each was made."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = names
+        self._watch = Watch()
+        self._seen: list[tuple[RecordedEvent, Any, Any, Seen]] = []
+
+    def note(self, event: RecordedEvent, state: Any) -> None:
+        """Notes the state before an event."""
+        part = self._part(state)
+        self._seen.append((event, state, part, self._watch.look(part)))
+
+    def check(self, reducer: Reducer[Any], last: RecordedEvent) -> None:
+        """Raises `ReducerError` where one of them is no longer what it was."""
+        for event, state, part, seen in self._seen:
+            if self._part(state) is not part or self._watch.changed(seen):
+                _refuse(reducer, event, last)
+
+    def _part(self, state: Any) -> Any:
+        """As far as names lead; of a list the path may have held another item."""
+        for name in self._names:
+            if not has_names(state):
+                break
+            state = child(state, name)
+        return state
+
+
+def _refuse(reducer: Reducer[Any], first: RecordedEvent, last: RecordedEvent) -> NoReturn:
+    raise ReducerError(
+        f"reducer {reducer.name!r}: a handler changed the state it was given, between"
+        f" {where(first)} and {where(last)}; replay names it"
+    )
+
+
+class Trail:
     """A path on its way back: where the value of the last state stood, ever earlier."""
 
     def __init__(self, path: str) -> None:
@@ -182,15 +213,20 @@ class _Trail:
 
     def back(self, events: Sequence[RecordedEvent], reducer: Reducer[Any], state: Any) -> None:
         """Follows the path from the state after `events` to `state`, which stood before them.
-        They were folded before, so that nothing is left to be refused."""
+        They were folded before, so that all that is left to be refused is a handler that changed
+        a state in place."""
         find_step = reducer.steps().get
+        kept = _Kept(self._names)
         steps: list[tuple[RecordedEvent, Any, Any]] = []
         for event in events:
             step = find_step(event.type)
             if step is not None:
-                before, state = state, step(state, event)
+                before = state
+                kept.note(event, before)
+                state = step(before, event)
                 if before is not state:
                     steps.append((event, before, state))
+        kept.check(reducer, events[-1])
         while steps and not self.ended:
             self._step(*steps.pop())
 
@@ -200,8 +236,8 @@ class _Trail:
             if was is now:
                 break
             place = index(name)
-            old_items = None if place is None else listed(was)
-            new_items = None if old_items is None else listed(now)
+            old_items = None if place is None else _movable(was)
+            new_items = None if old_items is None else _movable(now)
             if place is None or old_items is None or new_items is None:
                 was, now = child(was, name), child(now, name)
             else:
@@ -246,6 +282,11 @@ def _unchanged(was: Any, now: Any) -> bool:
     if old_items is not None and new_items is not None and len(old_items) != len(new_items):
         return False
     return same(was, now)
+
+
+def _movable(value: Any) -> Sequence[Any] | None:
+    """The items of a list; a Struct that is an array in JSON has fields, which stay in place."""
+    return None if isinstance(value, msgspec.Struct) else listed(value)
 
 
 def came_from(was: Sequence[Any], now: Sequence[Any], place: int) -> int | None:

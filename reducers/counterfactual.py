@@ -12,8 +12,9 @@ from eventstore import Append, InvalidEvent, NewEvent, Position
 from eventstore.calls import NO_DEFAULTS, prepare_one
 from eventstore.events import RecordedEvent, as_events
 
+from .changeable import Watch
 from .diffs import Change, diff, same
-from .folding import fold
+from .folding import fold, refuse_change
 
 if TYPE_CHECKING:
     from .reducer import Reducer
@@ -57,39 +58,53 @@ def counterfactual(
     event, or several, behind the one named (0: before the first); they have its version, position
     and times. `affected` lists the events, replaced ones too, that are in both histories and
     whose own changes are not the same in both. Raises `InvalidEvent` for an event that is not
-    there, that is named twice or that the store would refuse, and as `fold` does.
+    there, that is named twice or that the store would refuse, `ReducerError` for a handler that
+    changed the state it was given, and as `fold` does.
     """
     edits = _Edits(drop, replace or {}, insert or {})
+    watch = Watch()
     state = supposed = reducer.initial
     affected: list[Affected] = []
     last: RecordedEvent | None = None
     for event in events:
         if last is None:
-            supposed = _fold(edits.first(event), reducer, supposed)
+            supposed = _supposed(edits.first(event), reducer, supposed, watch)
         last = event
         instead, behind = edits.at(event)
-        before, state = state, fold((event,), reducer, state)
-        if instead is event and supposed is before:
-            supposed = state  # nothing was changed so far: both are one history
-        elif instead is not None:
-            had, supposed = supposed, _fold((instead,), reducer, supposed)
+        before = state
+        if instead is event and not behind and supposed is before:
+            state = supposed = fold((event,), reducer, before)
+            continue  # nothing was changed so far: both are one history
+        state = _fold(event, reducer, before, watch)
+        if instead is not None:
+            had, supposed = supposed, _supposed((instead,), reducer, supposed, watch)
             did, does = diff(before, state), diff(had, supposed)
             if not _alike(did, does):
                 affected.append(Affected(event, did, does))
-        if behind:
-            supposed = _fold(behind, reducer, supposed)
+        supposed = _supposed(behind, reducer, supposed, watch)
     if last is None:
-        supposed = _fold(edits.first(_NOWHERE), reducer, supposed)
+        supposed = _supposed(edits.first(_NOWHERE), reducer, supposed, watch)
     edits.check()
     return Counterfactual(state, supposed, diff(state, supposed), affected)
 
 
-def _fold(events: Iterable[RecordedEvent], reducer: Reducer[S], state: S) -> S:
+def _supposed(events: Iterable[RecordedEvent], reducer: Reducer[S], state: S, watch: Watch) -> S:
     try:
-        return fold(events, reducer, state)
+        for event in events:
+            state = _fold(event, reducer, state, watch)
     except Exception as exc:
         exc.add_note("in the supposed history, not in the one that was recorded")
         raise
+    return state
+
+
+def _fold(event: RecordedEvent, reducer: Reducer[S], before: S, watch: Watch) -> S:
+    """The next state. The one before is compared, and may be the other history's as well."""
+    seen = watch.look(before)
+    state = fold((event,), reducer, before)
+    if watch.changed(seen):
+        refuse_change(reducer, event)
+    return state
 
 
 def _alike(did: list[Change], does: list[Change]) -> bool:

@@ -20,6 +20,7 @@ from immutables import Map
 from .json_form import MISSING, items, members, to_json
 from .map_nodes import differing_names
 from .persistent import PersistentList
+from .pointers import escape
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -202,11 +203,6 @@ def _in_json(value: Any) -> Any:
 def same(before: Any, after: Any) -> bool:
     """Whether two values have the same JSON form; it stops at the first difference."""
     return next(_walk(before, after, ""), None) is None
-
-
-def escape(name: str) -> str:
-    """A member's name as a pointer holds it."""
-    return name.replace("~", "~0").replace("/", "~1")
 
 
 _Member = tuple[str, Any, Any]

@@ -65,6 +65,14 @@ def refuse_none(reducer: Reducer[Any], event_type: str) -> NoReturn:
     )
 
 
+def refuse_change(reducer: Reducer[Any], event: RecordedEvent) -> NoReturn:
+    """Raises the error for a handler that changed a state in place."""
+    raise ReducerError(
+        f"reducer {reducer.name!r}: handler {reducer.handler_name(event.type)} changed the state"
+        f" it was given, at {where(event)}; return a new one"
+    )
+
+
 def function_name(function: Any) -> str:
     """A function's name for messages."""
     return str(getattr(function, "__qualname__", type(function).__qualname__))

@@ -24,9 +24,10 @@ _NO_KEYS = (list, dict, tuple, set, frozenset, Map)
 def differing_names(before: Map[Any, Any], after: Map[Any, Any]) -> list[str] | None:
     """The names under which the two maps do not hold the same object, in no order. None where
     that cannot be told from their nodes, or a key is no string."""
-    old, new = gc.get_referents(before), gc.get_referents(after)
-    if not _is_trie(old) or not _is_trie(new):
+    roots = root(before), root(after)
+    if None in roots:
         return None
+    old, new = [roots[0]], [roots[1]]
     found: set[str] = set()
     while old or new:
         both = {id(each) for each in old} & {id(each) for each in new}
@@ -36,7 +37,7 @@ def differing_names(before: Map[Any, Any], after: Map[Any, Any]) -> list[str] | 
                 if id(node) in both:
                     continue
                 for each in gc.get_referents(node):
-                    if type(each).__name__ in _NODES:
+                    if is_node(type(each)):
                         level.append(each)
                     elif isinstance(each, str):
                         found.add(each)  # a key, or a value, which is no key of either map
@@ -46,8 +47,15 @@ def differing_names(before: Map[Any, Any], after: Map[Any, Any]) -> list[str] | 
     return [name for name in found if before.get(name, _NONE) is not after.get(name, _NONE)]
 
 
-def _is_trie(referents: list[Any]) -> bool:
-    return len(referents) == 1 and type(referents[0]).__name__ in _NODES
+def root(entries: Map[Any, Any]) -> Any:
+    """The node that holds all others of a map; None where its nodes cannot be seen."""
+    held = gc.get_referents(entries)
+    return held[0] if len(held) == 1 and is_node(type(held[0])) else None
+
+
+def is_node(kind: type) -> bool:
+    """Whether a class is one of the nodes that maps are made of."""
+    return kind.__name__ in _NODES and kind.__module__ == "builtins"
 
 
 def _is_key(value: Any, entries: Map[Any, Any]) -> bool:

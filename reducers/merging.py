@@ -10,9 +10,10 @@ from immutables import Map
 from eventstore.canonical import FrozenList
 from eventstore.models import is_model
 
-from .diffs import Change, diff, escape, same
+from .diffs import Change, diff, same
 from .json_form import MISSING, key_text, members
 from .persistent import PersistentList
+from .pointers import escape
 
 S = TypeVar("S")
 
@@ -74,6 +75,8 @@ def _merged(base: Any, mine: Any, theirs: Any, path: str, clashes: list[str]) ->
 
 
 def _merged_members(base: Any, mine: Any, theirs: Any, path: str, clashes: list[str]) -> Any:
+    if isinstance(base, msgspec.Struct):
+        return _with_attributes(base, mine, theirs, path, clashes)
     sides = [members(each) or {} for each in (base, mine, theirs)]
     merged = {}
     for name in sorted({name for side in sides for name in side}):
@@ -82,13 +85,18 @@ def _merged_members(base: Any, mine: Any, theirs: Any, path: str, clashes: list[
             merged[name] = _merged(was, here, there, f"{path}/{escape(name)}", clashes)
     if isinstance(base, (dict, Map)):
         return _with_keys(base, mine, theirs, merged)
-    if isinstance(base, msgspec.Struct):
-        fields = zip(base.__struct_encode_fields__, base.__struct_fields__, strict=True)
-        names = {encoded: field for encoded, field in fields if encoded in merged}
-        return msgspec.structs.replace(
-            base, **{field: merged[encoded] for encoded, field in names.items()}
-        )
     return _with_fields(base, merged)
+
+
+def _with_attributes(base: Any, mine: Any, theirs: Any, path: str, clashes: list[str]) -> Any:
+    """A Struct like `base` with other values: by attribute, as JSON may leave defaults out."""
+    fields = zip(base.__struct_encode_fields__, base.__struct_fields__, strict=True)
+    merged = {}
+    for name, field in sorted(fields):
+        was, here, there = (getattr(side, field) for side in (base, mine, theirs))
+        if here is not was or there is not was:
+            merged[field] = _merged(was, here, there, f"{path}/{escape(name)}", clashes)
+    return msgspec.structs.replace(base, **merged)
 
 
 def _with_keys(base: Any, mine: Any, theirs: Any, merged: dict[str, Any]) -> Any:

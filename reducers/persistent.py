@@ -94,6 +94,11 @@ class PersistentList(Sequence[T]):
             yield self._chunks[number]
         yield self._tail
 
+    def shared_parts(self) -> tuple[Map[int, tuple[T, ...]], tuple[T, ...]]:
+        """What it is made of: the full chunks, of which lists that came from each other share
+        most, and the tail."""
+        return self._chunks, self._tail
+
     def _place(self, index: int) -> int:
         place = index + self._length if index < 0 else index
         if not 0 <= place < self._length:

@@ -15,6 +15,8 @@ from typing import Any
 import msgspec
 from immutables import Map
 
+from eventstore.models import is_model
+
 from .errors import ReducerError
 from .json_form import MISSING, items, members, to_json
 from .persistent import PersistentList
@@ -32,7 +34,12 @@ def split(pointer: str) -> list[str]:
 
 def join(names: Sequence[str]) -> str:
     """The pointer made of these names."""
-    return "".join(f"/{name.replace('~', '~0').replace('/', '~1')}" for name in names)
+    return "".join(f"/{escape(name)}" for name in names)
+
+
+def escape(name: str) -> str:
+    """A member's name as a pointer holds it."""
+    return name.replace("~", "~0").replace("/", "~1")
 
 
 def find(value: Any, names: Sequence[str]) -> Any:
@@ -73,6 +80,13 @@ def listed(value: Any) -> Sequence[Any] | None:
         return list(to_json(value))
     each = items(value)
     return None if each is None else list(each)
+
+
+def has_names(value: Any) -> bool:
+    """Whether its parts stand under names, and are in the state themselves."""
+    if isinstance(value, msgspec.Struct):
+        return not value.__struct_config__.array_like
+    return isinstance(value, (dict, Map)) or is_model(type(value))
 
 
 def index(name: str) -> int | None:

@@ -190,7 +190,9 @@ class Reducer(Generic[S]):
         *,
         monotone: bool = False,
         every: Literal[False] = False,
-    ) -> Found[S] | None: ...
+    ) -> Found[S] | None:
+        """The first event."""
+
     @overload
     async def bisect(
         self,
@@ -200,7 +202,9 @@ class Reducer(Generic[S]):
         *,
         monotone: bool = False,
         every: Literal[True],
-    ) -> list[Found[S]]: ...
+    ) -> list[Found[S]]:
+        """All flips."""
+
 
     async def bisect(
         self,

@@ -1,25 +1,15 @@
-"""Replay: every step of a fold, with what it changed, and a watch on handlers that cheat."""
+"""Replay: every step of a fold, with what it changed. A handler that changes its input is named."""
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Iterable, Iterator
-from datetime import date, time, timedelta, timezone
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
-from uuid import UUID
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-import msgspec
-from immutables import Map
-
-from eventstore.canonical import FrozenDict, FrozenList
 from eventstore.events import RecordedEvent
 
+from .changeable import Watch
 from .diffs import Change, diff
-from .errors import ReducerError
-from .folding import UNSET, fold, where
-from .json_form import canonical_json
-from .persistent import PersistentList
+from .folding import UNSET, fold, refuse_change, where
 
 if TYPE_CHECKING:
     from .reducer import Reducer
@@ -60,83 +50,12 @@ def replay(
     if state is UNSET:
         state = reducer.initial
     steps = reducer.steps()
-    watch = _Watch()
+    watch = Watch()
     for event in events:
         before = state
         if event.type in steps:
             seen = watch.look(before)
             state = fold((event,), reducer, before)
             if watch.changed(seen):
-                raise ReducerError(
-                    f"reducer {reducer.name!r}: handler {reducer.handler_name(event.type)} changed"
-                    f" the state it was given, at {where(event)}; return a new one"
-                )
+                refuse_change(reducer, event)
         yield Step(event, before, state)
-
-
-def unchangeable(state: Any) -> bool:
-    """Whether nothing in a state can be changed in place."""
-    found: list[Any] = []
-    _Watch()._collect(state, found)
-    return not found
-
-
-REMEMBERED_MAX = 200_000
-"""Objects that a replay keeps alive only to know them again: some tens of MiB."""
-
-_Seen = list[tuple[Any, bytes]]
-
-
-class _Watch:
-    """Sees whether anything in a state was changed in place.
-
-    Only what can be changed is written down before a handler runs and compared after it: dicts,
-    lists, sets, models. What was found to hold no such thing is remembered with its object, so
-    that of a large state that shares structure with the one before only the new part is looked at.
-    """
-
-    def __init__(self) -> None:
-        self._sound: dict[int, Any] = {}
-
-    def look(self, state: Any) -> _Seen:
-        """What is changeable in a state, as bytes."""
-        found: list[Any] = []
-        self._collect(state, found)
-        return [(each, canonical_json(each)) for each in found]
-
-    def changed(self, seen: _Seen) -> bool:
-        """Whether any of it is no longer what it was."""
-        return any(canonical_json(each) != before for each, before in seen)
-
-    def _collect(self, value: Any, found: list[Any]) -> None:
-        """Adds the outermost changeable things in `value`."""
-        if isinstance(value, _ATOMS) or id(value) in self._sound:
-            return
-        if isinstance(value, PersistentList):
-            inner: Iterable[Any] = value.parts()
-        elif isinstance(value, (tuple, frozenset)):
-            inner = value
-        elif isinstance(value, Map):
-            inner = value.values()
-        elif isinstance(value, msgspec.Struct) and value.__struct_config__.frozen:
-            # By attribute: the JSON form may leave defaults out.
-            inner = [getattr(value, field) for field in value.__struct_fields__]
-        else:
-            found.append(value)
-            return
-        count = len(found)
-        for item in inner:
-            self._collect(item, found)
-        if len(found) == count:
-            self._remember(value)
-
-    def _remember(self, value: Any) -> None:
-        if len(self._sound) >= REMEMBERED_MAX:
-            self._sound.clear()
-        self._sound[id(value)] = value
-
-
-_ATOMS = (
-    *(str, int, float, bool, bytes, type(None), msgspec.UnsetType, enum.Enum),
-    *(date, time, timedelta, timezone, UUID, Decimal, FrozenDict, FrozenList),
-)

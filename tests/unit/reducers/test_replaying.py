@@ -16,7 +16,7 @@ from eventstore import RecordedEvent
 from eventstore.canonical import freeze
 from reducers import PersistentList, Reducer, ReducerError, combine, diff, fold, replay
 from reducers.agent import conversation
-from reducers.replaying import unchangeable
+from reducers.changeable import unchangeable
 
 
 def recorded(kind: str, version: int, **data: Any) -> RecordedEvent:
@@ -168,7 +168,7 @@ def test_many_objects_were_seen_then_the_watch_forgets_and_still_sees(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The memory of what is sound is bounded; forgetting costs time, never a finding."""
-    monkeypatch.setattr("reducers.replaying.REMEMBERED_MAX", 3)
+    monkeypatch.setattr("reducers.changeable.REMEMBERED_MAX", 3)
     reducer: Reducer[Any] = Reducer("r", State())
     reducer.on("a")(lambda state, event: State(state.log.append((event.version,)), loose=([],)))
     reducer.on("b")(lambda state, event: state.loose[0].append(1) or state)
