@@ -9,8 +9,9 @@ from collections.abc import Callable
 
 import msgspec
 
+from .calls import Fork
 from .engines.port import Engine, SnapshotRow
-from .limits import SNAPSHOT_BYTES_MAX
+from .limits import INTEGER_MAX, SNAPSHOT_BYTES_MAX
 from .names import check_name
 
 
@@ -53,22 +54,59 @@ class Snapshots:
         return await self._engine().save_snapshot(self._tenant, stream, reducer, fingerprint, row)
 
     async def find(
-        self, stream: str, reducer: str, fingerprint: str, *, until: int = 2**62
+        self,
+        stream: str,
+        reducer: str,
+        fingerprint: str,
+        *,
+        until: int = 2**62,
+        inherited: bool = False,
     ) -> Snapshot | None:
-        """The newest state at or below version `until`, or None. If cancelled, nothing is left
-        open."""
+        """The newest state at or below version `until`, or None.
+
+        With `inherited`, a fork that has none of its own gets one of its parent's, of a version
+        that it inherits. If cancelled, nothing is left open.
+        """
         check_name("stream", stream)
         check_name("reducer", reducer)
-        row = await self._engine().find_snapshot(self._tenant, stream, reducer, fingerprint, until)
+        engine = self._engine()
+        row = await engine.find_snapshot(self._tenant, stream, reducer, fingerprint, until)
+        if row is None and inherited:
+            for fork in await self._forks(stream):
+                bound = min(until, fork.version)
+                kind = (fork.parent, reducer, fingerprint)
+                row = await engine.find_snapshot(self._tenant, *kind, bound)
+                if row is not None:
+                    break
         if row is None:
             return None
         return Snapshot(row.version, row.position, row.state, row.state_hash)
 
-    async def list(self, stream: str) -> list[SnapshotInfo]:
-        """All snapshots of a stream, of every reducer. If cancelled, nothing is left open."""
+    async def list(self, stream: str, *, inherited: bool = False) -> list[SnapshotInfo]:
+        """All snapshots of a stream, of every reducer; with `inherited` those of a fork's parents
+        too that are of versions which it inherits. If cancelled, nothing is left open."""
         check_name("stream", stream)
+        found = [*await self._infos(stream)]
+        for fork in await self._forks(stream) if inherited else ():
+            infos = await self._infos(fork.parent)
+            found += [info for info in infos if info.version <= fork.version]
+        return found
+
+    async def _infos(self, stream: str) -> tuple[SnapshotInfo, ...]:
         rows = await self._engine().list_snapshots(self._tenant, stream)
-        return [SnapshotInfo(stream, *msgspec.structs.astuple(row)) for row in rows]
+        return tuple([SnapshotInfo(stream, *msgspec.structs.astuple(row)) for row in rows])
+
+    async def _forks(self, stream: str) -> tuple[Fork, ...]:
+        """Where a fork leaves its parent, where that one leaves its own, and so on."""
+        forks: tuple[Fork, ...] = ()
+        bound = INTEGER_MAX
+        # Rows that are damaged may go round; they are told when events are read.
+        while (fork := await self._engine().find_fork(self._tenant, stream)) is not None:
+            if not 0 < fork.version < bound or not fork.parent:
+                break
+            forks = (*forks, fork)
+            stream, bound = fork.parent, fork.version
+        return forks
 
     async def drop(self, stream: str | None = None) -> int:
         """Forgets a stream's snapshots (None: all of the tenant); returns how many.

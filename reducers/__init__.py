@@ -15,9 +15,10 @@ from .errors import ReducerError
 from .folding import fold
 from .forking import fork
 from .json_form import state_hash, to_json
+from .kept import Loaded
 from .lineage import lineage, tainted
 from .linting import ImpurityWarning, unchecked
-from .loading import Loaded, take_snapshot
+from .loading import take_snapshot
 from .merging import merge
 from .persistent import PersistentList
 from .proofs import SnapshotReport, verify_snapshots

@@ -17,7 +17,7 @@ from eventstore.events import RecordedEvent
 from .diffs import Change, diff
 from .errors import ReducerError
 from .folding import function_name, name_event, refuse_none, where
-from .loading import Loaded, kept_between
+from .kept import Loaded, Until, kept_versions, newest_kept
 
 if TYPE_CHECKING:
     from eventstore import EventStore
@@ -51,18 +51,25 @@ def bisect(
     reducer: Reducer[S],
     predicate: Predicate[S],
     every: Literal[False] = False,
-) -> Found[S] | None: ...
+) -> Found[S] | None:
+    """The first event."""
+
+
 @overload
 def bisect(
     events: Iterable[RecordedEvent],
     reducer: Reducer[S],
     predicate: Predicate[S],
     every: Literal[True],
-) -> list[Found[S]]: ...
+) -> list[Found[S]]:
+    """All flips."""
+
+
 @overload
 def bisect(
     events: Iterable[RecordedEvent], reducer: Reducer[S], predicate: Predicate[S], every: bool
-) -> Found[S] | list[Found[S]] | None: ...
+) -> Found[S] | list[Found[S]] | None:
+    """Either, where the program says which."""
 
 
 def bisect(
@@ -77,8 +84,9 @@ def bisect(
     With `every`, all events at which its answer is another one than before them, in both
     directions (`holds`), counted from its answer on the initial state. What already holds there is
     therefore no flip, while without `every` the first event is found. The predicate is a pure
-    sync function of the state. Raises as `fold` does, and `ReducerError` for a predicate that
-    raises or is async; it names the event, never what is in the state.
+    sync function of the state; where its answer turns it is asked of the state before once more.
+    Raises as `fold` does, and `ReducerError` for a predicate that raises or is async, and where
+    that state is no longer what it was; it names the event, never what is in the state.
     """
     search = _Search(reducer, predicate)
     if every:
@@ -124,20 +132,22 @@ async def _skip(search: _Search[S], store: EventStore, stream: str) -> int | Non
     """Sets the search behind the newest snapshot of which the predicate does not hold; the version
     of the oldest one of which it does.
 
-    They are looked for by halving the versions, so that few of them are read.
+    They are looked for by halving their number, so that few of them are read.
     """
-    # No snapshot up to `low` is of interest any more; the one at `high` holds, or lies beyond.
-    low, high, end = 0, await store.version(stream) + 1, None
-    while high - low > 1:
-        middle = (low + high) // 2
-        kept = await kept_between(search.reducer, store, stream, low, middle)
+    versions = await kept_versions(search.reducer, store, stream)
+    end = None
+    while versions:
+        middle = len(versions) // 2
+        until = Until(version=versions[middle])
+        kept = await newest_kept(search.reducer, store, stream, until, search.version)
         if kept is None:
-            low = middle
+            versions = versions[middle + 1 :]
         elif search.asked(kept.state, f"of the snapshot at version {kept.version}"):
-            high = end = kept.version
+            end = kept.version
+            versions = [each for each in versions if each < kept.version]
         else:
             search.go_on_from(kept)
-            low = middle
+            versions = versions[middle + 1 :]
     return end
 
 
@@ -188,6 +198,8 @@ class _Search(Generic[S]):
                 if holds is not held:
                     self._check(answer)
                     flips = holds or held is not None
+                    if held is not None and self.asked(before, f"before {where(event)}") is holds:
+                        raise self._changed(event)
                     held = holds
                     if flips:
                         yield Found(event, holds, before, state)
@@ -211,6 +223,13 @@ class _Search(Generic[S]):
             if inspect.iscoroutine(answer):
                 answer.close()
             raise self._refused()
+
+    def _changed(self, event: RecordedEvent) -> ReducerError:
+        return ReducerError(
+            f"bisect with {self.reducer.name!r}: asked again of the state before {where(event)},"
+            f" the predicate {function_name(self.predicate)} says something else: a handler changed"
+            " that state in place (replay names it), or the predicate asks for more than the state"
+        )
 
     def _refused(self) -> ReducerError:
         return ReducerError(

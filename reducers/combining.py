@@ -75,6 +75,9 @@ class Combined(Reducer[Any]):
             digest.update(f"{field} {part.fingerprint()}\n".encode())
         return digest.hexdigest()[:32]
 
+    def _may_see_streams(self) -> bool:
+        return any(part.sees_streams() for part in self.parts.values())
+
     def _handler_count(self) -> int:
         return sum(part._handler_count() for part in self.parts.values())
 

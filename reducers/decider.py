@@ -15,7 +15,7 @@ from eventstore.registry import registry
 
 from .errors import ReducerError
 from .folding import fold, function_name
-from .loading import Loaded
+from .kept import Loaded
 
 if TYPE_CHECKING:
     from eventstore import EventStore

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from .reducer import Handler, Reducer
 
 
+_NAMING = {"stream", "getattr", "attrgetter", "asdict", "astuple", "to_builtins", "vars", "repr"}
+"""Names in code that gets, or may get, the name of an event's stream from the event."""
+
+
 class _NoSource(Exception):
     """A function without source: typed in, frozen, or made by exec."""
 
@@ -39,8 +43,20 @@ def fingerprint(reducer: Reducer[Any]) -> str:
     (an interactive session, a frozen program), the version alone stands for the code."""
     lines = [*_initial(reducer)]
     with suppress(_NoSource):
-        lines += [*_code(reducer), *_upcasts(reducer.handlers)]
+        lines += [*_code(reducer, _Reader()), *_upcasts(reducer.handlers, _Reader())]
     return _digest(reducer.version, lines)
+
+
+def sees_streams(reducer: Reducer[Any]) -> bool:
+    """Whether a handler, or an upcaster, may look at the name of an event's stream: the one thing
+    that an inherited event shows differently in a fork. Where it cannot be told, it may."""
+    reader = _Reader()
+    try:
+        for _ in (*_code(reducer, reader), *_upcasts(reducer.handlers, reader)):
+            pass
+    except _NoSource:
+        return True
+    return not reader.names.isdisjoint(_NAMING)
 
 
 def functions_fingerprint(
@@ -55,7 +71,7 @@ def functions_fingerprint(
             lines += [f"function {name}", *reader.read(function)]
         for name, handler in sorted(handlers.items()):
             lines += [f"handler {name}", *reader.read(handler.function)]
-        lines += _upcasts(handlers)
+        lines += _upcasts(handlers, _Reader())
     return _digest(version, lines)
 
 
@@ -76,16 +92,14 @@ def _initial(reducer: Reducer[Any]) -> Iterator[str]:
         yield "no JSON form"
 
 
-def _code(reducer: Reducer[Any]) -> Iterator[str]:
-    reader = _Reader()
+def _code(reducer: Reducer[Any], reader: _Reader) -> Iterator[str]:
     for name, handler in sorted(reducer.handlers.items()):
         yield f"handler {name}"
         yield from reader.read(handler.function)
     yield from reader.read_type(reducer.state_type)
 
 
-def _upcasts(handlers: Mapping[str, Handler]) -> Iterator[str]:
-    reader = _Reader()
+def _upcasts(handlers: Mapping[str, Handler], reader: _Reader) -> Iterator[str]:
     for name, handler in sorted(handlers.items()):
         yield f"event {name} version {registry.current_version(name)}"
         if handler.cls is not None:
@@ -98,10 +112,12 @@ def _upcasts(handlers: Mapping[str, Handler]) -> Iterator[str]:
 
 
 class _Reader:
-    """Collects source, each function and class once, following the names that it uses."""
+    """Collects source, each function and class once, following the names that it uses; `names`
+    are those and the texts in it."""
 
     def __init__(self) -> None:
         self._seen: set[int] = set()
+        self.names: set[str] = set()
 
     def read(self, function: Any) -> Iterator[str]:
         """The source of a callable and of what it names in its own package."""
@@ -121,6 +137,7 @@ class _Reader:
         if id(function) in self._seen:
             return
         self._seen.add(id(function))
+        self.names.update(_names(function.__code__), _texts(function.__code__))
         yield _source(function)
         yield constant_text(function.__defaults__)
         yield constant_text(function.__kwdefaults__)
@@ -200,6 +217,15 @@ def _names(code: CodeType) -> Iterator[str]:
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             yield from _names(constant)
+
+
+def _texts(code: CodeType) -> Iterator[str]:
+    """The constants that are strings, so that none of them can name an attribute unseen."""
+    for constant in code.co_consts:
+        if isinstance(constant, str):
+            yield constant
+        elif isinstance(constant, CodeType):
+            yield from _texts(constant)
 
 
 def _source(function: FunctionType) -> str:

@@ -1,29 +1,23 @@
 """The state of a stored stream, at its head or at an earlier moment, with snapshots as a cache.
 
 A load takes the newest usable snapshot, folds what comes behind it page by page, and at the head
-may keep a new one. Whatever is wrong with a snapshot costs time, never the load.
+may keep new ones. What a snapshot is, and which are usable, is `kept`.
 """
 
 from __future__ import annotations
 
-import logging
-from bisect import bisect_right
 from collections.abc import AsyncIterator
 from datetime import datetime
-from hashlib import sha256
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import msgspec
-
-from eventstore import Busy, InvalidEvent, Occurred, Position, StorageFailed, Version
+from eventstore import InvalidEvent, Occurred, Position, Version
 from eventstore.events import RecordedEvent
 from eventstore.points import to_microseconds
-from eventstore.snapshots import Snapshot
 from eventstore.tracing import load_span, tell_loaded
 
 from .errors import ReducerError
 from .folding import fold
-from .stamps import stamped, unstamped
+from .kept import END, Loaded, Until, encoded, keep, newest_kept
 
 if TYPE_CHECKING:
     from eventstore import EventStore
@@ -32,39 +26,6 @@ if TYPE_CHECKING:
 
 S = TypeVar("S")
 Moment = Version | Position | datetime | Occurred
-
-_END = 2**62
-"""Beyond every version, position and time, and within what a database's integer holds."""
-
-_logger = logging.getLogger("eventstore")
-
-
-class Loaded(msgspec.Struct, Generic[S], frozen=True):
-    """A stream's state, and the version and position of the last event in it (0, 0: none)."""
-
-    state: S
-    version: int
-    position: int
-
-
-class _Until(msgspec.Struct, frozen=True):
-    """Where a load ends; all bounds are inclusive."""
-
-    version: int = _END
-    position: int = _END
-    recorded_us: int = _END
-
-    def count(self, page: list[RecordedEvent]) -> int:
-        """How many events of the page lie within. Versions, positions and recording times
-        ascend, so that bisection finds it."""
-        count = len(page)
-        if self.version != _END:
-            count = bisect_right(page, self.version, hi=count, key=lambda event: event.version)
-        if self.position != _END:
-            count = bisect_right(page, self.position, hi=count, key=lambda event: event.position)
-        if self.recorded_us != _END:
-            count = bisect_right(page, self.recorded_us, hi=count, key=_recorded)
-        return count
 
 
 async def load(reducer: Reducer[S], store: EventStore, stream: str, at: Moment | None) -> Loaded[S]:
@@ -84,7 +45,7 @@ async def _load(
 ) -> tuple[int, Loaded[S]]:
     """The version of the snapshot that it began with, 0 for none, and the state."""
     until = _until(at)
-    start = await _snapshot(reducer, store, stream, until)
+    start = await newest_kept(reducer, store, stream, until) or Loaded(reducer.initial, 0, 0)
     state, version, position = start.state, start.version, start.position
     async for page in _pages(store, stream, version, until):
         state = fold(page, reducer, state)
@@ -92,7 +53,7 @@ async def _load(
     loaded = Loaded(state, version, position)
     every = reducer.snapshot_every
     if at is None and every is not None and version - start.version >= every:
-        await _keep(reducer, store, stream, loaded)
+        await keep(reducer, store, stream, loaded)
     return start.version, loaded
 
 
@@ -104,24 +65,24 @@ async def take_snapshot(reducer: Reducer[S], store: EventStore, stream: str) -> 
     """
     loaded = await load(reducer, store, stream, None)
     if loaded.version:
-        snapshot = _encoded(reducer, loaded)
+        snapshot = encoded(reducer, loaded)
         name, mark = reducer.name, reducer.fingerprint()
         if not await store.snapshots.save(stream, name, mark, snapshot):
             raise ReducerError(f"reducer {name!r}, stream {stream!r}: the state is too large")
     return loaded
 
 
-def _until(at: object) -> _Until:
+def _until(at: object) -> Until:
     if at is None:
-        return _Until()
+        return Until()
     if isinstance(at, (Version, Position)) and at < 0:
         raise InvalidEvent(f"at: {at!r}, versions and positions count from 1 (0: before all)")
     if isinstance(at, Version):
-        return _Until(version=min(int(at), _END))
+        return Until(version=min(int(at), END))
     if isinstance(at, Position):
-        return _Until(position=min(int(at), _END))
+        return Until(position=min(int(at), END))
     if isinstance(at, datetime):
-        return _Until(recorded_us=to_microseconds(at, "at"))
+        return Until(recorded_us=to_microseconds(at, "at"))
     if isinstance(at, int):
         raise InvalidEvent("at: a bare number is ambiguous; say Version(n) or Position(n)")
     raise InvalidEvent(
@@ -130,10 +91,10 @@ def _until(at: object) -> _Until:
 
 
 async def _pages(
-    store: EventStore, stream: str, after: int, until: _Until
+    store: EventStore, stream: str, after: int, until: Until
 ) -> AsyncIterator[list[RecordedEvent]]:
     """The pages behind a version up to the end of the load."""
-    limit = None if until.version == _END else max(until.version - after, 0)
+    limit = None if until.version == END else max(until.version - after, 0)
     async for page in store.read(stream, after=after, limit=limit).pages():
         count = until.count(page)
         if count:
@@ -158,79 +119,3 @@ async def _load_occurred(
 
 def _occurred(event: RecordedEvent) -> int:
     return event.recorded_us if event.occurred_us is None else event.occurred_us
-
-
-def _recorded(event: RecordedEvent) -> int:
-    return event.recorded_us
-
-
-async def kept_between(
-    reducer: Reducer[S], store: EventStore, stream: str, after: int, until: int
-) -> Loaded[S] | None:
-    """The newest sound snapshot behind version `after`, up to and with `until`; None for none."""
-    loaded = await _snapshot(reducer, store, stream, _Until(version=until), after)
-    return loaded if loaded.version else None
-
-
-async def _snapshot(
-    reducer: Reducer[S], store: EventStore, stream: str, until: _Until, after: int = 0
-) -> Loaded[S]:
-    """Where to begin: the newest snapshot that lies within and is sound, or the start."""
-    begin = Loaded(reducer.initial, 0, 0)
-    bound = until.version
-    while bound > after and reducer.snapshot_every is not None:
-        found = await store.snapshots.find(stream, reducer.name, reducer.fingerprint(), until=bound)
-        if found is None or found.version <= after:
-            return begin
-        bound = found.version - 1
-        if not await _stands(store, stream, found, until):
-            continue
-        loaded = decoded(reducer, stream, found)
-        if loaded is not None:
-            return loaded
-    return begin
-
-
-async def _stands(store: EventStore, stream: str, found: Snapshot, until: _Until) -> bool:
-    """Whether the snapshot's last event is in this log, at its position, and within the load.
-    A log that was restored, or replaced, may be shorter than what is cached of it."""
-    page = await store.read(stream, after=found.version - 1, limit=1).list()
-    return bool(page) and page[0].position == found.position and until.count(page) == 1
-
-
-def decoded(reducer: Reducer[S], stream: str, found: Snapshot) -> Loaded[S] | None:
-    """The snapshot's state; None where its bytes are not what was kept."""
-    try:
-        if sha256(found.state).digest() != found.state_hash:
-            raise ReducerError("its bytes changed")
-        _, encoded = unstamped(found.state)
-        return Loaded(reducer.codec().decode(encoded), found.version, found.position)
-    except ReducerError as exc:
-        _logger.warning(
-            "reducer %r, stream %r: the snapshot at version %d is ignored: %s",
-            reducer.name,
-            stream,
-            found.version,
-            exc,
-        )
-        return None
-
-
-def _encoded(reducer: Reducer[S], loaded: Loaded[S]) -> Snapshot:
-    state = stamped(reducer.version, loaded.state, reducer.codec().encode(loaded.state))
-    return Snapshot(loaded.version, loaded.position, state, sha256(state).digest())
-
-
-async def _keep(reducer: Reducer[S], store: EventStore, stream: str, loaded: Loaded[S]) -> None:
-    name = reducer.name
-    try:
-        snapshot = _encoded(reducer, loaded)
-        if not await store.snapshots.save(stream, name, reducer.fingerprint(), snapshot):
-            raise ReducerError(f"{len(snapshot.state)} bytes are too many")
-    except ReducerError as exc:
-        if not reducer.snapshot_refused:
-            reducer.snapshot_refused = True
-            _logger.warning("reducer %r: its state is refused a snapshot: %s", name, exc)
-    except (Busy, StorageFailed) as exc:
-        # The load itself succeeded; a later one tries again.
-        _logger.info("reducer %r: no snapshot of %r: %s", name, stream, type(exc).__name__)

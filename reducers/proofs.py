@@ -10,7 +10,7 @@ from eventstore.snapshots import Snapshot
 
 from .diffs import same
 from .folding import fold
-from .loading import decoded
+from .kept import decoded
 
 if TYPE_CHECKING:
     from eventstore import EventStore
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 class SnapshotReport(msgspec.Struct, frozen=True):
     """What `verify_snapshots` found in one stream of `version` events.
 
-    `checked` are the versions of this reducer's snapshots; of these `wrong` are damaged or give
+    `checked` are the versions of this reducer's snapshots, of a fork those of its parents that it
+    uses among them; of these `wrong` are damaged or give
     another state than the events do, and `other` counts those of other code, which no load uses.
     """
 
@@ -87,13 +88,13 @@ async def _snapshots(
 ) -> tuple[list[Snapshot], int]:
     mine, other = [], 0
     mark = reducer.fingerprint()
-    for info in await store.snapshots.list(stream):
+    for info in await store.snapshots.list(stream, inherited=not reducer.sees_streams()):
         if info.reducer != reducer.name:
             continue
         if info.fingerprint != mark:
             other += 1
             continue
-        found = await store.snapshots.find(stream, reducer.name, mark, until=info.version)
+        found = await store.snapshots.find(info.stream, reducer.name, mark, until=info.version)
         # Another process may have dropped it since it was listed.
         if found is not None and found.version == info.version:
             mine.append(found)

@@ -100,11 +100,11 @@ async def verify_states(reducer: Reducer[Any], store: EventStore, stream: str) -
 
 async def _all_kept(reducer: Reducer[Any], store: EventStore, stream: str) -> list[_Kept]:
     found = []
-    for info in await store.snapshots.list(stream):
+    for info in await store.snapshots.list(stream, inherited=not reducer.sees_streams()):
         if info.reducer != reducer.name:
             continue
         mark, version = info.fingerprint, info.version
-        snapshot = await store.snapshots.find(stream, reducer.name, mark, until=version)
+        snapshot = await store.snapshots.find(info.stream, reducer.name, mark, until=version)
         # Another process may have dropped it since it was listed.
         if snapshot is not None and snapshot.version == version:
             found.append(_read(info, snapshot))

@@ -1,0 +1,149 @@
+"""Snapshots as loads use them: which one a state begins with, and how one is kept.
+
+A fork begins with what its parents kept, up to where it leaves them. Whatever is wrong with a
+snapshot costs time, never the state.
+"""
+
+from __future__ import annotations
+
+import logging
+from bisect import bisect_right
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import msgspec
+
+from eventstore import Busy, StorageFailed
+from eventstore.events import RecordedEvent
+from eventstore.snapshots import Snapshot
+
+from .errors import ReducerError
+from .stamps import stamped, unstamped
+
+if TYPE_CHECKING:
+    from eventstore import EventStore
+
+    from .reducer import Reducer
+
+S = TypeVar("S")
+
+END = 2**62
+"""Beyond every version, position and time, and within what a database's integer holds."""
+
+_logger = logging.getLogger("eventstore")
+
+
+class Loaded(msgspec.Struct, Generic[S], frozen=True):
+    """A stream's state, and the version and position of the last event in it (0, 0: none)."""
+
+    state: S
+    version: int
+    position: int
+
+
+class Until(msgspec.Struct, frozen=True):
+    """Where a load ends; all bounds are inclusive."""
+
+    version: int = END
+    position: int = END
+    recorded_us: int = END
+
+    def count(self, page: list[RecordedEvent]) -> int:
+        """How many events of the page lie within. Versions, positions and recording times
+        ascend, so that bisection finds it."""
+        count = len(page)
+        if self.version != END:
+            count = bisect_right(page, self.version, hi=count, key=lambda event: event.version)
+        if self.position != END:
+            count = bisect_right(page, self.position, hi=count, key=lambda event: event.position)
+        if self.recorded_us != END:
+            count = bisect_right(page, self.recorded_us, hi=count, key=_recorded)
+        return count
+
+
+def _recorded(event: RecordedEvent) -> int:
+    return event.recorded_us
+
+
+async def newest_kept(
+    reducer: Reducer[S], store: EventStore, stream: str, until: Until, after: int = 0
+) -> Loaded[S] | None:
+    """The newest snapshot behind version `after` that lies within and is sound; None for none."""
+    bound = until.version
+    while bound > after and reducer.snapshot_every is not None:
+        found = await store.snapshots.find(
+            stream,
+            reducer.name,
+            reducer.fingerprint(),
+            until=bound,
+            inherited=not reducer.sees_streams(),
+        )
+        if found is None or found.version <= after:
+            return None
+        bound = found.version - 1
+        if not await _stands(store, stream, found, until):
+            continue
+        loaded = decoded(reducer, stream, found)
+        if loaded is not None:
+            return loaded
+    return None
+
+
+async def kept_versions(reducer: Reducer[Any], store: EventStore, stream: str) -> list[int]:
+    """The versions at which there is a snapshot that a load may begin with, ascending."""
+    if reducer.snapshot_every is None:
+        return []
+    kept = await store.snapshots.list(stream, inherited=not reducer.sees_streams())
+    kind = (reducer.name, reducer.fingerprint())
+    return sorted({each.version for each in kept if (each.reducer, each.fingerprint) == kind})
+
+
+async def _stands(store: EventStore, stream: str, found: Snapshot, until: Until) -> bool:
+    """Whether the snapshot's last event is in this log, at its position, and within the load.
+    A log that was restored, or replaced, may be shorter than what is cached of it."""
+    page = await store.read(stream, after=found.version - 1, limit=1).list()
+    return bool(page) and page[0].position == found.position and until.count(page) == 1
+
+
+def decoded(reducer: Reducer[S], stream: str, found: Snapshot) -> Loaded[S] | None:
+    """The snapshot's state; None where its bytes are not what was kept."""
+    try:
+        if sha256(found.state).digest() != found.state_hash:
+            raise ReducerError("its bytes changed")
+        _, encoded = unstamped(found.state)
+        return Loaded(reducer.codec().decode(encoded), found.version, found.position)
+    except ReducerError as exc:
+        _logger.warning(
+            "reducer %r, stream %r: the snapshot at version %d is ignored: %s",
+            reducer.name,
+            stream,
+            found.version,
+            exc,
+        )
+        return None
+
+
+def encoded(reducer: Reducer[S], loaded: Loaded[S]) -> Snapshot:
+    """The snapshot of a state. Raises `ReducerError` for a state that cannot be kept."""
+    state = stamped(reducer.version, loaded.state, reducer.codec().encode(loaded.state))
+    return Snapshot(loaded.version, loaded.position, state, sha256(state).digest())
+
+
+async def keep(
+    reducer: Reducer[S], store: EventStore, stream: str, loaded: Loaded[S]
+) -> int | None:
+    """Keeps a state, and gives its bytes; None where it was not kept, which is no error: a later
+    load tries again."""
+    name = reducer.name
+    try:
+        snapshot = encoded(reducer, loaded)
+        if not await store.snapshots.save(stream, name, reducer.fingerprint(), snapshot):
+            raise ReducerError(f"{len(snapshot.state)} bytes are too many")
+        return len(snapshot.state)
+    except ReducerError as exc:
+        if not reducer.snapshot_refused:
+            reducer.snapshot_refused = True
+            _logger.warning("reducer %r: its state is refused a snapshot: %s", name, exc)
+    except (Busy, StorageFailed) as exc:
+        _logger.info("reducer %r: no snapshot of %r: %s", name, stream, type(exc).__name__)
+    return None

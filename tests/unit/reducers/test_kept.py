@@ -1,0 +1,89 @@
+"""Snapshots that loads begin with: a fork's parents', and those of long ways back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from eventstore import EventStore, NewEvent, Version
+from reducers import Reducer, combine, take_snapshot, unchecked, verify_snapshots, verify_states
+
+
+class Calls:
+    """Counts how many events were folded."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def taken(self) -> int:
+        """How many since this was asked last."""
+        count, self.count = self.count, 0
+        return count
+
+
+def counting(name: str, calls: Calls, *, named: bool = False) -> Reducer[Any]:
+    """Counts events, and how many it was given; `named` holds the name of their stream too."""
+    reducer = Reducer(name, {"count": 0}, snapshot_every=10)
+    if named:
+
+        @reducer.on("n")
+        @unchecked(reason="it counts its calls for the test")
+        def with_name(state: Any, event: Any) -> Any:
+            calls.count += 1
+            return {"count": state["count"] + 1, "stream": event.stream}
+
+    else:
+
+        @reducer.on("n")
+        @unchecked(reason="it counts its calls for the test")
+        def counted(state: Any, event: Any) -> Any:
+            calls.count += 1
+            return {"count": state["count"] + 1}
+
+    return reducer
+
+
+async def test_a_parent_kept_states_then_its_forks_begin_with_them(store: EventStore) -> None:
+    """What a fork inherits is folded once: a fork of a fork too begins with the newest snapshot
+    of a version that it inherits, and with its own once it has one."""
+    calls = Calls()
+    reducer = counting("counted", calls)
+    for _ in range(3):
+        await store.append("s", [NewEvent("n", {})] * 10)
+        await take_snapshot(reducer, store, "s")
+    calls.taken()
+    await store.fork("s", "f", 25)
+    await store.append("f", [NewEvent("n", {})] * 4)
+    await store.fork("f", "g", 27)
+    for stream, version, count, folded in (("f", 30, 29, 9), ("g", 28, 26, 6)):
+        loaded = await reducer.load(store, stream)
+        assert (loaded.version, loaded.state) == (version, {"count": count})
+        assert calls.taken() == folded
+    assert [each.version for each in await store.snapshots.list("f", inherited=True)] == [
+        30,
+        10,
+        20,
+    ]
+    assert (await reducer.load(store, "g", Version(19))).state == {"count": 19}
+    assert calls.taken() == 9
+    found = await reducer.bisect(store, "g", lambda state: state["count"] >= 12, monotone=True)
+    assert found is not None and (found.event.stream, found.event.version) == ("g", 12)
+    assert calls.taken() == 2
+    report = await verify_snapshots(reducer, store, "g")
+    assert (report.checked, report.wrong) == ((10, 20), ())
+    assert (await verify_states(reducer, store, "g")).checked == (10, 20)
+
+
+async def test_a_handler_sees_the_stream_then_a_fork_is_folded_whole(store: EventStore) -> None:
+    """A fork shows inherited events under its own name: a state that holds it is not its
+    parent's, alone and as a part of another one."""
+    calls = Calls()
+    named = counting("named", calls, named=True)
+    both = combine("both", snapshot_every=10, one=counting("one", Calls()), two=named)
+    await store.append("s", [NewEvent("n", {})] * 10)
+    await named.load(store, "s")
+    await both.load(store, "s")
+    assert len(await store.snapshots.list("s")) == 2
+    await store.fork("s", "f", 10)
+    assert (await named.load(store, "f")).state == {"count": 10, "stream": "f"}
+    assert (await both.load(store, "f")).state.two == {"count": 10, "stream": "f"}
+    assert (await verify_snapshots(named, store, "f")).ok
