@@ -232,6 +232,17 @@ class Odd(msgspec.Struct, frozen=True, rename="camel"):
     log: PersistentList[Any] = PersistentList()
 
 
+def test_struct_is_an_array_then_its_fields_have_their_places() -> None:
+    """A value that stood in another field before did not move from there: it was set."""
+    reducer: Reducer[Any] = Reducer("row", Row("2", 1))
+    reducer.on("is")(lambda state, event: Row(*event.data))
+    events = history(("is", ["1", 1]), ("is", ["2", 2]))
+    assert told(blame(events, reducer, "/1")) == [(2, "/1", 1, 2)]
+    reducer.on("swapped")(lambda state, event: Row(state.count, state.name))
+    (newest, *_) = blame([*events, recorded(3, "swapped", {})], reducer, "/0")
+    assert told([newest]) == [(3, "/0", "2", 2)]
+
+
 def odd() -> Reducer[Odd]:
     reducer = Reducer("odd", Odd())
 

@@ -179,6 +179,18 @@ def test_both_changed_one_part_then_its_path_clashes(
     assert merge(base, theirs, mine) == Merged(None, [], clashes)
 
 
+class Sparse(msgspec.Struct, frozen=True, omit_defaults=True):
+    first: int = 0
+    second: int = 0
+
+
+def test_struct_leaves_defaults_out_of_json_then_a_default_is_a_value_as_any_other() -> None:
+    """What was set back to its default is that default in the merged state, not nothing."""
+    merged = merge(Sparse(1, 1), Sparse(0, 1), Sparse(1, 2))
+    assert merged.state == Sparse(0, 2)
+    assert merge(Sparse(1, 1), Sparse(0, 1), Sparse(2, 1)).clashes == ["/first"]
+
+
 def test_state_has_no_json_form_then_refused() -> None:
     """What cannot be compared cannot be merged."""
     with pytest.raises(ReducerError):
