@@ -9,6 +9,7 @@ from eventstore import EventStore
 from eventstore.limits import NAME_BYTES_MAX
 
 from .exits import Stop, check_argument, wrong_usage
+from .moments import Point, is_point, parse_point
 
 SESSION_PREFIX = "session/"
 """Sessions are found by their id alone: what importers and agents write stands under this."""
@@ -48,6 +49,24 @@ async def find_stream(store: EventStore, typed: str) -> str:
     shown = ", ".join(candidates[:CANDIDATES_SHOWN])
     more = ", ..." if len(candidates) > CANDIDATES_SHOWN else ""
     raise wrong_usage(f"{typed!r} is ambiguous: {shown}{more}", "type more of the name")
+
+
+async def find_stream_at(
+    store: EventStore, typed: str, *, occurred: bool
+) -> tuple[str, Point | None]:
+    """As `find_stream`, for what may have a point behind its name (``board/7@12``,
+    ``board/7@@900``, ``board/7@2026-03-01T10:00:00Z``), and that point; None is the end.
+
+    A stream of that whole name goes first. Raises and is cancelled as `find_stream`.
+    """
+    for name in (typed, SESSION_PREFIX + typed):
+        if len(name.encode()) <= NAME_BYTES_MAX and await store.version(name):
+            return name, None
+    for index, character in enumerate(typed):
+        if index and character == "@" and is_point(typed[index + 1 :]):
+            point = parse_point(typed[index + 1 :], occurred=occurred)
+            return await find_stream(store, typed[:index]), point
+    return await find_stream(store, typed), None
 
 
 async def _names(store: EventStore, prefix: str) -> list[str]:

@@ -13,11 +13,12 @@ from eventstore import EventStore, RecordedEvent
 from eventstore.calls import FORKED
 from reducers import Reducer, changes_to_patch, diff
 from reducers.divergence import Divergence, first_divergence
+from reducers.forking import version_at
 
 from ..exits import wrong_usage
 from ..loading import DEFAULT_REDUCER, find_reducer
 from ..moments import Point, check_point, is_point, parse_point
-from ..naming import find_stream
+from ..naming import find_stream, find_stream_at
 from ..options import (
     DEFAULT_URL,
     ByOption,
@@ -65,7 +66,7 @@ def diff_command(
         str,
         typer.Argument(
             metavar="A|STREAM2",
-            help="A version (12), @position or ISO time; or another stream.",
+            help="A version (12), @position or ISO time; or another stream, also STREAM2@POINT.",
             show_default=False,
         ),
     ],
@@ -92,13 +93,14 @@ def diff_command(
     """Show what changed in a stream's state between two points, or between two streams.
 
     Of two streams it also shows at which event they part, forks or not: events are the same when
-    their types and data are.
+    their types and data are. Each is taken at its end, or where @ and a point are behind its name.
 
     \b
     Examples:
       $ eventstore diff board/7 1 3
       $ eventstore diff board/7 @1 2026-03-01T10:00:00Z --by occurred
       $ eventstore diff board/7 board/8 --patch
+      $ eventstore diff board/7@3 board/8@2
       $ eventstore diff board/7 board/8 --events --json
     """
     if events and (patch or is_point(first)):
@@ -112,7 +114,8 @@ def diff_command(
         end = None if second is None else parse_point(second, occurred=occurred)
         sides = asyncio.run(_points((store, tenant), folding, stream, (start, end), quiet))
     elif second is None:
-        sides, parting = asyncio.run(_streams((store, tenant), folding, (stream, first), quiet))
+        pair = _streams((store, tenant), None if events else folding, (stream, first), by, quiet)
+        sides, parting = asyncio.run(pair)
     else:
         raise wrong_usage(
             f"{first!r} is no point in a stream", "give a version (12), @position, or an ISO time"
@@ -144,16 +147,22 @@ async def _points(
 
 
 async def _streams(
-    where: tuple[str, str | None], reducer: Reducer[Any], typed: tuple[str, str], quiet: bool
+    where: tuple[str, str | None],
+    reducer: Reducer[Any] | None,
+    typed: tuple[str, str],
+    by: str,
+    quiet: bool,
 ) -> tuple[tuple[Side, Side], Divergence | None]:
+    """Both streams where they are to be compared, without a state where there is no reducer."""
     async with open_store(*where) as store:
-        one, two = await find_stream(store, typed[0]), await find_stream(store, typed[1])
+        occurred = is_by_occurred(by)
+        places = [await find_stream_at(store, each, occurred=occurred) for each in typed]
         with watched(store, "folding", quiet=quiet) as read:
-            sides = await _side(read, reducer, one, None), await _side(read, reducer, two, None)
-        return sides, await _divergence(store, one, two)
+            one, two = [await _side(read, reducer, *place) for place in places]
+        return (one, two), await _divergence(store, one, two)
 
 
-async def _divergence(store: EventStore, one: str, two: str) -> Divergence | None:
+async def _divergence(store: EventStore, one: Side, two: Side) -> Divergence | None:
     """Where two streams part; that one of them is a fork is no event of a session. They are read
     side by side, no further than that."""
     a_events, b_events = _said(store, one), _said(store, two)
@@ -168,14 +177,18 @@ async def _divergence(store: EventStore, one: str, two: str) -> Divergence | Non
         common += 1
 
 
-async def _said(store: EventStore, stream: str) -> AsyncIterator[RecordedEvent]:
-    async for event in store.read(stream):
+async def _said(store: EventStore, side: Side) -> AsyncIterator[RecordedEvent]:
+    async for event in store.read(side.stream, limit=side.version):
         if event.type != FORKED:
             yield event
 
 
-async def _side(store: EventStore, reducer: Reducer[Any], stream: str, point: Point | None) -> Side:
+async def _side(
+    store: EventStore, reducer: Reducer[Any] | None, stream: str, point: Point | None
+) -> Side:
     await check_point(store, stream, point)
+    if reducer is None:
+        return Side(stream, await version_at(store, stream, point), None)
     loaded = await reducer.load(store, stream, at=point)
     return Side(stream, loaded.version, loaded.state)
 

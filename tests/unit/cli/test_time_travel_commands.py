@@ -191,6 +191,38 @@ def test_streams_are_alike_or_one_goes_on_then_said(board: Run) -> None:
     assert board("diff", "board/7", "1", "--events").code == 2
 
 
+def test_streams_compared_at_points_then_as_they_were_then(board: Run) -> None:
+    """Each side stands at its own version, position or time; what came later has no part in it."""
+    board("fork", "board/7", "--at", "2", "--into", "again")
+    board("append", "again", "task.added", '{"task_id": "2", "title": "Order drinks"}')
+    (found,) = lines(board("diff", "board/7@1", "again@2", "--events", "--json"))
+    assert (found["common"], found["a"], found["b"]["version"]) == (1, None, 2)
+    assert lines(board("diff", "board/7@@2", "again@3", "--events", "--json")) == [None]
+    (changed,) = lines(board("diff", "board/7@1", "again@3", "--reducer", "tasks", "--json"))
+    assert (changed["before"], changed["after"]) == ("pending", "completed")
+    told = board("diff", "board/7@2020-01-01T00:00:00Z", "again").out
+    assert told.startswith("--- board/7 version 0 (before its first event)\n+++ again version 4\n")
+
+
+def test_name_of_a_stream_holds_a_point_then_the_stream_is_meant(board: Run) -> None:
+    """A name that is taken goes before a point behind the name of another."""
+    board("append", "board/7@1", "note.added")
+    board("append", "ann@work", "note.added")
+    told = board("diff", "board/7@1", "ann@work@1").out
+    assert told.startswith("--- board/7@1 version 1\n+++ ann@work version 1\nthe same events\n")
+
+
+@pytest.mark.parametrize(
+    ("named", "code"),
+    [("board/7@9", 1), ("board/7@@99", 1), ("nix@1", 1), ("board/7@2026-01-01", 2), ("@1@2", 1)],
+)
+def test_point_behind_a_name_is_not_there_then_one_line(board: Run, named: str, code: int) -> None:
+    """As any other point that is none, lies beyond the end, or has no zone."""
+    ran = board("diff", "board/7", named)
+    assert (ran.code, ran.out) == (code, "")
+    assert ran.err.count("\n") == 1
+
+
 REDUCERS = """
 from reducers import Reducer
 
