@@ -1,18 +1,20 @@
 """`check_reducer`: what is promised of a reducer, tried on events that a strategy makes.
 
 hypothesis makes the events and finds the smallest that break a promise; it is imported here alone,
-and only when somebody checks. The process with another hash seed folds all examples at once, so
-that it is started once a check.
+and only when somebody checks. The process with another hash seed is started once a check, and is
+asked for each example as it is made, so that what it answers is made as small as all else.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import os
+import struct
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
-from typing import Any
+from typing import IO, Any, cast
 
 import msgspec
 
@@ -30,8 +32,8 @@ from .shadowing import batch_of, rows_of
 SPLITS_MAX = 20
 """Places at which a list of events is split: more say nothing new, and cost a fold each."""
 
-ROUNDS_MAX = 10
-"""Processes that are started to make a failure smaller: each takes some tenths of a second."""
+PATIENCE_SECONDS = 10
+"""What the other process is given to end when nothing is asked any more; then it is killed."""
 
 STREAM = "check"
 UNKNOWN_TYPE = "check.unknown"
@@ -49,12 +51,13 @@ def check_reducer(
     """Tries a reducer on generated events; for a test of your own, synchronous.
 
     `events_strategy` is a hypothesis strategy for lists of `NewEvent`, typed events or
-    `RecordedEvent`. For each list: two folds give the same state, so does a fold that is split
-    anywhere, and one through a snapshot's bytes; no handler changes its input; an event of
-    unknown type changes nothing; and a process with another PYTHONHASHSEED comes to the same state
-    hash. For that the reducer stands in a module, under a name; `other_process=False` leaves it
-    out. Raises `AssertionError` that names the property and the smallest events that break it,
-    and `ReducerError` where hypothesis is missing or the reducer cannot be imported elsewhere.
+    `RecordedEvent`. For each list: it can be folded; two folds give the same state, so does a fold
+    that is split anywhere, and one through a snapshot's bytes; no handler changes its input; an
+    event of unknown type changes nothing; and a process with another PYTHONHASHSEED comes to the
+    same state hash. For that the reducer stands in a module, under a name; `other_process=False`
+    leaves it out. Raises `AssertionError` that names the property and the smallest events that
+    break it, also where they break it only at times, and `ReducerError` where hypothesis is
+    missing or the reducer cannot be imported elsewhere.
     """
     try:
         import hypothesis
@@ -64,18 +67,33 @@ def check_reducer(
             " pip install hypothesis"
         ) from None
     home = _home(reducer) if other_process else None
-    examples: list[Events] = []
+    elsewhere: AbstractContextManager[_Elsewhere | None]
+    elsewhere = nullcontext() if home is None else _Elsewhere(home)
+    found: list[str] = []
 
-    @hypothesis.settings(max_examples=max_examples, deadline=None, database=None)
+    @hypothesis.settings(
+        max_examples=max_examples,
+        deadline=None,
+        database=None,
+        # How fast the examples are made is no promise of the reducer's.
+        suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    )
     @hypothesis.given(events_strategy)
     def holds(given: Any) -> None:
         events = recorded(given)
-        _check(reducer, events)
-        examples.append(events)
+        broken = _broken(reducer, events, asked)
+        if broken is not None:
+            found[:] = [f"{broken}; the smallest events found: [{_shown(events)}]"]
+            raise AssertionError(found[0])
 
-    holds()
-    if home is not None:
-        _check_elsewhere(reducer, home, examples)
+    with elsewhere as asked:
+        try:
+            holds()
+        except hypothesis.errors.Flaky:
+            raise AssertionError(
+                f"{found[0]}, which broke nothing when they were tried again: the reducer does"
+                " not do the same each time"
+            ) from None
 
 
 def recorded(given: Any) -> Events:
@@ -110,22 +128,38 @@ def recorded(given: Any) -> Events:
     ]
 
 
-def _check(reducer: Reducer[Any], events: Events) -> None:
+def _broken(reducer: Reducer[Any], events: Events, elsewhere: _Elsewhere | None) -> str | None:
+    """What is to be said of the first promise that the events break."""
     for name, holds in _PROPERTIES.items():
         try:
             broken = holds(reducer, events)
         except ReducerError as exc:
             broken = str(exc)
         if broken is not None:
-            _fail(reducer, name, broken, events)
-
-
-def _fail(reducer: Reducer[Any], name: str, broken: str, events: Events) -> None:
-    # Generated data, and no payload of anybody's: without it the failure cannot be followed.
-    shown = ", ".join(f"{event.type} {event.payload.decode()}" for event in events)
-    raise AssertionError(
-        f"reducer {reducer.name!r} breaks {name!r}: {broken}; the smallest events found: [{shown}]"
+            return f"reducer {reducer.name!r} breaks {name!r}: {broken}"
+    if elsewhere is None or elsewhere.state_hash(events) == state_hash(fold(events, reducer)):
+        return None
+    return (
+        f"reducer {reducer.name!r} breaks 'the same state in another process': with another"
+        " PYTHONHASHSEED its state hash differs"
     )
+
+
+def _shown(events: Events) -> str:
+    # Generated data, and no payload of anybody's: without it the failure cannot be followed.
+    return ", ".join(f"{event.type} {event.payload.decode()}" for event in events)
+
+
+def _folds(reducer: Reducer[Any], events: Events) -> str | None:
+    try:
+        fold(events, reducer)
+    except ReducerError:
+        raise
+    except Exception as exc:
+        return f"{type(exc).__name__}: {exc}" + "".join(
+            f" ({note})" for note in getattr(exc, "__notes__", ())
+        )
+    return None
 
 
 def _input_stays(reducer: Reducer[Any], events: Events) -> str | None:
@@ -143,8 +177,11 @@ def _twice(reducer: Reducer[Any], events: Events) -> str | None:
 def _split(reducer: Reducer[Any], events: Events) -> str | None:
     whole = fold(events, reducer)
     step = max(len(events) // SPLITS_MAX, 1)
-    for place in range(0, len(events) + 1, step):
-        if not same(fold(events[place:], reducer, fold(events[:place], reducer)), whole):
+    places = range(0, len(events) + 1, step)
+    # All beginnings first: a handler that keeps something between two events then shows.
+    beginnings = [fold(events[:place], reducer) for place in places]
+    for place, state in zip(places, beginnings, strict=True):
+        if not same(fold(events[place:], reducer, state), whole):
             return f"split behind event {place}, the fold gives another state"
     return None
 
@@ -170,14 +207,13 @@ def _unknown(reducer: Reducer[Any], events: Events) -> str | None:
 
 
 _PROPERTIES: dict[str, Callable[[Reducer[Any], Events], str | None]] = {
+    "the events can be folded": _folds,
     "the input stays as it is": _input_stays,
     "the same state twice": _twice,
     "the same state from any split": _split,
     "the same state through a snapshot": _snapshot,
     "unknown events are ignored": _unknown,
 }
-
-ELSEWHERE = "the same state in another process"
 
 
 class _Home(msgspec.Struct):
@@ -202,63 +238,100 @@ def _home(reducer: Reducer[Any]) -> _Home:
     )
 
 
-def _check_elsewhere(reducer: Reducer[Any], home: _Home, examples: list[Events]) -> None:
-    failing = _differing(reducer, home, examples)
-    if not failing:
-        return
-    smallest = min(failing, key=len)
-    for _ in range(ROUNDS_MAX):
-        smaller = _differing(reducer, home, list(_without_one(smallest)))
-        if not smaller:
-            break
-        smallest = smaller[0]
-    _fail(reducer, ELSEWHERE, "with another PYTHONHASHSEED its state hash differs", smallest)
+_LENGTH = struct.Struct(">Q")
 
 
-def _without_one(events: Events) -> Iterator[Events]:
-    if len(events) > 1:
-        for place in range(len(events)):
-            yield [*events[:place], *events[place + 1 :]]
+class _Elsewhere:
+    """A process with another hash seed, which folds what it is sent; used in a `with` block."""
+
+    def __init__(self, home: _Home) -> None:
+        self._home = home
+
+    def __enter__(self) -> _Elsewhere:
+        import subprocess  # for who checks alone
+        import tempfile
+
+        seed = "1" if os.environ.get("PYTHONHASHSEED") == "0" else "0"
+        path = os.pathsep.join(each or os.getcwd() for each in sys.path)
+        self._told = tempfile.TemporaryFile()
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", "from reducers.checking import answer; answer()"],
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": path},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._told,
+        )
+        self._in = cast("IO[bytes]", self._process.stdin)
+        self._out = cast("IO[bytes]", self._process.stdout)
+        self._send(self._home)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        import subprocess
+
+        # What it reads ends, and so does it.
+        for pipe in (self._in, self._out):
+            try:
+                pipe.close()
+            except BrokenPipeError:
+                continue
+        try:
+            self._process.wait(PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._told.close()
+
+    def state_hash(self, events: Events) -> str:
+        """What it makes of the events; the name of an error where it makes nothing of them."""
+        self._send(rows_of([(STREAM, events)]))
+        data = _received(self._out)
+        if data is None:
+            self._process.wait()
+            self._told.seek(0)
+            last = self._told.read().decode(errors="replace").strip().rpartition("\n")[2]
+            raise ReducerError(
+                f"check_reducer: {self._home.file!r} does not run in another process: {last}"
+            )
+        return msgspec.msgpack.decode(data, type=str)
+
+    def _send(self, value: Any) -> None:
+        try:
+            _write(self._in, value)
+        except BrokenPipeError:
+            return  # it ended: that is seen when its answer is read
 
 
-def _differing(reducer: Reducer[Any], home: _Home, examples: list[Events]) -> list[Events]:
-    """The examples of which a process with another hash seed makes another state."""
-    if not examples:
-        return []
-    hashes = _hashes_elsewhere(home, examples)
-    return [
-        events
-        for events, found in zip(examples, hashes, strict=True)
-        if state_hash(fold(events, reducer)) != found
-    ]
+def _write(pipe: IO[bytes], value: Any) -> None:
+    data = msgspec.msgpack.encode(value)
+    pipe.write(_LENGTH.pack(len(data)) + data)
+    pipe.flush()
 
 
-def _hashes_elsewhere(home: _Home, examples: list[Events]) -> list[str]:
-    import subprocess  # for who checks alone
-
-    seed = "1" if os.environ.get("PYTHONHASHSEED") == "0" else "0"
-    path = os.pathsep.join(each or os.getcwd() for each in sys.path)
-    done = subprocess.run(
-        [sys.executable, "-c", "from reducers.checking import answer; answer()"],
-        input=msgspec.msgpack.encode((home, rows_of([(STREAM, each) for each in examples]))),
-        env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": path},
-        capture_output=True,
-        check=False,
-    )
-    if done.returncode:
-        last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-        raise ReducerError(f"check_reducer: {home.file!r} does not run in another process: {last}")
-    return msgspec.msgpack.decode(done.stdout, type=list[str])
+def _received(pipe: IO[bytes]) -> bytes | None:
+    """What `_write` wrote; None at the end."""
+    head = pipe.read(_LENGTH.size)
+    if len(head) < _LENGTH.size:
+        return None
+    (size,) = _LENGTH.unpack(head)
+    return pipe.read(size)
 
 
 def answer() -> None:
     """What the other process does: it reads examples, and writes their state hashes."""
     out, sys.stdout = sys.stdout, sys.stderr  # whatever the module prints
-    raw, rows = msgspec.msgpack.decode(sys.stdin.buffer.read())
-    home = msgspec.convert(raw, _Home)
+    first = _received(sys.stdin.buffer)
+    if first is None:
+        return
+    home = msgspec.msgpack.decode(first, type=_Home)
     reducer = getattr(_module(home), home.member)
-    hashes = [state_hash(fold(events, reducer)) for _, events in batch_of(rows)]
-    out.buffer.write(msgspec.msgpack.encode(hashes))
+    while (data := _received(sys.stdin.buffer)) is not None:
+        [(_, events)] = batch_of(msgspec.msgpack.decode(data))
+        try:
+            found = state_hash(fold(events, reducer))
+        except Exception as exc:
+            found = type(exc).__name__
+        _write(out.buffer, found)
 
 
 def _module(home: _Home) -> ModuleType:
