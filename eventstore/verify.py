@@ -65,8 +65,8 @@ async def verify_log(
                 rows //= 2  # a page is given whole or not at all; smaller ones end closer to it
                 continue
             for event in page.events:
-                if event.type == FORKED and event.stream not in versions:
-                    _begin_fork(event, versions, forks)
+                if event.type == FORKED:
+                    await _begin_fork(engine, tenant, event, versions, forks)
                 version = versions.get(event.stream, 0) + 1
                 if event.version != version:
                     raise Corrupt(
@@ -88,23 +88,39 @@ async def verify_log(
     return VerifyReport(at, len(versions), KnownHead(head.position, head.hash), tuple(damages))
 
 
-def _begin_fork(event: RecordedEvent, versions: dict[str, int], forks: dict[str, Fork]) -> None:
+async def _begin_fork(
+    engine: Engine,
+    tenant: str,
+    event: RecordedEvent,
+    versions: dict[str, int],
+    forks: dict[str, Fork],
+) -> None:
     """A fork's own events begin behind the version that it inherits, which its parent must have,
-    and have of its own."""
+    and have of its own, and which must be the event that caused it."""
+    if event.stream in versions:
+        raise _wrong_fork(event, "it says that the stream begins as another one, and it has begun")
     fork = fork_said(event)
-    assert fork is not None
-    forks[event.stream] = fork
+    if fork is None:
+        raise _wrong_fork(event, "it does not say which stream and version the fork begins as")
     low = forks[fork.parent].version if fork.parent in forks else 0
+    begins = f"it begins as {fork.parent!r} at version {fork.version},"
     if not low < fork.version <= versions.get(fork.parent, 0):
-        raise Corrupt(
-            f"stream {event.stream!r}: it begins as {fork.parent!r} at version {fork.version},"
-            " which that stream did not hold",
-            kind="fork",
-            position=event.position,
-            stream=event.stream,
-            version=event.version,
-        )
+        raise _wrong_fork(event, f"{begins} which that stream did not hold")
+    left = await engine.stream_page(tenant, fork.parent, fork.version - 1, 1, False)
+    if [event.causation_id] != [each.id for each in left]:
+        raise _wrong_fork(event, f"{begins} which is not the event that it names as its cause")
+    forks[event.stream] = fork
     versions[event.stream] = fork.version
+
+
+def _wrong_fork(event: RecordedEvent, why: str) -> Corrupt:
+    return Corrupt(
+        f"stream {event.stream!r}: {why}",
+        kind="fork",
+        position=event.position,
+        stream=event.stream,
+        version=event.version,
+    )
 
 
 async def _damage(

@@ -7,7 +7,6 @@ parent. An engine says how a stream's own events are read, and where a fork leav
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 import msgspec
 
@@ -25,7 +24,13 @@ ForkOf = Callable[[str], Awaitable[Fork | None]]
 _Part = tuple[str, int, int | None]
 """A stream, the version behind which its own events begin, and the last one that is taken."""
 
-_decode = msgspec.json.Decoder().decode
+
+class _Said(msgspec.Struct):
+    stream: str
+    version: int
+
+
+_decode = msgspec.json.Decoder(_Said).decode
 
 
 async def forked_page(
@@ -89,11 +94,15 @@ def check_fork(stream: str, fork: Fork, events: list[RecordedEvent]) -> None:
 
 
 def fork_said(event: RecordedEvent) -> Fork | None:
-    """What a fork's first own event says of its parent; None for any other event."""
+    """What a fork's first own event says of its parent; None for any other event, and for one that
+    does not say it."""
     if event.type != FORKED:
         return None
-    data: Any = _decode(event.payload)
-    return Fork(data["stream"], data["version"])
+    try:
+        said = _decode(event.payload)
+    except msgspec.DecodeError:
+        return None
+    return Fork(said.stream, said.version)
 
 
 def _lacking(stream: str, parent: str, version: int) -> Corrupt:
