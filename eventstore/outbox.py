@@ -111,31 +111,36 @@ class Outbox:
             return await engine.log_page(self.tenant, after, until, queries, limit)
         return await Seen(engine, self.tenant, after, digest).page(after, until, queries, limit)
 
-    async def inherited(self, forked: RecordedEvent) -> list[Inherited]:
-        """What a fork begins with, by its event of type ``$stream.forked``: all events that it
-        inherits, by version. Raises `Corrupt` for damage. If cancelled, nothing is left open."""
+    async def inherited(
+        self, forked: RecordedEvent, after: int = 0, limit: int = PAGE_ROWS_MAX
+    ) -> list[Inherited]:
+        """A page of what a fork begins with, by its event of type ``$stream.forked``: the events
+        that it inherits behind version `after`, by version, at most `limit` and fewer where
+        payloads are large; none behind the last. Raises `Corrupt` for damage. If cancelled,
+        nothing is left open."""
         engine, fork = self._engine(), fork_said(forked)
         if fork is None:
             raise InvalidEvent(f"inherited: an event of type {FORKED}, not {forked.type!r}")
+        limit = min(fork.version - after, limit)
+        if limit <= 0:
+            return []
+        page = await engine.stream_page(self.tenant, forked.stream, after, limit, False)
+        if not page:
+            raise Corrupt(
+                f"stream {forked.stream!r}: it does not hold what it inherits",
+                kind="fork",
+                stream=forked.stream,
+                version=after + 1,
+            )
         holders: list[tuple[int, str]] = []  # with the version behind which their own ones begin
         link: Fork | None = fork
-        while link is not None:
+        while link is not None and (not holders or page[0].version <= holders[-1][0]):
             name, link = link.parent, await engine.find_fork(self.tenant, link.parent)
             holders.append((0 if link is None else link.version, name))
-        found: list[Inherited] = []
-        while len(found) < fork.version:
-            limit = min(fork.version - len(found), PAGE_ROWS_MAX)
-            page = await engine.stream_page(self.tenant, forked.stream, len(found), limit, False)
-            if not page:
-                raise Corrupt(
-                    f"stream {forked.stream!r}: it does not hold what it inherits",
-                    kind="fork",
-                    stream=forked.stream,
-                    version=len(found) + 1,
-                )
-            for event in page:
-                holder = next(name for low, name in holders if low < event.version)
-                found.append(Inherited(event, holder))
+        found = []
+        for event in page:
+            holder = next(name for low, name in holders if low < event.version)
+            found.append(Inherited(event, holder))
         return found
 
     async def wait(self, after: int) -> None:

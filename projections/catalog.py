@@ -174,18 +174,30 @@ def own(table: sa.FromClause, build: Build) -> sa.ColumnElement[bool]:
     )
 
 
-async def held_back(build: Build, partition: int | None = None) -> tuple[dict[str, int], set[int]]:
+async def held_back(
+    build: Build, partition: int | None = None
+) -> tuple[dict[str, int], dict[int, set[str]]]:
     """The keys that wait in the dead letters (of one partition, or of all), each with the position
-    of its first event there, and the positions of events that somebody gave up."""
+    of its first event there, and what somebody gave up: see `given_up`."""
     d = tables(build.outbox.schema).letters
     waiting = sa.select(d.c.key, sa.func.min(d.c.position)).where(
         own(d, build), d.c.dropped_reason.is_(None), d.c.position > 0
     )
     if partition is not None:
         waiting = waiting.where(d.c.partition == partition)
-    dropped = sa.select(d.c.position).where(own(d, build), d.c.dropped_reason.is_not(None))
     keys = {row[0]: row[1] for row in await ask(build.outbox, waiting.group_by(d.c.key))}
-    return keys, {row[0] for row in await ask(build.outbox, dropped)}
+    return keys, await given_up(build)
+
+
+async def given_up(build: Build) -> dict[int, set[str]]:
+    """The positions of events that somebody gave up, in any partition, each with the keys as which
+    it was: an event has one, a fork's may have many."""
+    d = tables(build.outbox.schema).letters
+    dropped = sa.select(d.c.position, d.c.key).where(own(d, build), d.c.dropped_reason.is_not(None))
+    found: dict[int, set[str]] = {}
+    for position, key in await ask(build.outbox, dropped):
+        found.setdefault(position, set()).add(key)
+    return found
 
 
 async def find_folds(build: Build, keys: Sequence[str]) -> dict[str, tuple[int, bytes]]:

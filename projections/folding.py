@@ -57,6 +57,12 @@ class Folder:
         if event.position > position:
             self._states[key] = event.position, fold((event,), self._reducer, state)
 
+    def inherit(self, key: str, event: RecordedEvent, position: int) -> None:
+        """Takes an event that a fork inherits into the state of the key, whatever that has: the
+        fork stands at `position`, far behind the event. Raises as `apply`."""
+        _, state = self._states.get(key) or (0, self._reducer.initial)
+        self._states[key] = position, fold((event,), self._reducer, state)
+
     def row(self, key: Key) -> Any:
         """The key's value as it stands, None where there is no row. Raises what the projection's
         `row` raises."""

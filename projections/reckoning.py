@@ -13,13 +13,14 @@ import msgspec
 from eventstore import InvalidEvent
 from eventstore.calls import FORKED
 from eventstore.events import RecordedEvent
-from eventstore.outbox import Head
+from eventstore.outbox import Head, Inherited
 from eventstore.query import Query
 
 from .catalog import find_folds, held_back
 from .errors import ViewStale
 from .folding import Folder
-from .projection import Key, Upsert, key_name
+from .inheriting import Part, effects_of, page_of, parts_of
+from .projection import Key, Projection, Upsert, key_name
 from .sinks import Build
 from .view import View
 from .waiting import Waiting
@@ -64,18 +65,20 @@ async def fold_the_rest(view: View, build: Build, key: Key, position: int) -> Re
     lacking = _Lacking(view, key, parked)
     if parked and found and not view.projection.is_fold:
         await lacking.look_at_maker(build, found[0].position, apply)
-    async for event in _rest(view, build, key, position, head.position):
+    async for due in _rest(view, build, key, position, head.position):
+        owner = due.part.key
+        if due.is_dropped(dropped):
+            continue
         try:
-            owner = view.projection.key(event)
-            if owner is None or event.position in dropped:
+            if due.part.error is not None:
+                raise due.part.error
+            if due.position >= parked.get(key_name(owner), head.position + 1):
+                lacking.leave_out(due, apply)
                 continue
-            if event.position >= parked.get(key_name(owner), head.position + 1):
-                lacking.leave_out(owner, event, apply)
-                continue
-            became = apply(owner, event)
+            became = apply(due)
         except Exception as exc:
             raise ViewStale(
-                f"view {view.name!r}: the event at position {event.position} cannot be applied"
+                f"view {view.name!r}: the event at position {due.position} cannot be applied"
                 f" ({type(exc).__name__})",
                 view=view.name,
                 position=position,
@@ -88,6 +91,22 @@ async def fold_the_rest(view: View, build: Build, key: Key, position: int) -> Re
         shown = getattr(view.sink, "shown", None)
         value = value if shown is None else shown(build, key, value)
     return Reckoned(value, head, lacking.first())
+
+
+class _Due(msgspec.Struct, frozen=True):
+    """An event that a row may be made of, with its key, and the position at which it counts: of
+    what a fork inherits the fork's."""
+
+    part: Part
+    position: int
+    is_forks: bool = False
+
+    def is_dropped(self, dropped: Mapping[int, set[str]]) -> bool:
+        """Whether somebody gave it up: under its own stream, or as the fork's key."""
+        event = self.part.each.event
+        if event.position in dropped and event.type != FORKED:
+            return True
+        return key_name(self.part.key) in dropped.get(self.position, ())
 
 
 class _Lacking:
@@ -105,25 +124,26 @@ class _Lacking:
         """Whose event made the row that stands, as far as it can be told."""
         page = await build.outbox.page(position - 1, position, (), 1)
         for event in page.events:
-            with suppress(Exception):
-                owner = self._projection.key(event)
-                if owner is not None and apply(owner, event) is not None:
-                    self.made_by(owner)
+            async for _, parts in _parts(self._projection, build, event):
+                for due in parts:
+                    with suppress(Exception):
+                        if due.part.error is None and apply(due) is not None:
+                            self.made_by(due.part.key)
 
     def made_by(self, owner: Key) -> None:
         """The row is one of this key's now."""
         self._maker = key_name(owner)
 
-    def leave_out(self, owner: Key, event: RecordedEvent, apply: _Apply) -> None:
+    def leave_out(self, due: _Due, apply: _Apply) -> None:
         """An event waits: whether it would touch a map's row is asked of its code, which may fail
         before it says so."""
         if self._is_fold:
             return
         try:
-            if apply(owner, event) is not None:
-                self._touching.add(key_name(owner))
+            if apply(due) is not None:
+                self._touching.add(key_name(due.part.key))
         except Exception:
-            self._unknown.add(key_name(owner))
+            self._unknown.add(key_name(due.part.key))
 
     def first(self) -> Waiting | None:
         """The key that has waited longest. A row that nothing is known to have made may be of any
@@ -133,38 +153,54 @@ class _Lacking:
         return min(waiting, key=lambda each: each.position, default=None)
 
 
-async def _rest(
-    view: View, build: Build, key: Key, after: int, until: int
-) -> AsyncIterator[RecordedEvent]:
+async def _rest(view: View, build: Build, key: Key, after: int, until: int) -> AsyncIterator[_Due]:
     """The events that the row of `key` may be made of, after one position and up to another: those
     of its stream, where the projection says that no others are. Raises `ViewStale` for more than
     a read may go through."""
     clock = asyncio.get_running_loop().time
     deadline, queries = clock() + FOLDED_SECONDS_MAX, view.projection.queries()
     if view.projection.is_by_stream:
-        found: list[RecordedEvent] = []
-        is_whole = False
+        found: list[_Due] = []
+        forked: RecordedEvent | None = None
         async for number, event in _newest_first(view, key):
-            if event.position <= after and not is_whole:
+            if event.position <= after and forked is None:
                 break
-            is_whole = is_whole or event.type == FORKED  # what it inherits was never applied
+            if event.type == FORKED and forked is None:
+                forked = event  # what it inherits was never applied, and counts from here on
             if number > FOLDED_EVENTS_MAX or clock() > deadline:
                 raise _too_far(view, after, until)
-            if event.position <= until and _wants(queries, event):
-                found.append(event)
-        for event in reversed(found):
-            yield event
+            position = event.position if forked is None else forked.position
+            if position <= until and _wants(queries, event):
+                part = Part(event.stream, Inherited(event, event.stream))
+                found.append(_Due(part, position, forked is not None))
+        for due in reversed(found):
+            yield due
         return
     at, seen = after, 0
     while at < until:
         page = await build.outbox.page(at, until, queries)
-        at, seen = page.scanned_to, seen + len(page.events)
-        if seen > FOLDED_EVENTS_MAX or (at < until and clock() > deadline):
-            raise _too_far(view, after, until)
+        at = page.scanned_to
         for event in page.events:
-            if event.type == FORKED:
-                raise _too_far(view, after, until)  # what it inherits may have any key
-            yield event
+            async for count, parts in _parts(view.projection, build, event):
+                seen += count
+                if seen > FOLDED_EVENTS_MAX or clock() > deadline:
+                    raise _too_far(view, after, until)
+                for due in parts:
+                    yield due
+        if at < until and clock() > deadline:
+            raise _too_far(view, after, until)
+
+
+async def _parts(
+    projection: Projection, build: Build, event: RecordedEvent
+) -> AsyncIterator[tuple[int, list[_Due]]]:
+    """An event of the log as the view has it, of a fork all that it inherits: in pages, with how
+    many events were gone through."""
+    after = event.version - 1 if event.type != FORKED else 0
+    while page := await page_of(build.outbox, event, after):
+        after = page[-1].event.version
+        parts = parts_of(projection, page, ())
+        yield len(page), [_Due(part, event.position, event.type == FORKED) for part in parts]
 
 
 async def _newest_first(view: View, key: Key) -> AsyncIterator[tuple[int, RecordedEvent]]:
@@ -196,9 +232,9 @@ async def _applier(view: View, build: Build, key: Key) -> _Apply:
     projection, text = view.projection, key_name(key)
     if not projection.is_fold:
 
-        def apply(owner: Key, event: RecordedEvent) -> _Became | None:
+        def apply(due: _Due) -> _Became | None:
             became = None
-            for effect in projection.effects(event):
+            for effect in effects_of(projection, due.part.each):
                 if effect.key == key:
                     became = _Became(effect.value if isinstance(effect, Upsert) else None)
             return became
@@ -207,10 +243,16 @@ async def _applier(view: View, build: Build, key: Key) -> _Apply:
     folder = Folder(projection)
     folder.take(await find_folds(build, [text]))
 
-    def fold(owner: Key, event: RecordedEvent) -> _Became | None:
-        if owner != key:
+    begun: dict[int, bool] = {}  # of forks, whether the state lacks what is inherited
+
+    def fold(due: _Due) -> _Became | None:
+        if due.part.key != key:
             return None
-        folder.apply(text, event)
+        event, (position, _) = due.part.each.event, folder.peek(text) or (0, None)
+        if not due.is_forks:
+            folder.apply(text, event)
+        elif begun.setdefault(due.position, position < due.position):
+            folder.inherit(text, event, due.position)
         return _Became(folder.row(key))
 
     return fold
@@ -222,4 +264,4 @@ class _Became(msgspec.Struct, frozen=True):
     value: Any
 
 
-_Apply = Callable[[Key, RecordedEvent], _Became | None]
+_Apply = Callable[[_Due], _Became | None]

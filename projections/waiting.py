@@ -10,9 +10,11 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from eventstore.calls import FORKED
 from eventstore.events import RecordedEvent
 
 from .catalog import OWED, ask, own, tables
+from .inheriting import effects_of, page_of, parts_of
 from .projection import Key, key_name
 from .sinks import Build
 from .view import View
@@ -50,11 +52,12 @@ async def waits_since(view: View, build: Build, key: Key, at_least: int | None) 
     found = await view.sink.find(build, [key])
     for position in [*[row.position for row in found], at_least or 0]:
         event = await _event(build, position)
-        if event is not None and _touches(view, event, key):
-            return await _first(build, _owner(view, event))
+        owner = None if event is None else (await _owner(view, build, event, key))[0]
+        if owner is not None:
+            return await _first(build, owner)
     for owner, position in standing[:_LOOKED_AT]:
         event = await _event(build, position)
-        if event is None or _touches(view, event, key) is not False:
+        if event is None or any(await _owner(view, build, event, key)):
             return await _first(build, owner)
     return _waiting(*standing[_LOOKED_AT]) if len(standing) > _LOOKED_AT else None
 
@@ -80,20 +83,22 @@ async def time_of(build: Build, position: int) -> int:
     return 0 if event is None else event.recorded_us
 
 
-def _touches(view: View, event: RecordedEvent, key: Key) -> bool | None:
-    """Whether an event makes or deletes the row; None where its code fails."""
-    try:
-        return any(effect.key == key for effect in view.projection.effects(event))
-    except Exception:
-        return None
-
-
-def _owner(view: View, event: RecordedEvent) -> str:
-    try:
-        found = view.projection.key(event)
-    except Exception:
-        return key_name(event.stream)
-    return key_name(event.stream if found is None else found)
+async def _owner(
+    view: View, build: Build, event: RecordedEvent, key: Key
+) -> tuple[str | None, bool]:
+    """As which key the event, or what a fork inherits by it, makes or deletes the row, None where
+    it does not; and whether its code fails, so that it cannot be told."""
+    after = event.version - 1 if event.type != FORKED else 0
+    is_unknown = False
+    while page := await page_of(build.outbox, event, after):
+        after = page[-1].event.version
+        for part in parts_of(view.projection, page, ()):
+            try:
+                if any(effect.key == key for effect in effects_of(view.projection, part.each)):
+                    return key_name(part.key), is_unknown
+            except Exception:
+                is_unknown = True
+    return None, is_unknown
 
 
 async def _event(build: Build, position: int) -> RecordedEvent | None:

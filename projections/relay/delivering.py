@@ -31,7 +31,7 @@ from eventstore.calls import FORKED
 from eventstore.errors import RowRefused
 from eventstore.outbox import Advance, Head, Statement
 
-from ..catalog import keep_folds
+from ..catalog import given_up, keep_folds
 from ..errors import SinkEmptied, SinkUnavailable
 from ..retrying import attempts
 from ..sinks import Build, Change, Written
@@ -79,11 +79,11 @@ class Refused(Exception):
 
 
 class _Failed(Exception):
-    """One event failed once more."""
+    """One event failed once more, in code or (`is_refused`) at the sink."""
 
-    def __init__(self, key: str, reason: str) -> None:
+    def __init__(self, key: str, reason: str, *, is_refused: bool = False) -> None:
         super().__init__(reason)
-        self.key, self.reason = key, reason
+        self.key, self.reason, self.is_refused = key, reason, is_refused
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -140,8 +140,8 @@ class Delivery:
                 if before:
                     await self.take(before, before[-1].position)
                 failed = _Failed(poison.key, poison.reason)
-                await self._take_alone(rest[poison.index], failed)
-                rest = rest[poison.index + 1 :]
+                is_done = await self._take_alone(rest[poison.index], failed)
+                rest = rest[poison.index + is_done :]
                 continue
             try:
                 await self.write(applied, scanned_to, head=head)
@@ -151,7 +151,9 @@ class Delivery:
                 self.applier.undo(applied)
                 if len(rest) == 1:
                     key = self.applier.parked_as(rest[0])
-                    await self._take_alone(rest[0], _Failed(key, refused.reason))
+                    refusal = _Failed(key, refused.reason, is_refused=True)
+                    if not await self._take_alone(rest[0], refusal):
+                        continue
                 else:  # one of them is at fault, and the sink does not say which
                     half = len(rest) // 2
                     await self.take(rest[:half], rest[half - 1].position)
@@ -165,13 +167,13 @@ class Delivery:
         for start in range(0, len(events), size):
             if start:
                 await asyncio.sleep(0)
-            self.applier.add(done, events[start : start + size])
+            await self.applier.add(done, events[start : start + size])
         self.applier.finish(done)
         return done
 
-    async def _take_alone(self, event: RecordedEvent, failed: _Failed) -> None:
+    async def _take_alone(self, event: RecordedEvent, failed: _Failed) -> bool:
         """One event that failed once, as often as it may be tried; then its key is parked, or the
-        view stops."""
+        view stops. Whether it is done with: a fork is not as long as one of its keys may fail."""
         loop = asyncio.get_running_loop()
         begun, tries = loop.time(), 1
         if self.view.attempts > 1 and self._patience > 0:
@@ -189,13 +191,14 @@ class Delivery:
                     with attempt:
                         tries += 1
                         await self._try(event)
-                return
+                return True
             except _Failed as again:
                 failed = again
         self._patience -= loop.time() - begun
-        if await letters.is_dropped(self.build, event.position):
-            self.applier.dropped.add(event.position)
-            return
+        dropped = (await given_up(self.build)).get(event.position)
+        if dropped is not None and (event.type != FORKED or failed.key in dropped):
+            self.applier.dropped[event.position] = dropped
+            return event.type != FORKED
         if self.view.on_error == "stop":
             raise Stopped(
                 f"view {self.view.name!r} stopped at position {event.position}: {failed.reason}"
@@ -208,18 +211,21 @@ class Delivery:
             event.position,
             failed.reason,
         )
-        keys = {failed.key: None}
-        if event.type == FORKED:  # nothing of it was applied
-            keys.update(dict.fromkeys(self.applier.keys_of(event)))
+        keys, to = [failed.key], event.position
+        if event.type == FORKED and failed.is_refused:  # the sink does not say for which key
+            keys = await self.applier.keys_of(event)
+        elif event.type == FORKED:  # it is applied for its other keys then
+            to = self.saved
         held = [Letter(key, event.position, failed.reason, tries) for key in keys]
-        await self.write(Applied({}, held, {}, 1, 0, event.recorded_us), event.position)
+        await self.write(Applied({}, held, {}, 1, 0, event.recorded_us), to)
         for key in keys:
             self.applier.park(key, event.position)
+        return to == event.position
 
     async def _try(self, event: RecordedEvent) -> None:
         await self.applier.prepare([event])
         try:
-            applied = self.applier.apply([event])
+            applied = await self.applier.apply([event])
         except Poison as poison:
             self.applier.undo(poison.so_far)
             raise _Failed(poison.key, poison.reason) from poison
@@ -228,7 +234,7 @@ class Delivery:
         except Refused as refused:
             self.applier.undo(applied)
             key = self.applier.parked_as(event)
-            raise _Failed(key, refused.reason) from refused
+            raise _Failed(key, refused.reason, is_refused=True) from refused
 
     async def write(
         self,

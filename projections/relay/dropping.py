@@ -74,7 +74,7 @@ async def drop(build: Build, key: str, reason: str, position: int | None = None)
             return audit
         if await outbox.change([*alone(build), *mine, *more]):
             done |= seen  # one that was begun at the same moment is looked for once more
-        elif not await letters.is_dropped(build, position):
+        elif not await letters.is_dropped(build, key, position):
             await outbox.tell(f"$views/{build.view}", "$view.kept", said)
             raise ProjectionError(
                 f"view {build.view!r}: the event at position {position} of key {key!r} was"

@@ -96,12 +96,11 @@ async def _load(build: Build, which: Any, limit: int | None = None) -> list[Dead
     return [DeadLetter(*row) for row in await ask(build.outbox, question)]
 
 
-async def is_dropped(build: Build, position: int) -> bool:
-    """Whether somebody gave the event up, perhaps while another generation was serving."""
+async def is_dropped(build: Build, key: str, position: int) -> bool:
+    """Whether somebody gave the event up as this key's."""
     d = tables(build.outbox.schema).letters
-    question = sa.select(d.c.position).where(
-        own(d, build), d.c.position == position, d.c.dropped_reason.is_not(None)
-    )
+    this = sa.and_(d.c.key == key, d.c.position == position)
+    question = sa.select(d.c.position).where(own(d, build), this, d.c.dropped_reason.is_not(None))
     return bool(await ask(build.outbox, question.limit(1)))
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 from zlib import crc32
 
@@ -14,9 +15,9 @@ from eventstore.calls import FORKED
 from eventstore.events import RecordedEvent
 from eventstore.outbox import Inherited
 
-from ..catalog import find_folds
+from ..catalog import find_folds, given_up
 from ..folding import Folder
-from ..inheriting import effects_of, of_fork
+from ..inheriting import Part, effects_of, page_of, parts_of
 from ..projection import Effect, Key, Projection, Upsert, key_name
 from ..sinks import Build, Change
 
@@ -67,10 +68,11 @@ class Applier:
         self.parked: dict[str, int] = {}
         """Keys that wait in the dead letters, each with the position of its first event there:
         what comes before that one is applied again when a sink is filled anew."""
-        self.dropped: set[int] = set()
-        """Positions of events that somebody gave up."""
+        self.dropped: dict[int, set[str]] = {}
+        """Positions of events that somebody gave up, each with the keys as which."""
         self._folder = Folder(projection) if projection.is_fold else None
-        self._inherited: dict[int, list[Inherited]] = {}
+        self._page: tuple[tuple[int, int], list[Inherited]] = (0, 0), []
+        """The page of a fork that was read last, with the fork's position and what it is behind."""
         self.only: Mapping[int, Collection[str]] = {}
         """Of forks at these positions, the keys for which they are applied; elsewhere all."""
 
@@ -111,18 +113,29 @@ class Applier:
         found = self.key_or_stream(event)
         return key_name(event.stream) if found is None else found
 
-    def keys_of(self, event: RecordedEvent) -> list[str]:
-        """The texts of the keys that the event would be parked as, in this partition: of a fork,
-        which was prepared, those of all that it inherits."""
+    async def keys_of(self, event: RecordedEvent, *, everywhere: bool = False) -> list[str]:
+        """The texts of the keys that the event would be parked as, in this partition or in all: of
+        a fork those of all that it inherits. If cancelled, nothing is left open."""
         if event.type != FORKED:
             text = self.key_or_stream(event)
             return [] if text is None else [text]
-        try:
-            items = of_fork(self._projection, event, self._inherited[event.position])
-        except Exception:
-            return [key_name(event.stream)]
-        names = dict.fromkeys([key_name(key) for key, _, _ in items])
-        return [name for name in names if self._is_mine(name)]
+        if self._projection.is_by_stream:
+            names = {key_name(event.stream): None}
+        else:
+            names, at = {}, 0
+            while page := await self._page_of(event, at):
+                at = page[-1].event.version
+                names.update({key_name(part.key): None for part in self._parts(page)})
+        return [name for name in names if everywhere or self._is_mine(name)]
+
+    def _parts(self, page: Sequence[Inherited]) -> Iterator[Part]:
+        return parts_of(self._projection, page, self.dropped)
+
+    async def _page_of(self, forked: RecordedEvent, after: int) -> list[Inherited]:
+        place = (forked.position, after)
+        if place != self._page[0]:
+            self._page = place, await page_of(self._build.outbox, forked, after)
+        return self._page[1]
 
     def has(self, key: str, position: int) -> bool:
         """Whether the state of a fold's key, which was prepared, is beyond this position already:
@@ -138,32 +151,22 @@ class Applier:
         return Applied({}, [], {key: None})
 
     async def prepare(self, events: Sequence[RecordedEvent]) -> None:
-        """Reads what forks among the events inherit, and the states that the events' folds begin
-        with. If cancelled, nothing is left open."""
-        await self.inherit(events)
+        """Reads the states that the events' folds begin with, and what was given up where a fork
+        is among them: it may inherit it, and be another partition's. If cancelled, nothing is left
+        open."""
+        if any(event.type == FORKED for event in events):
+            self.dropped = await given_up(self._build)
         if self._folder is None:
             return
         self._folder.let_go()
         found = [self.key_of(event) for event in events]  # a key that fails is told in apply
         for event in events:
             if event.type == FORKED:
-                found += self.keys_of(event)
+                found += await self.keys_of(event)
         keys = [key for key in found if key is not None and self._is_mine(key)]
         missing = self._folder.missing(keys)
         if missing:
             self._folder.take(await find_folds(self._build, missing), missing)
-
-    async def inherit(self, events: Sequence[RecordedEvent]) -> None:
-        """Reads what forks among the events inherit, and forgets what others did. If cancelled,
-        nothing is left open."""
-        forks = [event for event in events if event.type == FORKED]
-        if forks or self._inherited:
-            known, self._inherited = self._inherited, {}
-            for event in forks:
-                found = known.get(event.position)
-                self._inherited[event.position] = (
-                    await self._build.outbox.inherited(event) if found is None else found
-                )
 
     def adopt(self, other: Applier, applied: Applied) -> None:
         """Takes over the fold states that `other` came to, as if `applied` had been done here."""
@@ -173,17 +176,19 @@ class Applier:
             applied.before[key] = self._folder.peek(key)
             self._folder.restore({key: other._folder.peek(key)})
 
-    def apply(self, events: Sequence[RecordedEvent], unpark: bool = False) -> Applied:
+    async def apply(self, events: Sequence[RecordedEvent], unpark: bool = False) -> Applied:
         """What the events come to. Raises `Poison`. With `unpark` the key's place among the dead
-        letters does not hold it back."""
+        letters does not hold it back. If cancelled, `undo` takes back what it came to."""
         done = Applied({}, [], {})
-        self.add(done, events, unpark)
+        await self.add(done, events, unpark)
         self.finish(done)
         return done
 
-    def add(self, done: Applied, events: Sequence[RecordedEvent], unpark: bool = False) -> None:
+    async def add(
+        self, done: Applied, events: Sequence[RecordedEvent], unpark: bool = False
+    ) -> None:
         """Applies more events of a run, whose rows `finish` makes. Raises as `apply`."""
-        is_plain = not (self.parked or self.dropped or self._inherited)
+        is_plain = not (self.parked or self.dropped or any(e.type == FORKED for e in events))
         if self._folder is None and is_plain and self._partitions == 1:
             self._add_mapped(done, events)
             return
@@ -191,8 +196,7 @@ class Applier:
         for event in events:
             done.recorded_us = event.recorded_us
             if event.type == FORKED:
-                if event.position not in self.dropped:
-                    self._add_fork(done, event, parked)
+                await self._add_fork(done, event, parked)
             elif event.position not in self.dropped:
                 text = None
                 try:
@@ -208,42 +212,56 @@ class Applier:
                         raise Poison(named, reason_of(exc), done, done.seen) from exc
             done.seen += 1
 
-    def _add_fork(self, done: Applied, forked: RecordedEvent, parked: Mapping[str, int]) -> None:
-        """All that a fork begins with, as one event: what of it belongs to a key that waits does
-        so under the fork's position."""
-        text = key_name(forked.stream)
+    async def _add_fork(
+        self, done: Applied, forked: RecordedEvent, parked: Mapping[str, int]
+    ) -> None:
+        """All that a fork begins with, as events of the fork's position, page by page: what of it
+        belongs to a key that waits does so under that position."""
         waits: dict[str, None] = {}
-        only = self.only.get(forked.position)
-        try:
-            inherited = self._inherited[forked.position]
-            for key, event, source in of_fork(self._projection, forked, inherited):
-                text = key_name(key)
-                if not self._is_mine(text) or (only is not None and text not in only):
+        begun: dict[str, bool] = {}  # of a fold's keys, whether they lack what is inherited
+        at = 0
+        while True:
+            try:
+                page = await self._page_of(forked, at)
+            except BaseException:  # a state that has a part of a fork would pass for whole
+                self.undo(done)
+                raise
+            if not page:
+                break
+            at = page[-1].event.version
+            for part in self._parts(page):
+                text = key_name(part.key)
+                if not self._takes(forked, text):
                     continue
                 done.events += 1
                 if text in parked and forked.position >= parked[text]:
                     waits[text] = None
-                elif self._folder is None:
-                    self._map(done, event, effects_of(self._projection, event, source))
-                else:
-                    self._fold(done, self._folder, key, text, done.seen, event)
-        except Exception as exc:
-            if self._is_mine(text):
-                raise Poison(text, reason_of(exc), done, done.seen) from exc
+                    continue
+                try:
+                    self._inherit(done, part, text, forked, begun)
+                except Exception as exc:
+                    raise Poison(text, reason_of(exc), done, done.seen) from exc
         done.letters += [Letter(text, forked.position) for text in waits]
 
-    def rows_of(self, forked: RecordedEvent, key: str) -> set[Key]:
-        """The rows that a fork's event, which was prepared, makes of one key. Raises what the
-        projection raises."""
-        found = set()
-        for owner, event, source in of_fork(
-            self._projection, forked, self._inherited[forked.position]
-        ):
-            if key_name(owner) == key and self._folder is not None:
-                found.add(owner)
-            elif key_name(owner) == key:
-                effects = effects_of(self._projection, event, source)
-                found.update([effect.key for effect in effects])
+    def _takes(self, forked: RecordedEvent, text: str) -> bool:
+        """Whether a fork is applied for a key: it is this partition's, and was not given up."""
+        at = forked.position
+        is_dropped = text in self.dropped.get(at, ())
+        return self._is_mine(text) and not is_dropped and text in self.only.get(at, (text,))
+
+    async def rows_of(self, forked: RecordedEvent, key: str) -> set[Key]:
+        """The rows that a fork's event would make of one key, what was given up among it too, as
+        far as it can be told. If cancelled, nothing is left open."""
+        found: set[Key] = set()
+        at = 0
+        while page := await self._page_of(forked, at):
+            at = page[-1].event.version
+            for part in parts_of(self._projection, page, ()):
+                if key_name(part.key) == key and self._folder is not None:
+                    found.add(part.key)
+                elif key_name(part.key) == key and part.error is None:
+                    with suppress(Exception):
+                        found.update([e.key for e in effects_of(self._projection, part.each)])
         return found
 
     def _add_mapped(self, done: Applied, events: Sequence[RecordedEvent]) -> None:
@@ -324,6 +342,25 @@ class Applier:
         folder.apply(text, event)
         done.last[key] = index, event
         done.effects += 1
+
+    def _inherit(
+        self,
+        done: Applied,
+        part: Part,
+        text: str,
+        forked: RecordedEvent,
+        begun: dict[str, bool],
+    ) -> None:
+        if part.error is not None:
+            raise part.error
+        if self._folder is None:
+            self._map(done, forked, effects_of(self._projection, part.each))
+        elif begun.setdefault(text, not self.has(text, forked.position)):
+            if text not in done.before:
+                done.before[text] = self._folder.peek(text)
+            self._folder.inherit(text, part.each.event, forked.position)
+            done.last[part.key] = done.seen, forked
+            done.effects += 1
 
     def _make_rows(self, done: Applied, folder: Folder) -> None:
         """The rows of the folds that the run changed, each made once: one that is as long as its

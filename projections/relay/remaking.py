@@ -10,7 +10,7 @@ from eventstore.calls import FORKED
 from eventstore.events import RecordedEvent
 
 from ..catalog import held_back
-from ..projection import Key
+from ..projection import Key, key_name
 from ..sinks import Change
 from . import letters
 from .delivering import Delivery, Refused
@@ -80,7 +80,7 @@ async def _from_the_log(delivery: Delivery, key: str) -> _Made:
         page = await build.outbox.page(at, until, delivery.view.projection.queries())
         mine = await _of_key(delivery, again, key, page.events)
         made.found += len(mine)
-        _take(delivery, again, made, mine, key)
+        await _take(delivery, again, made, mine, key)
         at = page.scanned_to
     if not (made.done.events or made.touched):
         made.done.before = {}  # nothing in the log is of this key
@@ -93,34 +93,34 @@ async def _of_key(
 ) -> list[RecordedEvent]:
     """Those that belong to the key; forks among them are applied for it alone."""
     if delivery.view.projection.is_by_stream:  # others' forks need not be looked into
-        events = [event for event in events if event.type != FORKED or event.stream == key]
-    await again.inherit(events)
-    mine = [event for event in events if key in again.keys_of(event)]
+        events = [e for e in events if e.type != FORKED or key_name(e.stream) == key]
+    mine = [event for event in events if key in await again.keys_of(event)]
     again.only = {event.position: (key,) for event in mine if event.type == FORKED}
     return mine
 
 
-def _take(
+async def _take(
     delivery: Delivery, again: Applier, made: _Made, events: list[RecordedEvent], key: str
 ) -> None:
     """Applies events as far as they go, and notes the others."""
-    ready = [event for event in events if event.position not in again.dropped]
-    left = [event for event in events if event.position in again.dropped]
+    ready = [event for event in events if not _is_dropped(again, event, key)]
+    left = [event for event in events if _is_dropped(again, event, key)]
     if made.failed is None:
-        ready = _apply(again, made, ready)
+        ready = await _apply(again, made, ready)
         if ready:
             left.append(ready.pop(0))  # the one that failed
     made.later += [event.position for event in ready]
-    for event in (*left, *ready):
-        made.touched |= _rows_of(delivery, again, event, key)
+    # Of a fork that was applied an event that it inherits may have been given up.
+    for event in (*left, *ready, *[event for event in events if event.type == FORKED]):
+        made.touched |= await _rows_of(delivery, again, event, key)
 
 
-def _apply(again: Applier, made: _Made, events: list[RecordedEvent]) -> list[RecordedEvent]:
+async def _apply(again: Applier, made: _Made, events: list[RecordedEvent]) -> list[RecordedEvent]:
     """The events from the one that fails on, which is noted; all before it are applied."""
     until = len(events)
     while True:
         try:
-            _add(made.done, again.apply(events[:until]))
+            _add(made.done, await again.apply(events[:until]))
             return events[until:]
         except Poison as poison:
             again.undo(poison.so_far)
@@ -128,18 +128,24 @@ def _apply(again: Applier, made: _Made, events: list[RecordedEvent]) -> list[Rec
             made.failed = events[until].position, poison.reason
 
 
-def _rows_of(delivery: Delivery, again: Applier, event: RecordedEvent, text: str) -> set[Key]:
+async def _rows_of(delivery: Delivery, again: Applier, event: RecordedEvent, text: str) -> set[Key]:
     """The rows that an event which is left out would have touched, as far as it can be told."""
     projection = delivery.view.projection
+    if event.type == FORKED:
+        return await again.rows_of(event, text)
     try:
-        if event.type == FORKED:
-            return again.rows_of(event, text)
         if not projection.is_fold:
             return {effect.key for effect in projection.effects(event)}
         key = projection.key(event)
     except Exception:
         return set()
     return set() if key is None else {key}
+
+
+def _is_dropped(again: Applier, event: RecordedEvent, key: str) -> bool:
+    """Whether somebody gave the event up: a fork's for this key."""
+    keys = again.dropped.get(event.position)
+    return keys is not None and (event.type != FORKED or key in keys)
 
 
 async def _put(delivery: Delivery, key: str, made: _Made, attempts: int) -> None:
@@ -170,8 +176,8 @@ async def _park_all(delivery: Delivery, key: str, reason: str) -> None:
     while at < delivery.saved:
         page = await build.outbox.page(at, delivery.saved, delivery.view.projection.queries())
         for event in await _of_key(delivery, again, key, page.events):
-            made.touched |= _rows_of(delivery, again, event, key)
-            if event.position not in again.dropped:
+            made.touched |= await _rows_of(delivery, again, event, key)
+            if not _is_dropped(again, event, key):
                 made.later.append(event.position)
         at = page.scanned_to
     applier.adopt(again, made.done)

@@ -16,8 +16,11 @@ import msgspec
 from eventstore.calls import FORKED
 from eventstore.events import RecordedEvent
 from eventstore.outbox import Statement
+from eventstore.query import Query
 
 from ..catalog import OWED, held_back
+from ..inheriting import parts_of
+from ..projection import key_name
 from . import letters, remaking
 from .delivering import Delivery, Refused
 from .letters import DeadLetter
@@ -115,11 +118,31 @@ async def _leave_out(delivery: Delivery, dropped: Sequence[DeadLetter]) -> list[
     dropped as may have been applied to that one."""
     applier, made = delivery.applier, []
     for letter in dropped:
-        applier.dropped.add(letter.position)
-        belongs = applier.key_or_stream(await event_at(delivery, letter.position))
+        applier.dropped.setdefault(letter.position, set()).add(letter.key)
+        event = await event_at(delivery, letter.position)
+        if event.type == FORKED:
+            continue
+        wrong = await _keys_in_forks(delivery, event)
+        belongs = applier.key_or_stream(event)
         if belongs not in (None, letter.key):
-            made.append(letters.owe(delivery.build, belongs, applier.partitions))
+            wrong.add(belongs)
+        made += [letters.owe(delivery.build, key, applier.partitions) for key in sorted(wrong)]
     return made
+
+
+async def _keys_in_forks(delivery: Delivery, event: RecordedEvent) -> set[str]:
+    """The keys for which forks have applied an event that they inherit."""
+    outbox, projection = delivery.build.outbox, delivery.view.projection
+    found, at = set(), event.position
+    while at < delivery.saved:
+        page = await outbox.page(at, delivery.saved, [Query(types=(FORKED,))])
+        at = page.scanned_to
+        for forked in page.events:
+            for each in await outbox.inherited(forked, event.version - 1, 1):
+                if each.event.position == event.position:
+                    parts = parts_of(projection, [each], ())
+                    found.update([key_name(part.key) for part in parts])
+    return found
 
 
 async def retry(delivery: Delivery, key: str) -> None:
@@ -163,7 +186,7 @@ async def _sort(delivery: Delivery, standing: Sequence[DeadLetter]) -> _Sorted:
     found = _Sorted([], [], set())
     for letter, event in zip(standing, events, strict=True):
         if event.type == FORKED:
-            _sort_fork(delivery, found, letter, event)
+            await _sort_fork(delivery, found, letter, event)
             continue
         try:
             projection.key(event)
@@ -180,12 +203,16 @@ async def _sort(delivery: Delivery, standing: Sequence[DeadLetter]) -> _Sorted:
     return found
 
 
-def _sort_fork(
+async def _sort_fork(
     delivery: Delivery, found: _Sorted, letter: DeadLetter, event: RecordedEvent
 ) -> None:
-    """A fork is parked as each key of what it inherits, and applied for those that are tried."""
+    """A fork is parked as keys of what it inherits, and applied for those that are tried. As its
+    stream it may be parked for events whose keys could not be told: those may be any of its keys'.
+    """
     applier, key = delivery.applier, letter.key
-    if key in applier.keys_of(event) and not applier.has(key, letter.position):
+    if key == key_name(event.stream) and not delivery.view.projection.is_by_stream:
+        found.others.update(set(await applier.keys_of(event, everywhere=True)) - {key})
+    if key in await applier.keys_of(event) and not applier.has(key, letter.position):
         if letter.position not in found.only:
             found.own.append(event)
         found.only.setdefault(letter.position, set()).add(key)
@@ -200,7 +227,7 @@ async def _write(delivery: Delivery, found: _Sorted, more: Sequence[Statement]) 
     applier, build = delivery.applier, delivery.build
     applier.only = found.only
     try:
-        applied = applier.apply(found.own, unpark=True)
+        applied = await applier.apply(found.own, unpark=True)
     except Poison as poison:
         applier.undo(poison.so_far)
         raise

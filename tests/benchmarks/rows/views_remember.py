@@ -50,7 +50,7 @@ class _Stores:
     async def write(self, event: RecordedEvent) -> None:
         """The event into one store after the other."""
         for view, build, applier in self._parts:
-            changes = list(applier.apply([event]).changes.values())
+            changes = list((await applier.apply([event])).changes.values())
             written = await view.sink.write(build, changes)
             if not written.writes or not await build.outbox.change(written.statements):
                 raise RuntimeError(f"store {view.name}: the event was not written")

@@ -72,10 +72,10 @@ async def _run(
         while page:
             await applier.prepare(page)
             try:
-                applied, page = applier.apply(page), []
+                applied, page = await applier.apply(page), []
             except Poison as poison:
                 applier.undo(poison.so_far)
-                applied = applier.apply(page[: poison.index])
+                applied = await applier.apply(page[: poison.index])
                 event = page[poison.index]
                 parked.append((poison.key, event.position))
                 page = page[poison.index + 1 :]
