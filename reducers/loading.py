@@ -17,7 +17,7 @@ from eventstore.tracing import load_span, tell_loaded
 
 from .errors import ReducerError
 from .folding import fold
-from .kept import END, Loaded, Until, encoded, keep, newest_kept
+from .kept import END, Loaded, Until, Wayside, encoded, keep, newest_kept
 
 if TYPE_CHECKING:
     from eventstore import EventStore
@@ -46,13 +46,18 @@ async def _load(
     """The version of the snapshot that it began with, 0 for none, and the state."""
     until = _until(at)
     start = await newest_kept(reducer, store, stream, until) or Loaded(reducer.initial, 0, 0)
-    state, version, position = start.state, start.version, start.position
-    async for page in _pages(store, stream, version, until):
-        state = fold(page, reducer, state)
-        version, position = page[-1].version, page[-1].position
-    loaded = Loaded(state, version, position)
-    every = reducer.snapshot_every
-    if at is None and every is not None and version - start.version >= every:
+    every = reducer.snapshot_every if at is None else None
+    way: Wayside[S] | None = None
+    loaded = start
+    async for page in _pages(store, stream, start.version, until):
+        # What is no longer than a page is soon folded again.
+        if every is not None and loaded is not start:
+            way = way or Wayside(reducer, store, stream, loaded, await store.version(stream))
+            loaded, page = await way.over(loaded, page)
+        if page:
+            state = fold(page, reducer, loaded.state)
+            loaded = Loaded(state, page[-1].version, page[-1].position)
+    if every is not None and loaded.version - start.version >= every:
         await keep(reducer, store, stream, loaded)
     return start.version, loaded
 

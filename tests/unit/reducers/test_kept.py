@@ -66,7 +66,8 @@ async def test_a_parent_kept_states_then_its_forks_begin_with_them(store: EventS
     assert (await reducer.load(store, "g", Version(19))).state == {"count": 19}
     assert calls.taken() == 9
     found = await reducer.bisect(store, "g", lambda state: state["count"] >= 12, monotone=True)
-    assert found is not None and (found.event.stream, found.event.version) == ("g", 12)
+    assert found is not None
+    assert (found.event.stream, found.event.version) == ("g", 12)
     assert calls.taken() == 2
     report = await verify_snapshots(reducer, store, "g")
     assert (report.checked, report.wrong) == ((10, 20), ())
@@ -87,3 +88,40 @@ async def test_a_handler_sees_the_stream_then_a_fork_is_folded_whole(store: Even
     assert (await named.load(store, "f")).state == {"count": 10, "stream": "f"}
     assert (await both.load(store, "f")).state.two == {"count": 10, "stream": "f"}
     assert (await verify_snapshots(named, store, "f")).ok
+
+
+async def test_a_long_stream_is_loaded_once_then_every_part_of_it_is_near_a_snapshot(
+    store: EventStore,
+) -> None:
+    """A stream that was imported is looked back at as fast as one that grew: the first load to
+    its head keeps some states on its way."""
+    calls = Calls()
+    reducer = counting("counted", calls)
+    await store.append("s", [NewEvent("n", {})] * 5_000)
+    assert (await reducer.load(store, "s")).state == {"count": 5_000}
+    assert calls.taken() == 5_000
+    kept = [each.version for each in await store.snapshots.list("s")]
+    assert kept[-1] == 5_000
+    assert len(kept) < 50
+    for version in (1_500, 2_345, 4_900):
+        assert (await reducer.load(store, "s", Version(version))).state == {"count": version}
+        assert calls.taken() <= 5_000 // 16
+    for culprit in (1_200, 2_500, 4_999):
+        found = await reducer.bisect(
+            store, "s", lambda state, n=culprit: state["count"] >= n, monotone=True
+        )
+        assert found is not None
+        assert found.event.version == culprit
+        assert calls.taken() <= 5_000 // 16
+    assert (await verify_snapshots(reducer, store, "s")).ok
+
+
+async def test_states_are_large_then_a_load_keeps_few_on_its_way(store: EventStore) -> None:
+    """What is kept on the way costs a small part of the load, however large the state."""
+    large = Reducer("large", "", snapshot_every=10)
+    large.on("n")(lambda state, event: "x" * 4_000)
+    await store.append("s", [NewEvent("n", {})] * 3_000)
+    await large.load(store, "s")
+    kept = [each.state_bytes for each in await store.snapshots.list("s")]
+    assert len(kept) >= 2
+    assert sum(kept) <= 16 * 3_000 + 2 * 5_000
