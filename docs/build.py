@@ -51,6 +51,7 @@ REACHED = {
     "reducers": (
         "reducers.bisecting:Found",
         "reducers.blaming:Blamed",
+        "reducers.comparing:Compared",
         "reducers.counterfactual:Affected",
         "reducers.counterfactual:Counterfactual",
         "reducers.divergence:Divergence",

@@ -10,7 +10,7 @@ from .combining import combine
 from .counterfactual import counterfactual
 from .decider import Decider, Decision
 from .diffs import Change, changes_to_patch, diff
-from .divergence import first_divergence
+from .divergence import divergence, first_divergence
 from .errors import ReducerError
 from .folding import fold
 from .forking import fork
@@ -49,6 +49,7 @@ __all__ = [
     "combine",
     "counterfactual",
     "diff",
+    "divergence",
     "first_divergence",
     "fold",
     "fork",

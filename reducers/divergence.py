@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from itertools import zip_longest
-from typing import Any
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import aclosing
+from itertools import count, zip_longest
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from eventstore.calls import FORKED
 from eventstore.events import RecordedEvent
 
 from .diffs import Change, diff, same
+
+if TYPE_CHECKING:
+    from eventstore import EventStore
 
 
 class Divergence(msgspec.Struct, frozen=True):
@@ -37,11 +42,54 @@ def first_divergence(
     decoded, where it is compared, and what `key` raises.
     """
     for common, (a, b) in enumerate(zip_longest(a_events, b_events)):
-        if a is None or b is None:
-            return Divergence(common, a, b, [])
-        if not (_alike(a, b) if key is None else key(a) == key(b)):
-            return Divergence(common, a, b, diff(a.untyped().data, b.untyped().data))
+        found = _parting(common, a, b, key)
+        if found is not None:
+            return found
     return None
+
+
+async def divergence(
+    store: EventStore,
+    stream: str,
+    other: str,
+    *,
+    key: Callable[[RecordedEvent], Any] | None = None,
+) -> Divergence | None:
+    """Where two stored streams part, as `first_divergence` says; None where they do not.
+
+    They are read side by side, no further than that. That one of them was forked is nothing that
+    happened in a session: of a fork and its parent the first events behind the fork are compared.
+    Raises as `first_divergence`, and `Corrupt` for damage. If cancelled, nothing is left open.
+    """
+    sides = _happened(store, stream), _happened(store, other)
+    async with aclosing(sides[0]) as a_events, aclosing(sides[1]) as b_events:
+        for common in count():
+            a, b = await anext(a_events, None), await anext(b_events, None)
+            if a is None and b is None:
+                break
+            found = _parting(common, a, b, key)
+            if found is not None:
+                return found
+    return None
+
+
+async def _happened(store: EventStore, stream: str) -> AsyncGenerator[RecordedEvent, None]:
+    async for event in store.read(stream):
+        if event.type != FORKED:
+            yield event
+
+
+def _parting(
+    common: int,
+    a: RecordedEvent | None,
+    b: RecordedEvent | None,
+    key: Callable[[RecordedEvent], Any] | None,
+) -> Divergence | None:
+    if a is None or b is None:
+        return Divergence(common, a, b, [])
+    if _alike(a, b) if key is None else key(a) == key(b):
+        return None
+    return Divergence(common, a, b, diff(a.untyped().data, b.untyped().data))
 
 
 def _alike(a: RecordedEvent, b: RecordedEvent) -> bool:

@@ -21,6 +21,7 @@ from .bisecting import Found, bisect_stream
 from .blaming import CAUSES_MAX, Blamed, blame_stored
 from .changeable import unchangeable
 from .codecs import PartsCodec, StateCodec
+from .comparing import Compared, compare
 from .errors import ReducerError
 from .fingerprints import fingerprint, sees_streams
 from .folding import function_name, where
@@ -205,7 +206,6 @@ class Reducer(Generic[S]):
     ) -> list[Found[S]]:
         """All flips."""
 
-
     async def bisect(
         self,
         store: EventStore,
@@ -224,6 +224,25 @@ class Reducer(Generic[S]):
         `reducers.bisect` and `EventStore.read` do. If cancelled, nothing is left open.
         """
         return await bisect_stream(self, store, stream, predicate, monotone=monotone, every=every)
+
+    async def diff(
+        self,
+        store: EventStore,
+        stream: str,
+        other: str | None = None,
+        *,
+        at: Moment | None = None,
+        other_at: Moment | None = None,
+    ) -> Compared[S]:
+        """What leads from the state of `stream` at one moment to that of `other` at another:
+        `Compared(before, after, changes)`.
+
+        `other` is any stream, a fork of the first one or not; None is the same stream. `at` and
+        `other_at` are moments as `load` takes them, each of its own stream, None is the head.
+        Uses and keeps snapshots, raises and is cancelled as `load`; `ReducerError` also for
+        states without a JSON form.
+        """
+        return await compare(self, store, stream, other, at, other_at)
 
     def codec(self) -> StateCodec | PartsCodec:
         """What encodes this reducer's states. Raises `ReducerError` for a state type that

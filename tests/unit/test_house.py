@@ -82,6 +82,7 @@ FACADES = {
         "combine",
         "counterfactual",
         "diff",
+        "divergence",
         "first_divergence",
         "fold",
         "fork",

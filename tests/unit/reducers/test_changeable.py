@@ -159,15 +159,16 @@ def test_large_state_has_one_new_part_then_little_of_it_is_looked_at(
     looked: list[Any] = []
     remember = watch._remember
 
-    def counted(value: Any) -> None:
+    def remembered(value: Any) -> None:
         looked.append(value)
         remember(value)
 
-    monkeypatch.setattr(watch, "_remember", counted)
-    monkeypatch.setattr(
-        "reducers.changeable.gc",
-        SimpleNamespace(get_referents=lambda node: looked.append(node) or gc.get_referents(node)),
-    )
+    def referents(node: Any) -> list[Any]:
+        looked.append(node)
+        return gc.get_referents(node)
+
+    monkeypatch.setattr(watch, "_remember", remembered)
+    monkeypatch.setattr("reducers.changeable.gc", SimpleNamespace(get_referents=referents))
     assert watch.look(states[1]) == ([], b"")
     assert 0 < len(looked) < 100
 

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventstore import RecordedEvent, event_type, upcast
-from reducers import Change, first_divergence
+from eventstore import EventStore, NewEvent, Position, RecordedEvent, Version, event_type, upcast
+from reducers import Change, Reducer, diff, divergence, first_divergence, fold, fork
+from reducers.comparing import Compared
 from reducers.divergence import Divergence
 
 
@@ -88,3 +89,72 @@ def test_schema_versions_differ_then_data_is_compared_as_of_today(registered: bo
     other = recorded("b", 1, "said", {"text": "y"}, 2)
     found = first_divergence([old], [other])
     assert found == Divergence(0, old, other, [Change("replace", "/text", "x", "y")])
+
+
+async def said(store: EventStore, stream: str, words: str) -> None:
+    await store.append(stream, [NewEvent("said", {"text": word}) for word in words])
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("", ""), ("ab", "ab"), ("ab", "abc"), ("abc", "ab"), ("abc", "axc"), ("", "a"), ("b", "a")],
+)
+async def test_two_streams_are_stored_then_they_part_where_their_events_do(
+    store: EventStore, one: str, other: str
+) -> None:
+    """As of events in hand, also where one session is the beginning of the other."""
+    for stream, words in (("one", one), ("other", other)):
+        if words:
+            await said(store, stream, words)
+    found = await divergence(store, "one", "other")
+    a_events, b_events = await store.read("one").list(), await store.read("other").list()
+    assert found == first_divergence(a_events, b_events)
+
+
+async def test_stream_was_forked_then_the_fork_parts_where_it_goes_another_way(
+    store: EventStore,
+) -> None:
+    """That it is a fork is no event of the session; a key is asked as of events in hand."""
+    await said(store, "s", "abc")
+    await fork(store, "s", at=Version(2), into="tried")
+    found = await divergence(store, "s", "tried")
+    assert found is not None
+    assert (found.common, found.a and found.a.version, found.b) == (2, 3, None)
+    await said(store, "tried", "c")
+    assert await divergence(store, "s", "tried") is None
+    assert await divergence(store, "tried", "s", key=lambda event: event.stream) is not None
+    await said(store, "tried", "d")
+    found = await divergence(store, "tried", "s")
+    assert found is not None
+    assert (found.common, found.a and found.a.data["text"], found.b) == (3, "d", None)
+
+
+async def test_moments_of_two_streams_are_compared_then_their_states_and_changes_are_told(
+    store: EventStore,
+) -> None:
+    """Any moment of any stream against any moment of any other, or of the same one."""
+    words: Reducer[tuple[str, ...]] = Reducer("words", ())
+    words.on("said")(lambda state, event: (*state, event["text"]))
+    await said(store, "s", "ab")
+    await fork(store, "s", into="f")
+    await said(store, "s", "c")
+    await said(store, "f", "x")
+    s_events, f_events = await store.read("s").list(), await store.read("f").list()
+
+    def expected(before: list[RecordedEvent], after: list[RecordedEvent]) -> list[Change]:
+        return diff(fold(before, words), fold(after, words))
+
+    heads = await words.diff(store, "s", "f")
+    assert heads == Compared(
+        await words.load(store, "s"),
+        await words.load(store, "f"),
+        [Change("replace", "/2", "c", "x")],
+    )
+    early = await words.diff(store, "s", "f", at=Version(1), other_at=Position(2))
+    assert early.changes == expected(s_events[:1], f_events[:2]) != []
+    assert (early.before.version, early.after.version) == (1, 2)
+    alone = await words.diff(store, "f", at=Version(1))
+    assert alone.changes == expected(f_events[:1], f_events)
+    assert (alone.after.version, alone.after.position) == (4, 5)
+    nothing = await words.diff(store, "s", "unheard-of", other_at=Version(3))
+    assert (nothing.after.version, nothing.changes) == (0, expected(s_events, []))

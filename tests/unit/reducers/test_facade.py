@@ -7,7 +7,7 @@ import reducers
 NAMES = """
 Change Decider Decision ImpurityWarning Loaded Parting PersistentList Reducer ReducerError
 ShadowReport Shadowed SnapshotReport StateReport Step bisect blame changes_to_patch
-check_reducer combine counterfactual diff first_divergence fold fork lineage merge replay
+check_reducer combine counterfactual diff divergence first_divergence fold fork lineage merge replay
 shadow state_hash take_snapshot tainted to_json unchecked verify_snapshots
 verify_states
 """
