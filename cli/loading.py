@@ -4,14 +4,13 @@ stock name."""
 from __future__ import annotations
 
 import importlib
-import importlib.util
-import sys
 import traceback
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from reducers import Reducer
+from reducers import Reducer, ReducerError
+from reducers.shadowing import load_file
 
 from .exits import Stop, traceback_wanted, wrong_usage
 
@@ -31,17 +30,25 @@ STOCK = (
 """The reducers of `reducers.agent`, by the names they are exported under."""
 
 
-def find_reducer(typed: str) -> Reducer[Any]:
-    """The reducer that `typed` names; code of the user's own is imported, and so run.
+def find_reducer(typed: str, option: str = "--reducer") -> Reducer[Any]:
+    """The reducer that `typed` names; code of the user's own is imported, and so run, a file once
+    in a process. `option` is what named it.
 
     Raises `Stop`: exit code 2 when there is none of this name, 1 when the code does not import.
     """
+    return named_reducer(typed, option)[1]
+
+
+def named_reducer(typed: str, option: str) -> tuple[str, Reducer[Any]]:
+    """As `find_reducer`, with the name under which another process finds it, which is always
+    ``place:name``."""
     place, separator, name = typed.rpartition(":")
     if not separator:
         if not typed.endswith(".py"):
-            return _stock(typed)
+            return f"reducers.agent:{typed}", _stock(typed)
         place, name = typed, ""
-    return _pick(load_module(place, "--reducer"), place, name)
+    name, found = _pick(load_module(place, option), place, name)
+    return f"{place}:{name}", found
 
 
 def load_module(place: str, option: str) -> ModuleType:
@@ -68,15 +75,11 @@ def _stock(name: str) -> Reducer[Any]:
 def _file(path: Path, option: str) -> ModuleType:
     if not path.is_file():
         raise wrong_usage(f"no file {str(path)!r}", f"give {option} path/to/file.py:name")
-    # A name of its own: a user's reducers.py must not take the place of an installed module.
-    name = f"eventstore_user_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise wrong_usage(f"{str(path)!r} is no Python file", "give path/to/file.py:name")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        # Under a name of its own: a user's reducers.py must not take an installed module's place.
+        module: ModuleType = load_file(path)
+    except ReducerError:
+        raise wrong_usage(f"{str(path)!r} is no Python file", "give path/to/file.py:name") from None
     except Exception as error:
         raise _import_failed(str(path), error) from error
     return module
@@ -96,12 +99,12 @@ def _module(name: str) -> ModuleType:
         raise _import_failed(name, error) from error
 
 
-def _pick(module: ModuleType, place: str, name: str) -> Reducer[Any]:
+def _pick(module: ModuleType, place: str, name: str) -> tuple[str, Reducer[Any]]:
     found = {key: value for key, value in vars(module).items() if isinstance(value, Reducer)}
     if name in found:
-        return found[name]
+        return name, found[name]
     if not name and len(found) == 1:
-        return next(iter(found.values()))
+        return next(iter(found.items()))
     known = f"use one of {', '.join(found)}" if found else "it holds no Reducer"
     raise wrong_usage(
         f"no reducer {name!r} in {place!r}" if name else f"{place!r}: which one", known

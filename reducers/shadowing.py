@@ -12,6 +12,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable
+from concurrent.futures import BrokenExecutor
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,8 +94,9 @@ async def shadow(
     batches of 2,000 events; a stream of more than 20,000 is folded here, page by page. A stream in
     which a reducer raises is reported, and ends nothing. Both reducers see one registry of event
     types: types that both use stand in a module that both import. Raises `ReducerError` for a name
-    that leads to no reducer. If cancelled, the processes end after the batch they are at, and
-    nothing is left open.
+    that leads to no reducer, and where a process ends before its work does. If cancelled, the
+    processes end after the batch they are at, and nothing is left open; they end as well when this
+    process is killed.
     """
     pair = (old, new)
     for each in pair:
@@ -106,6 +108,11 @@ async def shadow(
         pool = _pool(count)
     try:
         return await _shadow(store, _batches(store, streams, prefix), pair, pool, count, progress)
+    except BrokenExecutor:
+        raise ReducerError(
+            "shadow: a process that folds ended by itself: it was killed, for its memory perhaps,"
+            " or a reducer's module ends it; processes=0 folds everything in this one"
+        ) from None
     finally:
         if pool is not None:
             pool.shutdown(wait=True, cancel_futures=True)
@@ -116,7 +123,24 @@ def _pool(count: int) -> ProcessPoolExecutor:
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
-    return ProcessPoolExecutor(count, get_context("spawn"))
+    return ProcessPoolExecutor(count, get_context("spawn"), _begin)
+
+
+def _begin() -> None:
+    """What a process does first: it leaves Ctrl-C to its parent, and does not outlive it."""
+    import signal
+    from multiprocessing import parent_process
+    from threading import Thread
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = parent_process()
+
+    def follow() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)  # nobody is there any more to be told
+
+    Thread(target=follow, daemon=True).start()
 
 
 def _process_count(processes: int | None) -> int:
@@ -301,7 +325,7 @@ def named_reducer(name: str) -> Reducer[Any]:
     place, separator, member = name.rpartition(":")
     if not separator:
         raise ReducerError(f"shadow: {name!r} is neither file.py:name nor package.module:name")
-    module = _file(Path(place)) if place.endswith(".py") else _module(place)
+    module = load_file(Path(place)) if place.endswith(".py") else _module(place)
     found = getattr(module, member, None)
     if not isinstance(found, Reducer):
         raise ReducerError(f"shadow: {place!r} holds no reducer {member!r}")
@@ -315,7 +339,9 @@ def _module(name: str) -> Any:
         raise ReducerError(f"shadow: no module {exc.name!r}") from None
 
 
-def _file(path: Path) -> Any:
+def load_file(path: Path) -> Any:
+    """The module of a Python file, imported, and so run, once in a process. Raises `ReducerError`
+    where there is none, and what its code raises."""
     # By its path, so that two files of one name, the old and the new, are two modules.
     name = f"shadowed_{sha256(str(path.resolve()).encode()).hexdigest()[:12]}_{path.stem}"
     if name in sys.modules:

@@ -11,7 +11,7 @@ from eventstore import EventStore
 from reducers.shadowing import Shadowed, ShadowReport, shadow
 
 from ..exits import ExitCode, check_argument
-from ..loading import STOCK, find_reducer
+from ..loading import named_reducer
 from ..options import DEFAULT_URL, JsonOption, StoreOption, TenantOption, open_store
 from ..rendering.progress import progress
 from ..rendering.screen import Screen
@@ -69,6 +69,7 @@ def shadow_command(
 
 
 async def _shadow(where: tuple[str, str | None], old: str, new: str, prefix: str) -> ShadowReport:
+    pair = named_reducer(old, "OLD"), named_reducer(new, "NEW")
     async with open_store(*where) as store:
         streams, events = await _size(store, prefix)
         with progress("folding") as advance:
@@ -76,13 +77,11 @@ async def _shadow(where: tuple[str, str | None], old: str, new: str, prefix: str
             def told(done: int, _: int) -> None:
                 advance(done, streams)
 
-            # Code is imported once: an event type that a file registers may not be seen twice.
             if events < ALONE_EVENTS:
-                pair = find_reducer(old), find_reducer(new) if new != old else None
                 return await shadow(
-                    store, pair[0], pair[1] or pair[0], prefix=prefix, processes=0, progress=told
+                    store, pair[0][1], pair[1][1], prefix=prefix, processes=0, progress=told
                 )
-            return await shadow(store, _named(old), _named(new), prefix=prefix, progress=told)
+            return await shadow(store, pair[0][0], pair[1][0], prefix=prefix, progress=told)
 
 
 async def _size(store: EventStore, prefix: str) -> tuple[int, int]:
@@ -90,14 +89,6 @@ async def _size(store: EventStore, prefix: str) -> tuple[int, int]:
     async for info in store.streams(prefix):
         streams, events = streams + 1, events + info.version
     return streams, events
-
-
-def _named(typed: str) -> str:
-    """The name under which another process finds it. Raises `Stop` as `find_reducer`."""
-    if ":" in typed:
-        return typed
-    found = find_reducer(typed)
-    return f"reducers.agent:{typed}" if typed in STOCK else f"{typed}:{found.name}"
 
 
 def _show(screen: Screen, report: ShadowReport) -> None:

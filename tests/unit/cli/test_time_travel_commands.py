@@ -10,6 +10,7 @@ import pytest
 
 from cli.commands import shadow as shadowing
 from cli.html import page
+from eventstore.registry import isolated_registry
 
 from .conftest import Ran, Run
 
@@ -264,16 +265,62 @@ def test_reducers_compared_then_streams_and_paths_that_differ(board: Run) -> Non
     assert "completed" not in told
 
 
+EVENTS = """
+from msgspec import Struct
+
+from eventstore import event_type
+from reducers import Reducer
+
+
+@event_type("{name}.noted")
+class Noted(Struct, frozen=True):
+    text: str
+
+
+class Board(Struct, frozen=True):
+    noted: int = 0
+
+
+mine = Reducer("board", initial=Board())
+
+
+@mine.on("task.added")
+def added(state, event):
+    return Board(state.noted + {step})
+"""
+
+
+@pytest.mark.parametrize("alone", [True, False], ids=["here", "in processes"])
 def test_many_events_compared_then_in_processes_of_their_own(
-    board: Run, monkeypatch: pytest.MonkeyPatch
+    board: Run, monkeypatch: pytest.MonkeyPatch, alone: bool
 ) -> None:
-    """The same is found, whoever folds, for the names that a person types."""
-    monkeypatch.setattr(shadowing, "ALONE_EVENTS", 0)
+    """The same is found and refused, whoever folds, for the names that a person types; a file is
+    named alone where it holds one reducer, and two files of one name are two."""
+    if not alone:
+        monkeypatch.setattr(shadowing, "ALONE_EVENTS", 0)
     Path("mine.py").write_text(REDUCERS)
+    for place, step in (("old", 1), ("new", 2)):
+        Path(place).mkdir()
+        Path(place, "b.py").write_text(EVENTS.format(name=f"{place}{alone}", step=step))
     (found,) = lines(board("shadow", "mine.py:old", "mine.py:new", "--json"))
     assert found["paths"] == ["/added"]
-    assert lines(board("shadow", "tasks", "tasks", "--json")) == []
-    assert board("shadow", "tasks", "nix").code == 2
+    with isolated_registry():
+        (found,) = lines(board("shadow", "old/b.py", "new/b.py:mine", "--json"))
+        assert found["paths"] == ["/noted"]
+    for wrong, code in (("nix", 2), ("nix.py", 2), ("mine.py", 2), ("mine.py:x", 2), ("a b:c", 2)):
+        ran = board("shadow", "tasks", wrong)
+        assert (ran.code, ran.out) == (code, ""), wrong
+        assert ran.err.count("\n") == 1
+
+
+def test_code_to_compare_does_not_import_then_its_line_is_told(board: Run) -> None:
+    """What it raises may hold anything, and is not told."""
+    Path("bad.py").write_text("x = 1\nraise ValueError('a secret')\n")
+    ran = board("shadow", "tasks", "bad.py:a")
+    assert (ran.code, ran.out) == (1, "")
+    assert "'bad.py' does not import: ValueError, line 2 of" in ran.err
+    assert "secret" not in ran.err
+    assert "NEW path/to/file.py" in board("shadow", "tasks", "nix.py:a").err
 
 
 def test_log_oneline_then_short_lines(board: Run) -> None:
