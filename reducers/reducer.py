@@ -192,7 +192,7 @@ class Reducer(Generic[S]):
         monotone: bool = False,
         every: Literal[False] = False,
     ) -> Found[S] | None:
-        """The first event."""
+        """The first event. If cancelled, nothing is left open."""
 
     @overload
     async def bisect(
@@ -204,7 +204,7 @@ class Reducer(Generic[S]):
         monotone: bool = False,
         every: Literal[True],
     ) -> list[Found[S]]:
-        """All flips."""
+        """All flips. If cancelled, nothing is left open."""
 
     async def bisect(
         self,
