@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import multiprocessing
+import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from eventstore import EventStore, NewEvent
 from reducers import Reducer, ReducerError, shadow, shadowing
+from tests.waiting import until
 
 SOURCE = """
 from reducers import Reducer
@@ -120,3 +125,68 @@ async def test_a_name_leads_nowhere_then_it_is_refused(store: EventStore, name: 
     """Before anything is read or started."""
     with pytest.raises(ReducerError, match="shadow: "):
         await shadow(store, name, name)
+
+
+async def test_a_process_dies_then_it_is_said(sessions: EventStore, two: tuple[str, str]) -> None:
+    """Killed, or ended by the reducer's own module: no report is made of half the streams."""
+    old, new = two
+    Path(new.partition(":")[0]).write_text(
+        "import os\nfrom multiprocessing import parent_process\n"
+        f"if parent_process() is not None:\n    os._exit(3)\n{EDITED}"
+    )
+    with pytest.raises(ReducerError, match="a process that folds ended by itself"):
+        await shadow(sessions, old, new, processes=1)
+    assert multiprocessing.active_children() == []
+
+
+STUCK = f"""
+import os, time
+from multiprocessing import parent_process
+from pathlib import Path
+if parent_process() is not None:
+    Path(__file__).with_suffix(".pid").write_text(str(os.getpid()))
+{SOURCE}
+@tally.on("stuck")
+@__import__("reducers").unchecked(reason="the test kills the process meanwhile")
+def stuck(state, event):
+    time.sleep(600)
+"""
+
+PARENT = """
+import asyncio, sys
+from eventstore import EventStore, NewEvent
+from reducers import shadow
+
+async def main():
+    async with EventStore.open("memory://") as store:
+        await store.append("s", NewEvent("stuck", {}))
+        await shadow(store, sys.argv[1], sys.argv[1], processes=1)
+
+if __name__ == "__main__":
+    asyncio.run(main())
+"""
+
+
+async def test_the_parent_is_killed_then_no_process_is_left(tmp_path: Path) -> None:
+    """Nobody would end them: they see for themselves that nobody is there."""
+    (tmp_path / "stuck.py").write_text(STUCK)
+    (tmp_path / "parent.py").write_text(PARENT)
+    parent = await asyncio.create_subprocess_exec(
+        *(sys.executable, tmp_path / "parent.py", f"{tmp_path}/stuck.py:tally"),
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    told = tmp_path / "stuck.pid"
+    try:
+        await until(lambda: told.is_file() and told.read_text() != "")
+    finally:
+        parent.kill()
+        await parent.wait()
+    child = int(told.read_text())
+
+    def gone() -> bool:
+        try:
+            return psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return True
+
+    await until(gone)
