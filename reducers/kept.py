@@ -36,6 +36,9 @@ WAYSIDE_BYTES = 16
 """Bytes that a load keeps on its way for each event that it folds: to encode, hash and write a byte
 takes about 0.05 us, to read and fold an event about 10, so that it costs a tenth of the load."""
 
+WAYSIDE_EVENTS = 500
+"""Events between two states that a load keeps on its way, at least: to fold so many takes 5 ms."""
+
 _logger = logging.getLogger("eventstore")
 
 
@@ -196,6 +199,7 @@ class Wayside(Generic[S]):
 def _stops(after: int, head: int, every: int | None) -> list[int]:
     if every is None:
         return []
-    versions = range(after + every, head, every)
+    far = max(every, WAYSIDE_EVENTS)
+    versions = range(after + far, head - far + 1, far)
     dropped = set(too_close([(version, 0) for version in (*versions, head)]))
     return [version for version in versions if version not in dropped]

@@ -50,7 +50,7 @@ async def _load(
     way: Wayside[S] | None = None
     loaded = start
     async for page in _pages(store, stream, start.version, until):
-        # What is no longer than a page is soon folded again.
+        # Not before the second page: most loads have one, and need not ask for the head.
         if every is not None and loaded is not start:
             way = way or Wayside(reducer, store, stream, loaded, await store.version(stream))
             loaded, page = await way.over(loaded, page)

@@ -6,7 +6,7 @@ import msgspec
 from immutables import Map
 
 from eventstore import EventStore, RecordedEvent
-from reducers import Reducer, bisect, blame, diff, fold, replay, take_snapshot
+from reducers import Reducer, bisect, blame, diff, fold, replay
 
 from ..bench import Bench, url_of
 from ..measuring import Bar, Line, Section, Series, Side, Timing, in_turns, rates, seconds, timing
@@ -20,8 +20,6 @@ from ..workload import (
     typed_events,
 )
 
-_KEPT_BEHIND = 1_000
-"""Events between the last two snapshots: two loads' worth with `snapshot_every` left as it is."""
 _CHANGED = 10
 _DIFFS = 20
 """Diffs in one sample, which is then some tens of milliseconds long."""
@@ -44,21 +42,17 @@ class _Cell(msgspec.Struct, frozen=True):
 
 
 async def bisecting(bench: Bench) -> Section:
-    """The first event after which something holds, late in a long stream, against one fold."""
+    """The first event after which something holds, in a long stream, against one fold."""
     sizes, path, name = bench.sizes, bench.new_path(), "session/long"
     count = sizes.long_stream
-    behind = min(_KEPT_BEHIND, count // 3)
-    culprit = count - behind // 2
 
     async with EventStore.open(url_of(path)) as store:
-        await fill_stream(store, name, typed_events(count - behind))
-        await take_snapshot(_kept, store, name)
-        await fill_stream(store, name, typed_events(behind))
-        await take_snapshot(_kept, store, name)
+        kept = await _grown(store, name, count)
+        early, late = _furthest(kept, 0, count // 2), _furthest(kept, count // 2, count)
         events = await store.read(name).list()
         fold(events, totals)  # decodes the data, which the events keep
 
-        sides = _stored(store, name, count, culprit) | _in_memory(events)
+        sides = _stored(store, name, count, early, late) | _in_memory(events)
         taken = await in_turns(sizes.rounds, sides)
     bench.remove(path)
     ms = {side: _milliseconds(timings, 1) for side, timings in taken.items()}
@@ -69,15 +63,17 @@ async def bisecting(bench: Bench) -> Section:
         "bisect",
         [
             _against(work, ms["linear"], ms["load"], one_load, 1.2),
-            _against(f"{work}, by snapshots", ms["kept"], ms["load"], one_load, 0.1),
+            _against(f"{work}, by snapshots, late", ms["late"], ms["load"], one_load, 0.1),
+            _against(f"{work}, by snapshots, early", ms["early"], ms["load"], one_load, 0.1),
             _against(in_memory, ms["pure"], ms["fold"], one_fold, None),
         ],
         [
-            "The fold is `load` without a snapshot, typed events into three fields. What is looked"
-            f" for is {count - culprit} events before the end, in memory the last event: the pass"
-            f" goes nearly as far as it can. Snapshots lie {behind} events before the end and at"
-            " it. A store keeps the newest four of a stream: what lies behind the oldest of them"
-            " is folded from the beginning, with snapshots as without.",
+            "The fold is `load` without a snapshot, typed events into three fields. Without"
+            " snapshots what is looked for is the last event: the pass goes as far as it can. The"
+            f" {len(kept)} snapshots are those that the store has left, of a stream that was loaded"
+            f" after every {_kept.snapshot_every} events. With them it is the event that lies"
+            f" furthest behind one: of the second half of the stream {late.behind:,} events behind,"
+            f" of the first {early.behind:,}.",
             "In memory the events hold their decoded data already, on both sides, so that nothing"
             " but the fold and the question is timed; it has no bar, for one call of an empty"
             " function for each event is a good part of it.",
@@ -85,10 +81,33 @@ async def bisecting(bench: Bench) -> Section:
     )
 
 
-def _stored(store: EventStore, name: str, count: int, culprit: int) -> dict[str, Side]:
-    def late(state: Totals) -> bool:
-        return state.count >= culprit
+class _Place(msgspec.Struct, frozen=True):
+    """A version, and how many events it lies behind a snapshot."""
 
+    version: int
+    behind: int
+
+
+async def _grown(store: EventStore, name: str, count: int) -> list[int]:
+    """The versions of the snapshots that stand when a stream has grown and was loaded often."""
+    every = _kept.snapshot_every or 0
+    for start in range(0, count, every):
+        await fill_stream(store, name, typed_events(min(every, count - start)))
+        await _kept.load(store, name)
+    return [each.version for each in await store.snapshots.list(name)]
+
+
+def _furthest(kept: list[int], low: int, high: int) -> _Place:
+    """Of the versions above one and up to another the last before a snapshot that lies furthest
+    behind the one before it."""
+    pairs = zip([0, *kept], kept, strict=False)
+    places = [_Place(after, after - before) for before, after in pairs if low < after <= high]
+    return max(places, key=lambda place: place.behind)
+
+
+def _stored(
+    store: EventStore, name: str, count: int, early: _Place, late: _Place
+) -> dict[str, Side]:
     async def load() -> Timing:
         with timing() as time:
             loaded = await totals.load(store, name)
@@ -97,17 +116,24 @@ def _stored(store: EventStore, name: str, count: int, culprit: int) -> dict[str,
 
     async def linear() -> Timing:
         with timing() as time:
-            found = await totals.bisect(store, name, late)
-        _expect(found.event.version if found else 0, culprit)
+            found = await totals.bisect(store, name, lambda state: state.count >= count)
+        _expect(found.event.version if found else 0, count)
         return time
 
-    async def skipping() -> Timing:
+    async def skipping(version: int) -> Timing:
         with timing() as time:
-            found = await _kept.bisect(store, name, late, monotone=True)
-        _expect(found.event.version if found else 0, culprit)
+            found = await _kept.bisect(
+                store, name, lambda state: state.count >= version, monotone=True
+            )
+        _expect(found.event.version if found else 0, version)
         return time
 
-    return {"load": load, "linear": linear, "kept": skipping}
+    return {
+        "load": load,
+        "linear": linear,
+        "late": lambda: skipping(late.version),
+        "early": lambda: skipping(early.version),
+    }
 
 
 def _in_memory(events: list[RecordedEvent]) -> dict[str, Side]:
@@ -184,19 +210,15 @@ async def stepping(bench: Bench) -> Section:
         events = await store.read("session/steps").list()
     bench.remove(path)
 
-    async def flat_diff() -> Timing:
-        with timing() as time:
-            for _ in range(_DIFFS):
-                changes = diff(flat, flat_after)
-        _expect(len(changes), _CHANGED)
-        return time
+    def diffs(before: object, after: object) -> Side:
+        async def compared() -> Timing:
+            with timing() as time:
+                for _ in range(_DIFFS):
+                    changes = diff(before, after)
+            _expect(len(changes), _CHANGED)
+            return time
 
-    async def cells_diff() -> Timing:
-        with timing() as time:
-            for _ in range(_DIFFS):
-                changes = diff(cells, cells_after)
-        _expect(len(changes), _CHANGED)
-        return time
+        return compared
 
     async def steps() -> Timing:
         with timing() as time:
@@ -204,6 +226,7 @@ async def stepping(bench: Bench) -> Section:
         _expect(changed, count)
         return time
 
+    flat_diff, cells_diff = diffs(flat, flat_after), diffs(cells, cells_after)
     taken = await in_turns(sizes.rounds, {"flat": flat_diff, "cells": cells_diff, "steps": steps})
     flat_ms, cells_ms = _milliseconds(taken["flat"], _DIFFS), _milliseconds(taken["cells"], _DIFFS)
     steps_rate = rates(taken["steps"], count)
