@@ -182,9 +182,12 @@ async def _shadow(
             take(_compare_batch(batch, *(_loaded(each) for each in pair)))
             await asyncio.sleep(0)  # others on this loop go on between batches
             continue
-        waiting.add(
-            loop.run_in_executor(pool, _in_child, msgspec.msgpack.encode(rows_of(batch)), *pair)
+        folded = loop.run_in_executor(
+            pool, _in_child, msgspec.msgpack.encode(rows_of(batch)), *pair
         )
+        # One that fails ends all: of the others nobody is to complain that they were not asked.
+        folded.add_done_callback(lambda each: each.cancelled() or each.exception())
+        waiting.add(folded)
         # Two a process: one that is folded, and one that waits for it.
         if len(waiting) >= 2 * count:
             finished, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
