@@ -1,12 +1,11 @@
 """The stepper on a terminal: keys become moves of the session, and the panels are drawn anew.
 
-What a key asks for is short, and done before the next key is taken; jumps, searches and runs may
-be long: they are jobs, one at a time, that the next move or escape cancels.
+What a key asks for is short, and done before the next key is taken; jumps, searches, runs and
+blames may be long: they are jobs, one at a time, that the next move or escape cancels.
 """
 
 from __future__ import annotations
 
-from asyncio import to_thread
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, ClassVar
@@ -26,16 +25,16 @@ from eventstore import (
     RecordedEvent,
     Version,
 )
-from reducers import Reducer, blame, fork
+from reducers import Reducer, fork
 
 from ..exits import explain
 from ..expressions import Expression
 from ..moments import parse_point
 from ..rendering.events import show_time
-from ..rendering.safe import one_line, visible
-from .drawing import amounts, event_lines, timeline_line, tree_line
+from ..rendering.safe import visible
+from .drawing import amounts, event_lines, shown_path, timeline_line, tree_line, value_lines
 from .panels import Panel, Scroll
-from .screens import Blames, Help, Prompt
+from .screens import Blames, Help, Prompt, Whole
 from .session import Session
 from .tree import StateTree, told
 
@@ -44,6 +43,12 @@ STEP_FAR = 10
 
 BLAMED_SHOWN = 200
 """Events listed of a blame, the newest: more than anybody reads through."""
+
+BLAMED_PATH_WIDTH = 44
+"""Columns of a path above its blame, on a box of 76."""
+
+WHOLE_BORDER = 5
+"""Columns that border, padding and scroll bar take from a value that is shown whole."""
 
 WATCHED_SHOWN = 4
 """Watches and breakpoints that are shown; they stand below the panels, which need the room."""
@@ -66,32 +71,38 @@ class Stepper(App[None]):
     CSS_PATH = "stepper.tcss"
     ENABLE_COMMAND_PALETTE = False
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("f,space,right", "step(1)", "forward"),
-        Binding("b,left", "step(-1)", "back"),
-        Binding("right_square_bracket", f"step({STEP_FAR})", "far forward"),
-        Binding("left_square_bracket", f"step(-{STEP_FAR})", "far back"),
-        Binding("home", "first", "first"),
-        Binding("end", "last", "last"),
-        Binding("g", "jump", "jump"),
-        Binding("slash", "search", "search"),
-        Binding("n", "again(False)", "next"),
-        Binding("N", "again(True)", "previous"),
-        Binding("B", "break", "break"),
-        Binding("c", "run(False)", "run on"),
-        Binding("C", "run(True)", "run back"),
-        Binding("w", "watch", "watch"),
-        Binding("y", "why", "why"),
-        Binding("F", "fork", "fork"),
-        Binding("down,j", "cursor(1)", "down"),
-        Binding("up,k", "cursor(-1)", "up"),
-        Binding("pagedown", "cursor(10)", "page down"),
-        Binding("pageup", "cursor(-10)", "page up"),
-        Binding("enter", "open", "open"),
-        Binding("h", "close", "close"),
-        Binding("x", "change", "next change"),
-        Binding("escape", "stop", "stop"),
-        Binding("question_mark", "help", "help"),
-        Binding("q", "quit", "quit"),
+        # Before the panels' own, and so one key after the other: what is typed behind a key that
+        # brings up a line goes into that line.
+        Binding(keys, action, action, priority=True)
+        for keys, action in (
+            ("f,space,right", "step(1)"),
+            ("b,left", "step(-1)"),
+            ("right_square_bracket", f"step({STEP_FAR})"),
+            ("left_square_bracket", f"step(-{STEP_FAR})"),
+            ("home", "first"),
+            ("end", "last"),
+            ("g", "jump"),
+            ("slash", "search"),
+            ("n", "again(False)"),
+            ("N", "again(True)"),
+            ("B", "break"),
+            ("c", "run(False)"),
+            ("C", "run(True)"),
+            ("w", "watch"),
+            ("y", "why"),
+            ("v", "view"),
+            ("F", "fork"),
+            ("down,j", "cursor(1)"),
+            ("up,k", "cursor(-1)"),
+            ("pagedown", "cursor(10)"),
+            ("pageup", "cursor(-10)"),
+            ("enter", "open"),
+            ("h", "close"),
+            ("x", "change"),
+            ("escape", "stop"),
+            ("question_mark", "help"),
+            ("q,ctrl+c", "leave"),
+        )
     ]
 
     def __init__(self, session: Session) -> None:
@@ -103,6 +114,8 @@ class Stepper(App[None]):
         self._event_top = 0
         self._searched = ""
         self._label = ""
+        self._path = ""
+        self._is_long = False
 
     def compose(self) -> ComposeResult:
         """A line about the place, the panels, watches, and a line of what is going on."""
@@ -137,22 +150,24 @@ class Stepper(App[None]):
         """Goes to the last event, also one that came since."""
         self._begin("folding", lambda: self._go(2**62))
 
-    def action_jump(self) -> None:
+    async def action_jump(self) -> None:
         """Asks where to."""
-        self._ask("jump to a version, @position, or a time such as 2026-03-01T10:00Z", self._jump)
+        await self._ask(
+            "jump to a version, @position, or a time such as 2026-03-01T10:00Z", self._jump
+        )
 
-    def action_search(self) -> None:
+    async def action_search(self) -> None:
         """Asks what for."""
-        self._ask("search in types, actors, tags and payloads", self._search)
+        await self._ask("search in types, actors, tags and payloads", self._search)
 
     def action_again(self, backwards: bool) -> None:
         """Searches on, or back."""
         if self._searched:
             self._begin("searching", lambda: self._seek(backwards))
 
-    def action_break(self) -> None:
+    async def action_break(self) -> None:
         """Asks for an expression."""
-        self._ask("break when, for example usage.cost > 0.05", self._break)
+        await self._ask("break when, for example usage.cost > 0.05", self._break)
 
     def action_run(self, backwards: bool) -> None:
         """Runs on, or back, to the next stop."""
@@ -176,11 +191,19 @@ class Stepper(App[None]):
             path = row.path
             self._begin("blaming", lambda: self._blame(path))
 
-    def action_fork(self) -> None:
+    async def action_view(self) -> None:
+        """Shows the value under the cursor whole, and what it was before this event."""
+        row = self._tree.selected
+        if row is not None and not row.hidden:
+            width = self.size.width - WHOLE_BORDER
+            lines = value_lines(row, width)
+            await self.push_screen(Whole(shown_path(row.path, width), lines))
+
+    async def action_fork(self) -> None:
         """Asks for the new stream's name."""
         session = self.session
         name = f"{session.stream}-v{session.version}"
-        self._ask(f"fork at version {session.version} into", self._fork, name)
+        await self._ask(f"fork at version {session.version} into", self._fork, name)
 
     async def action_cursor(self, by: int) -> None:
         """Moves in the panel that has the focus: the events, the state, the event's lines."""
@@ -214,9 +237,17 @@ class Stepper(App[None]):
         if self._cancel():
             self._say("stopped", "yellow")
 
-    def action_help(self) -> None:
+    def action_leave(self) -> None:
+        """Ends the program."""
+        self.exit()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Whether a key may do it: what stands in front of the panels has keys of its own."""
+        return len(self.screen_stack) == 1 or action == "quit"
+
+    async def action_help(self) -> None:
         """Shows the keys."""
-        self.push_screen(Help())
+        await self.push_screen(Help())
 
     # Moves and jobs.
 
@@ -240,13 +271,14 @@ class Stepper(App[None]):
             self._searched, backwards=backwards, progress=self._progress
         )
         if found is None:
-            where = "before" if backwards else "behind"
+            where = "before" if backwards else "after"
             self._say(f"{self._searched!r} is in no event {where} this one", "yellow")
             return
         await self._go(found)
         self._say(f"{self._searched!r}  n: next, N: the one before")
 
     async def _break(self, text: str) -> None:
+        text = text.removeprefix("when:").strip()
         found = next((each for each in self.session.breakpoints if each.text == text), None)
         if found is None:
             expression = Expression(text)
@@ -264,25 +296,26 @@ class Stepper(App[None]):
                 name for each in self.session.breakpoints for name in each.never_found
             )
             never = f"; no state had {names}" if names else ""
-            where = "before" if backwards else "behind"
+            where = "before" if backwards else "after"
             self._say(f"no stop {where} this event{never}", "yellow")
             return
         await self._go(found[0])
         self._say(found[1], "green")
 
     async def _blame(self, path: str) -> None:
-        session = self.session
-        events = await session.store.read(session.stream, limit=session.version).list()
-        found = await to_thread(blame, events, session.reducer, path)
+        found = await self.session.blame(path, BLAMED_SHOWN, self._progress)
+        if not found:
+            self._say(f"no event changed {path}: it is as it was at the start", "yellow")
+            return
         lines = []
-        for each in found[:BLAMED_SHOWN]:
+        for each in found:
             value = f"{told(each.before, 24)} -> {told(each.after, 40)}"
             line = Text(f"v{each.event.version:<6} ", "bold cyan")
-            lines.append((each.event.version, line.append(f"{each.event.type}  {value}")))
-        if lines:
-            self.push_screen(Blames(f"blame {path or '(the whole state)'}", lines), self._chosen)
-        else:
-            self._say(f"no event changed {path}: it is as it was at the start", "yellow")
+            lines.append((each.event.version, line.append(f"{visible(each.event.type)}  {value}")))
+        newest = f", the newest {BLAMED_SHOWN}" if len(found) == BLAMED_SHOWN else ""
+        title = shown_path(path, BLAMED_PATH_WIDTH) or "(the whole state)"
+        self._say(HINT, "dim")
+        await self.push_screen(Blames(f"blame {title}{newest}", lines), self._chosen)
 
     async def _chosen(self, version: int | None) -> None:
         if version:
@@ -302,12 +335,15 @@ class Stepper(App[None]):
             return
         self._say(f"{into} begins as this stream up to version {result.version - 1}", "green")
 
-    def _ask(self, title: str, answered: Callable[[str], Awaitable[None]], value: str = "") -> None:
+    async def _ask(
+        self, title: str, answered: Callable[[str], Awaitable[None]], value: str = ""
+    ) -> None:
         def take(text: str | None) -> None:
             if text:
                 self._begin("working", lambda: answered(text))
 
-        self.push_screen(Prompt(title, value), take)
+        self._cancel()
+        await self.push_screen(Prompt(title, value), take)
 
     def _begin(self, label: str, job: Callable[[], Awaitable[None]]) -> None:
         """Starts a job in the place of the one that runs."""
@@ -332,13 +368,26 @@ class Stepper(App[None]):
             # Also what a reducer of the user's own raises; of that only kind and place are told.
             self._say(explain(error)[1].removeprefix("eventstore: "), "red")
 
+    def _handle_exception(self, error: Exception) -> None:
+        self.failure = self.failure or error
+        super()._handle_exception(error)
+
+    def _fatal_error(self) -> None:
+        # Textual would print a traceback with the values of its variables: payloads are among them.
+        self._close_messages_no_wait()
+
     # What is shown.
 
     def _progress(self, done: int, total: int) -> None:
         self._say(f"{self._label} {done:,} of {total:,}  (esc stops)", "cyan")
 
     def _say(self, text: str, style: str = "") -> None:
-        self.query_one("#status", Static).update(Text(visible(text), style))
+        """Tells something in the line at the bottom; in more lines where it needs them."""
+        shown = Text(visible(text), style)
+        is_long = shown.cell_len > self.size.width - 2
+        # To lay the screen out takes longer than to step: only where the line's height changes.
+        self.query_one("#status", Static).update(shown, layout=is_long or self._is_long)
+        self._is_long = is_long
 
     async def _take_step(self) -> None:
         """Shows the step that the session has gone to."""
@@ -376,9 +425,10 @@ class Stepper(App[None]):
         shown = self._tree_scroll.follow(tree.cursor, len(tree.rows), size.height)
         panel.show([tree_line(tree.rows[each], size.width, each == tree.cursor) for each in shown])
         path = tree.selected.path if tree.selected is not None else ""
-        shown_path = one_line(path, max(size.width - 4, 1))
-        if panel.border_subtitle != shown_path:  # it draws the whole panel anew
-            panel.border_subtitle = shown_path
+        path = shown_path(path, max(size.width - 4, 1))
+        if self._path != path:  # it draws the whole panel anew
+            self._path = path
+            panel.border_subtitle = Text(path)
 
     def _draw_event(self, event: RecordedEvent) -> None:
         panel = self._panel("event")

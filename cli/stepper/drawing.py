@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any
 
 from rich.cells import cell_len, chop_cells
 from rich.text import Text
 
 from eventstore import RecordedEvent
-from reducers.json_form import MISSING
+from reducers import to_json
+from reducers.json_form import MISSING, items, members
 
 from ..rendering.events import show_time, type_style
-from ..rendering.safe import visible
+from ..rendering.safe import one_line, visible
 from ..rendering.summaries import summary
 from ..rendering.values import count, short
-from .tree import INSIDE, Row, told
+from .tree import INSIDE, Row, size, told
 
 MARK_STYLES = {"+": "green", "-": "red", "~": "yellow", INSIDE: "yellow"}
 
+ARROW = " -> "
+
+BEFORE_WIDTH = 6
+"""Columns from which on something can be read of a value before it was replaced."""
+
+BOTH_WIDTH = 30
+"""Columns from which on the values before and after share them, where both are long."""
+
 SELECTED = "reverse"
+
+LABEL_WIDTH = 8
+"""Columns of the names of an event's own fields: "version" and a blank."""
 
 PAYLOAD_BYTES_SHOWN = 256 * 1024
 """Larger payloads are not decoded for the screen, which shows the beginning of their JSON."""
@@ -32,6 +45,9 @@ TEXT_CHARACTERS_SHOWN = 8_000
 """Of one text in a payload: more than the lines above hold at 80 columns is never wrapped."""
 
 INDENT = "  "
+
+INDENTED_SHARE = 3
+"""Deep members are indented by at most this part of the width, so that they can still be read."""
 
 
 def timeline_line(event: RecordedEvent, width: int, digits: int, is_current: bool) -> Text:
@@ -48,7 +64,7 @@ def tree_line(row: Row, width: int, is_selected: bool) -> Text:
     """Mark, name and value of one row; what it was before, where it was replaced."""
     arrow = {True: "v ", False: "> ", None: "  "}[row.is_open]
     line = Text(f"{row.mark or ' '} ", MARK_STYLES.get(row.mark, ""))
-    line.append(INDENT * row.depth)
+    line.append(_indent(row.depth, width))
     if row.hidden:
         line.append(row.name, "dim")
         return _cut(line, width, is_selected)
@@ -57,9 +73,13 @@ def tree_line(row: Row, width: int, is_selected: bool) -> Text:
     line.append("  ")
     room = max(width - line.cell_len, 8)
     if row.before is not MISSING:
-        before = told(row.before, max((room - 4) // 2, 4))
-        line.append(before, "red").append(" -> ", "dim")
-        room = max(room - cell_len(before) - 4, 4)
+        # What it is now goes first where there is no room for both.
+        now = cell_len(told(row.value, room))
+        left = max(room - len(ARROW) - now, 0 if room < BOTH_WIDTH else (room - len(ARROW)) // 2)
+        before = told(row.before, left) if left >= BEFORE_WIDTH else ""
+        arrow = ARROW if before else ARROW[1:]
+        line.append(before, "red").append(arrow, "dim")
+        room = max(room - cell_len(before) - len(arrow), 4)
     style = "red" if row.mark == "-" else "green" if row.mark in ("+", "~") else ""
     line.append(told(row.value, room), style)
     return _cut(line, width, is_selected)
@@ -67,7 +87,7 @@ def tree_line(row: Row, width: int, is_selected: bool) -> Text:
 
 def event_lines(event: RecordedEvent, width: int) -> list[Text]:
     """All of an event, wrapped to the width: what it is, by whom and when, and its payload."""
-    lines = [Text(visible(event.type), f"bold {type_style(event.type)}")]
+    lines = [_cut(Text(visible(event.type), f"bold {type_style(event.type)}"), width)]
     for name, value in (
         ("version", f"{event.version}  @{event.position}"),
         ("time", show_time(event.recorded_at)),
@@ -80,18 +100,50 @@ def event_lines(event: RecordedEvent, width: int) -> list[Text]:
         ("run", event.correlation_id),
     ):
         if value:
-            lines.append(_cut(Text.assemble((f"{name:<8}", "dim"), visible(value)), width))
+            # Wrapped and not cut: an id is there to be copied.
+            for number, part in enumerate(wrapped(value, width - LABEL_WIDTH)):
+                label = "" if number else name
+                lines.append(Text.assemble((f"{label:<{LABEL_WIDTH}}", "dim"), part))
     lines.append(Text())
     if len(event.payload) > PAYLOAD_BYTES_SHOWN:
         text = event.payload[:TEXT_CHARACTERS_SHOWN].decode(errors="replace")
-        lines.append(Text(f"{len(event.payload):,} bytes, which begin", "dim"))
+        lines.append(_cut(Text(f"{len(event.payload):,} bytes begin so:", "dim"), width))
         return lines + [Text(line) for line in wrapped(text, width)]
-    for line in _outline(event.untyped().data, width, 0):
-        lines.append(line)
-        if len(lines) == PAYLOAD_LINES_MAX:
-            lines.append(Text("... (eventstore log --json shows all of it)", "dim"))
-            break
-    return lines
+    return lines + _bounded(_outline(event.untyped().data, width, 0), "eventstore log --json")
+
+
+def value_lines(row: Row, width: int) -> list[Text]:
+    """The value of a row whole, wrapped to the width; where it was replaced, what was before."""
+    elsewhere = "eventstore state --path"
+    now = _bounded(_outline(row.value, width, 0), elsewhere)
+    if row.before is MISSING:
+        return now
+    before = _bounded(_outline(row.before, width, 0), elsewhere)
+    for lines, style in ((before, "red"), (now, "green")):
+        for line in lines:
+            line.stylize(style)
+    return [Text("before", "dim"), *before, Text(), Text("after", "dim"), *now]
+
+
+def shown_path(path: str, width: int) -> str:
+    """A pointer on one line; of a long one its end, which tells more."""
+    text = one_line(path, len(path) + width)
+    if cell_len(text) <= width:
+        return text
+    while text and cell_len(text) >= width:
+        text = text[1:] if cell_len(text) < 2 * width else text[-2 * width :]
+    return f"…{text}"
+
+
+def _bounded(lines: Iterator[Text], elsewhere: str) -> list[Text]:
+    found = list(islice(lines, PAYLOAD_LINES_MAX))
+    if len(found) == PAYLOAD_LINES_MAX:
+        found.append(Text(f"... ({elsewhere} shows all of it)", "dim"))
+    return found
+
+
+def _indent(depth: int, width: int) -> str:
+    return INDENT * min(depth, width // INDENTED_SHARE // len(INDENT))
 
 
 def wrapped(text: str, width: int) -> list[str]:
@@ -108,9 +160,9 @@ def wrapped(text: str, width: int) -> list[str]:
 
 def _outline(value: Any, width: int, depth: int) -> Iterator[Text]:
     """A JSON value, a line for each member, texts whole."""
-    indent = INDENT * depth
-    if isinstance(value, (dict, list)) and value:
-        named = value.items() if isinstance(value, dict) else enumerate(value)
+    indent = _indent(depth, width)
+    named = _named(value)
+    if named:
         for name, item in named:
             head = Text.assemble(indent, (visible(str(name)), "bold"))
             inline = _inline(item, width - head.cell_len - 2)
@@ -120,9 +172,20 @@ def _outline(value: Any, width: int, depth: int) -> Iterator[Text]:
                 yield _cut(head, width)
                 yield from _outline(item, width, depth + 1)
         return
-    text = value if isinstance(value, str) else short(value, TEXT_CHARACTERS_SHOWN)
+    text = value if isinstance(value, str) else short(to_json(value), TEXT_CHARACTERS_SHOWN)
     for line in wrapped(text, width - len(indent)):
         yield Text(indent + line)
+    more = len(text) - TEXT_CHARACTERS_SHOWN
+    if more > 0:
+        yield _cut(Text(f"{indent}... {more:,} more characters", "dim"), width)
+
+
+def _named(value: Any) -> Iterable[tuple[str, Any]]:
+    """What stands in a container by its names or indices; nothing of anything else."""
+    there = members(value)
+    if there is not None:
+        return there.items()
+    return [(str(number), item) for number, item in enumerate(items(value) or ())]
 
 
 def _inline(item: Any, room: int) -> str | None:
@@ -130,12 +193,25 @@ def _inline(item: Any, room: int) -> str | None:
     if isinstance(item, str):
         fits = len(item) <= room and "\n" not in item and cell_len(visible(item)) <= room
         return visible(item) if fits else None
-    if isinstance(item, (dict, list)):
-        if len(item) > room:
-            return None
-        text = short(item, room + 1)
-        return text if len(text) <= room else None
-    return short(item, max(room, 8))
+    if size(item) is None:
+        return short(to_json(item), max(room, 8))
+    if _left_of(room, item) < 0:
+        return None
+    text = short(to_json(item), room + 1)
+    return text if len(text) <= room else None
+
+
+def _left_of(room: int, value: Any) -> int:
+    """How much of a line is left behind a value, at least; below nothing, where it goes beyond.
+    No more of a value is looked at than the line could show."""
+    room -= len(value) if isinstance(value, str) else 1
+    if room < (size(value) or 0):
+        return -1
+    for _, item in _named(value):
+        room = _left_of(room, item)
+        if room < 0:
+            break
+    return room
 
 
 def amounts(version: int, last: int) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 
 from eventstore import EventStore, Position, RecordedEvent, Version
 from reducers import Change, Reducer, Step, fold
+from reducers.blaming import Blamed, Trail
 from reducers.diffs import same
 from reducers.json_form import MISSING
 from reducers.pointers import find, split
@@ -159,6 +160,21 @@ class Session:
         the state cannot answer."""
         return await (self._run_back(progress) if backwards else self._run_on(progress))
 
+    async def blame(self, path: str, most: int, progress: Progress | None = None) -> list[Blamed]:
+        """What `reducers.blame` finds at the event that is looked at, the newest `most`: it goes
+        back only as far as they reach."""
+        trail, high = Trail(path), self.version
+        while high > 0 and not trail.ended and len(trail.found) < most:
+            low = (high - 1) // self._spacing * self._spacing
+            state = await self.state(low, progress)
+            events = [event async for page in self._read(low, high) for event in page]
+            trail.back(events, self.reducer, state)
+            high = low
+            if progress is not None:
+                progress(self.version - high, self.version)
+            await sleep(0)  # a key may cancel it
+        return trail.found[:most]
+
     def look(self, path: str) -> Any:
         """What stands at a pointer in the state that is looked at, or `MISSING`."""
         return MISSING if self.step is None else find(self.step.after, split(path))
@@ -179,7 +195,7 @@ class Session:
         high = self.version - 1
         while high > 0:
             low = (high - 1) // self._spacing * self._spacing
-            state = await self.state(low)
+            state = await self.state(low, progress)
             held = [expression(state) for expression in self.breakpoints]
             found: tuple[int, str] | None = None
             async for page in self._read(low, high):
@@ -192,6 +208,7 @@ class Session:
             high = low
             if progress is not None:
                 progress(self.version - high, self.version)
+            await sleep(0)
         return None
 
     def _stops(self, before: Any, after: Any, held: list[bool]) -> str | None:

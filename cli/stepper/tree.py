@@ -35,6 +35,9 @@ SORTED_MAX = 1_000
 OPENED_MAX = 8
 """Members of an added container that is opened by itself: what it holds is what changed."""
 
+OPENED_DEPTH = 3
+"""Levels of an added container that are opened by themselves: down to a message's text."""
+
 ROWS_MAX = 2_000
 """Rows of an outline: nobody scrolls through more."""
 
@@ -63,6 +66,7 @@ class StateTree:
     def __init__(self) -> None:
         self.rows: list[Row] = []
         self.cursor = 0
+        self._follows = True
         self._state: Any = None
         self._opened: dict[str, bool] = {}
         self._more: dict[str, int] = {}
@@ -77,23 +81,28 @@ class StateTree:
         return self.rows[self.cursor] if self.rows else None
 
     def show(self, state: Any, changes: Iterable[Change]) -> None:
-        """Takes another state, and what led to it. The cursor stays at its path where that is
-        still there; otherwise it goes to the first change."""
+        """Takes another state, and what led to it. The cursor goes to the first change, so that
+        it is seen; once its user has put it somewhere, it stays at that path as long as that is
+        there."""
         at = self.selected.path if self.selected is not None else None
         self._state = state
         self._mark(changes)
         self._lay_out()
         places = [index for index, row in enumerate(self.rows) if row.path == at]
-        changed = [index for index, row in enumerate(self.rows) if row.mark in MARKS.values()]
-        self.cursor = (places or changed or [0])[0]
+        changed = self._changed()
+        ways = (changed, places) if self._follows else (places, changed)
+        self.cursor = next((way[0] for way in ways if way), 0)
 
     def move(self, by: int) -> None:
         """Moves the cursor, as far as there are rows."""
         self.cursor = max(0, min(self.cursor + by, len(self.rows) - 1))
+        self._follows = False
 
     def next_change(self) -> None:
-        """Moves the cursor to the next row that the event changed, from the last to the first."""
-        marked = [index for index, row in enumerate(self.rows) if row.mark in MARKS.values()]
+        """Moves the cursor to the next row that the event changed, from the last to the first;
+        from then on it goes to the changes again."""
+        marked = self._changed()
+        self._follows = True
         if marked:
             self.cursor = next((index for index in marked if index > self.cursor), marked[0])
 
@@ -102,6 +111,7 @@ class StateTree:
         row = self.selected
         if row is None:
             return
+        self._follows = False
         if row.hidden:
             self._more[row.path] = self._more.get(row.path, SHOWN_FIRST) + SHOWN_MORE
         elif row.is_open is False:
@@ -113,6 +123,7 @@ class StateTree:
         row = self.selected
         if row is None:
             return
+        self._follows = False
         path = row.path
         if not row.is_open:
             path = row.path if row.hidden else row.path.rpartition("/")[0]
@@ -120,6 +131,10 @@ class StateTree:
             self._opened[path] = False
             self._lay_out()
             self.cursor = next((i for i, row in enumerate(self.rows) if row.path == path), 0)
+
+    def _changed(self) -> list[int]:
+        """The rows that the event changed, those that only hold a change left out."""
+        return [index for index, row in enumerate(self.rows) if row.mark in MARKS.values()]
 
     def _mark(self, changes: Iterable[Change]) -> None:
         self._marks, self._touched, self._removed, self._before = {}, {}, {}, {}
@@ -141,13 +156,14 @@ class StateTree:
 
     def _lay_out(self) -> None:
         self.rows = []
-        for row in self._walk(self._state, "", 0):
+        for row in self._walk(self._state, "", 0, 0):
             self.rows.append(row)
             if len(self.rows) == ROWS_MAX:
                 break
         self.cursor = max(0, min(self.cursor, len(self.rows) - 1))
 
-    def _walk(self, value: Any, path: str, depth: int) -> Iterator[Row]:
+    def _walk(self, value: Any, path: str, depth: int, added: int) -> Iterator[Row]:
+        """The rows of a container; `added` levels of it belong to what was added above."""
         if size(value) is None:
             before = self._before.get(path, MISSING)
             yield Row(path, depth, "(state)", value, self._marks.get(path, ""), None, before)
@@ -158,19 +174,20 @@ class StateTree:
                 continue
             at = path + join([name])
             mark = self._marks.get(at, "")
-            is_open = self._is_open(at, mark, size(item) or 0)
+            levels = OPENED_DEPTH if mark == MARKS["add"] else added
+            is_open = self._is_open(at, mark, size(item) or 0, levels > 0)
             yield Row(at, depth, name, item, mark, is_open, self._before.get(at, MISSING))
             if is_open:
-                yield from self._walk(item, at, depth + 1)
+                yield from self._walk(item, at, depth + 1, max(levels - 1, 0))
         for change in self._removed.get(path, ()):
             name = split(change.path)[-1]
             yield Row(change.path, depth, name, change.before, MARKS["remove"])
 
-    def _is_open(self, path: str, mark: str, count: int) -> bool | None:
+    def _is_open(self, path: str, mark: str, count: int, is_added: bool) -> bool | None:
         """Whether it is: as the user left it, else where it shows what changed."""
         if not count:
             return None
-        shows = mark == INSIDE or (mark == MARKS["add"] and count <= OPENED_MAX)
+        shows = mark == INSIDE or (is_added and count <= OPENED_MAX)
         return self._opened.get(path, shows)
 
     def _members(self, value: Any, path: str) -> Iterator[tuple[str, Any, int]]:

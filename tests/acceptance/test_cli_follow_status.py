@@ -42,7 +42,7 @@ def read_until(leader: int, words: str) -> str:
         assert left > 0, f"{words!r} never came: {seen!r}"
         if select.select([leader], [], [], left)[0]:
             seen += os.read(leader, 65_536)
-    return seen.decode()
+    return seen.decode(errors="ignore")  # what was read may end within a character
 
 
 def wait_for_events(folder: Path, environment: dict[str, str]) -> None:
@@ -51,18 +51,22 @@ def wait_for_events(folder: Path, environment: dict[str, str]) -> None:
     subprocess.run(log, cwd=folder, env=environment, check=True, timeout=SECONDS_MAX)
 
 
-def test_followed_at_a_terminal_then_a_line_that_keeps_in_step(
-    tmp_path: Path, environment: dict[str, str]
+@pytest.mark.parametrize(
+    ("options", "stream"), [((), "session/chat-"), (("--id", "support-42"), "session/support-42")]
+)
+def test_followed_at_a_terminal_then_a_line_that_keeps_in_step_with_one_session(
+    options: tuple[str, ...], stream: str, tmp_path: Path, environment: dict[str, str]
 ) -> None:
-    """Who looks on sees that it follows, and what came last; the report comes at the end."""
+    """Who looks on sees that it follows, and what came last; the report comes at the end. A file
+    that grows, under an id or not, is one session, however often it is looked at."""
     chat = tmp_path / "chat.jsonl"
     chat.write_text(FIRST)
-    process, leader = follow_at_a_terminal(tmp_path, environment)
+    process, leader = follow_at_a_terminal(tmp_path, environment, *options)
     try:
-        read_until(leader, "following, 2 new events, last session/chat-")
+        read_until(leader, f"following, 2 new events, last {stream}")
         with chat.open("a") as file:
             file.write(SECOND)
-        read_until(leader, "following, 3 new events, last session/chat-")
+        read_until(leader, f"following, 3 new events, last {stream}")
         process.send_signal(signal.SIGINT)
         out, _ = process.communicate(timeout=SECONDS_MAX)
     finally:
@@ -122,25 +126,3 @@ def test_followed_at_a_terminal_for_a_machine_then_no_line(
     assert process.returncode == 0
     assert b'"report":"total"' in out
     assert b"following" not in shown
-
-
-def test_followed_under_an_id_then_its_growth_is_the_same_session(
-    tmp_path: Path, environment: dict[str, str]
-) -> None:
-    """An id is for one session, however often its file is looked at."""
-    chat = tmp_path / "chat.jsonl"
-    chat.write_text(FIRST)
-    process, leader = follow_at_a_terminal(tmp_path, environment, "--id", "support-42")
-    try:
-        read_until(leader, "following, 2 new events, last session/support-42")
-        with chat.open("a") as file:
-            file.write(SECOND)
-        read_until(leader, "following, 3 new events, last session/support-42")
-        process.send_signal(signal.SIGINT)
-        out, _ = process.communicate(timeout=SECONDS_MAX)
-    finally:
-        process.kill()
-        process.wait(SECONDS_MAX)
-        os.close(leader)
-    assert process.returncode == 0
-    assert b"1 session, 2 records" in out

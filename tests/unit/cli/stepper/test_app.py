@@ -6,23 +6,30 @@ of the layout, delete the file and run the test: it fails once and leaves what i
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
+from rich.cells import cell_len
 from textual.pilot import Pilot
 
-from cli.stepper.app import Stepper
-from cli.stepper.session import Session
+from cli.stepper.app import BLAMED_SHOWN, Stepper
+from cli.stepper.screens import Help
+from cli.stepper.session import SPACING, Session
 from eventstore import Corrupt, EventStore, NewEvent
-from reducers import Reducer
+from reducers import Reducer, blame
 from reducers.agent import agent
 
 STREAM = "session/offsite"
 SCREENS = Path(__file__).parent / "screens"
 SMALL, LARGE = (80, 24), (200, 60)
+
+CHARACTER_PIXELS = 12.2
+"""Width of a column in the picture: that of its font, Fira Code, at 20 pixels."""
 
 
 @asynccontextmanager
@@ -63,8 +70,16 @@ _KEYS = {" ": "space", ".": "full_stop", "/": "slash", "?": "question_mark"} | {
 
 
 def seen(pilot: Pilot[None]) -> list[str]:
-    """The lines of the screen."""
-    return [strip.text.rstrip() for strip in pilot.app.screen._compositor.render_strips()]
+    """The lines of the screen, from the picture that Textual draws of it."""
+    picture = ElementTree.fromstring(pilot.app.export_screenshot())
+    lines = [""] * pilot.app.size.height
+    for piece in picture.iterfind(".//{*}text[@clip-path]"):
+        number = re.search(r"line-(\d+)", piece.attrib["clip-path"])
+        assert number is not None
+        line = lines[int(number[1])]
+        column = round(float(piece.attrib["x"]) / CHARACTER_PIXELS)
+        lines[int(number[1])] = line + " " * (column - cell_len(line)) + (piece.text or "")
+    return [line.replace("\xa0", " ").rstrip() for line in lines]
 
 
 def session_of(pilot: Pilot[None]) -> Session:
@@ -144,7 +159,7 @@ async def test_place_is_typed_then_it_is_jumped_to(
         (("g", "soon", "enter"), "is no point in a stream"),
         (("B", "open(1)", "enter"), "no function 'open'"),
         (("B", "usage.total_cost > 1", "enter"), "no 'usage.total_cost' in the state"),
-        (("/", "zebra", "enter"), "'zebra' is in no event behind this one"),
+        (("/", "zebra", "enter"), "'zebra' is in no event after this one"),
         (("c",), "nothing to stop at"),
         (("F", "enter"), "begins as this stream up to version 1"),
     ],
@@ -172,7 +187,7 @@ async def test_text_is_searched_then_n_goes_on_and_shift_n_back(store: EventStor
 async def test_breakpoint_is_set_then_a_run_stops_at_it_both_ways(store: EventStore) -> None:
     """It is shown while it stands, and given again it is gone."""
     async with stepping(store) as pilot:
-        await press(pilot, "B", "usage.cost > 0.05", "enter", "c")
+        await press(pilot, "B", "when: usage.cost > 0.05", "enter", "c")
         assert session_of(pilot).version == 8
         assert seen(pilot)[-2].strip() == "when usage.cost > 0.05"
         assert seen(pilot)[-1].strip() == "when: usage.cost > 0.05"
@@ -274,9 +289,10 @@ async def test_handler_raises_then_the_status_line_names_it_without_the_payload(
 
     async with stepping(store, LARGE, version=2, reducer=broken) as pilot:
         await press(pilot, "f")
-        assert "ValueError" in seen(pilot)[-1]
-        assert "'task.added' (stream 'session/offsite' version 3)" in seen(pilot)[-1]
-        assert "Book a room" not in seen(pilot)[-1]
+        said = "".join(seen(pilot)[-2:])
+        assert "ValueError" in said
+        assert "'task.added' (stream 'session/offsite' version 3)" in said
+        assert "Book a room" not in said
         assert session_of(pilot).version == 2
 
 
@@ -306,3 +322,85 @@ async def test_job_is_long_then_escape_stops_it_and_the_place_stays(store: Event
         await settled(pilot)
         assert session_of(pilot).version == 1
         assert "stopped" in seen(pilot)[-1]
+
+
+async def test_names_in_the_state_read_as_markup_then_they_are_text_everywhere(
+    store: EventStore,
+) -> None:
+    """Below the state, above a blame and above a value: no name becomes a style or an error."""
+    notes: Reducer[dict[str, str]] = Reducer("notes", initial={}, version=1)
+
+    @notes.on("n")
+    def noted(state: dict[str, str], event: Any) -> dict[str, str]:
+        return {**state, event.data["key"]: "[/]"}
+
+    await store.append("marked", [NewEvent("n", {"key": "[/x] [bold]"})])
+    app = Stepper(await Session.open(store, "marked", notes))
+    async with app.run_test(size=SMALL) as pilot:
+        await settled(pilot)
+        assert any("/[~1x] [bold] ─╯" in line for line in seen(pilot))
+        await press(pilot, "y")
+        assert any("blame /[~1x] [bold] ─" in line for line in seen(pilot))
+        await press(pilot, "escape", "v")
+        assert any("╭─ /[~1x] [bold] ─" in line for line in seen(pilot))
+
+
+async def test_value_is_viewed_then_it_is_whole_with_what_it_was_before(store: EventStore) -> None:
+    """What a panel of 80 columns has no room for."""
+    async with stepping(store, version=5) as pilot:
+        await press(pilot, "v")
+        assert [line.strip("│ ") for line in seen(pilot)[1:6]] == [
+            *("before", "pending", "", "after", "in_progress"),
+        ]
+        await press(pilot, "v")
+        assert "5 of 10 events" in seen(pilot)[0]
+
+
+async def test_blame_is_asked_for_then_it_goes_back_no_further_than_its_list(
+    store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a long session it is there at once where the newest events are its answer."""
+    counts: Reducer[int] = Reducer("counts", initial=0, version=1)
+
+    @counts.on("n")
+    def counted(state: int, event: Any) -> int:
+        return state + 1
+
+    await store.append("counted", [NewEvent("n", {}) for _ in range(2_000)])
+    session = await Session.open(store, "counted", counts, 2_000)
+    gone: list[int] = []
+    found = await session.blame("", BLAMED_SHOWN, lambda done, _: gone.append(done))
+    assert [each.event.version for each in found] == list(range(2_000, 1_800, -1))
+    assert gone[-1] <= BLAMED_SHOWN + SPACING
+    everything = await session.blame("", 10_000)
+    assert everything == blame(await store.read("counted").list(), counts, "")
+
+
+async def test_drawing_fails_then_the_program_ends_with_the_error_and_shows_no_payload(
+    store: EventStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command tells it in a line, as every other error; no traceback with values is left."""
+    secret = "Please book a room"
+
+    def broken(event: Any, width: int) -> Any:
+        raise ValueError(event.data["content"])
+
+    monkeypatch.setattr("cli.stepper.app.event_lines", broken)
+    app = Stepper(await Session.open(store, STREAM, agent, 2))
+    with pytest.raises(ValueError, match=secret):
+        async with app.run_test(size=SMALL) as pilot:
+            await pilot.pause()
+    assert isinstance(app.failure, ValueError)
+    assert secret not in "".join(capsys.readouterr())
+
+
+async def test_help_is_closed_twice_then_the_panels_are_there(store: EventStore) -> None:
+    """A key pressed once more before the screen is gone is not taken for an error."""
+    async with stepping(store) as pilot:
+        await press(pilot, "?")
+        front = pilot.app.screen
+        assert isinstance(front, Help)
+        front.action_leave()
+        front.action_leave()
+        await settled(pilot)
+        assert len(pilot.app.screen_stack) == 1

@@ -8,7 +8,7 @@ import pytest
 from immutables import Map
 from msgspec import Struct
 
-from cli.stepper.tree import ROWS_MAX, SHOWN_FIRST, SHOWN_LAST, Row, StateTree, told
+from cli.stepper.tree import OPENED_DEPTH, ROWS_MAX, SHOWN_FIRST, SHOWN_LAST, Row, StateTree, told
 from reducers import PersistentList, diff
 from reducers.json_form import MISSING
 
@@ -154,3 +154,31 @@ def test_state_is_a_plain_value_then_it_is_one_row() -> None:
 def test_value_is_told_then_it_is_short_and_safe(value: Any, text: str) -> None:
     """Containers by their size, because they may be as large as they like."""
     assert told(value, 20) == text
+
+
+def test_message_is_added_then_its_text_is_seen_without_opening_anything() -> None:
+    """A few levels of what is new stand open; a deep one does not fill the screen."""
+    text = {"parts": [{"text": "Hello"}]}
+    tree = _tree(Outer(), Outer(entries=Map({"m1": text})))
+    assert _at(tree, "/entries/m1/parts/0/text").value == "Hello"
+    deep: Any = 1
+    for _ in range(20):
+        deep = {"in": deep}
+    tree = _tree(Outer(), Outer(entries=Map({"d": deep})))
+    assert max(row.depth for row in tree.rows) == 1 + OPENED_DEPTH
+
+
+def test_cursor_was_left_alone_then_it_follows_the_changes_until_it_is_moved() -> None:
+    """A change far down a list is on the screen; a place that the user chose is kept."""
+    one = Outer(log=PersistentList([1]))
+    two = Outer(log=PersistentList([1, 2]))
+    three = Outer(log=PersistentList([1, 2, 3]))
+    tree = _tree(Outer(), one)
+    tree.show(two, diff(one, two))
+    assert tree.selected == _at(tree, "/log/1")
+    tree.move(-1)
+    tree.show(three, diff(two, three))
+    assert tree.selected == _at(tree, "/log/0")
+    tree.next_change()
+    tree.show(two, diff(three, two))
+    assert tree.selected == _at(tree, "/log/2")
