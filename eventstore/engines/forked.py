@@ -21,8 +21,8 @@ OwnPage = Callable[[str, int, int, int, bool], Awaitable[list[RecordedEvent]]]
 ForkOf = Callable[[str], Awaitable[Fork | None]]
 """Where a stream leaves its parent, checked; None for one that is no fork."""
 
-_Part = tuple[str, int, int | None]
-"""A stream, the version behind which its own events begin, and the last one that is taken."""
+_Part = tuple[str, Fork | None, int | None]
+"""A stream, where it leaves its parent, and the last version that is taken of it (None: all)."""
 
 
 class _Said(msgspec.Struct):
@@ -38,45 +38,52 @@ async def forked_page(
 ) -> list[RecordedEvent]:
     """The page of a fork, as `Engine.stream_page` promises it. Raises `Corrupt` where a parent
     lacks what is inherited. If cancelled, nothing is left open."""
-    parts = await _parts(fork_of, stream, fork)
+    parts: list[_Part] = [(stream, fork, None)]
+    if not backwards:
+        while _low(parts[-1]) > after:
+            parts.append(await _behind(fork_of, stream, parts[-1]))
+        parts.reverse()
     events: list[RecordedEvent] = []
     at = after
-    for name, low, high in parts if backwards else reversed(parts):
-        if at <= low + 1 if backwards else high is not None and at >= high:
-            continue
-        want = limit - len(events)
-        if backwards:
-            at = at if high is None else min(at, high + 1)
-        elif high is not None:
-            want = min(want, high - at)
-        page = await own(name, low, at, want, backwards)
-        due = at - 1 if backwards else at + 1
-        if high is not None and not (page and page[0].version == due):
-            raise _lacking(stream, name, due)
-        if page:
-            at = page[-1].version
-        if name != stream:
-            page = [msgspec.structs.replace(event, stream=stream) for event in page]
-        events += page
-        if len(events) == limit or sum([len(each.payload) for each in events]) > PAGE_BYTES_MAX:
-            break
-        if not backwards and high is not None and at < high:
-            raise _lacking(stream, name, at + 1)
+    for part in parts:  # backwards it grows on the way, no further than the page goes
+        (name, _, high), low = part, _low(part)
+        if at > low + 1 if backwards else high is None or at < high:
+            want = limit - len(events)
+            if backwards:
+                at = at if high is None else min(at, high + 1)
+            elif high is not None:
+                want = min(want, high - at)
+            page = await own(name, low, at, want, backwards)
+            due = at - 1 if backwards else at + 1
+            if high is not None and not (page and page[0].version == due):
+                raise _lacking(stream, name, due)
+            if page:
+                at = page[-1].version
+            if name != stream:
+                page = [msgspec.structs.replace(event, stream=stream) for event in page]
+            events += page
+            if len(events) == limit or sum([len(e.payload) for e in events]) > PAGE_BYTES_MAX:
+                break
+            if not backwards and high is not None and at < high:
+                raise _lacking(stream, name, at + 1)
+        if backwards and part[1] is not None:
+            parts.append(await _behind(fork_of, stream, part))
     return events
 
 
-async def _parts(fork_of: ForkOf, stream: str, fork: Fork) -> list[_Part]:
-    """The stream, its parent, and so on."""
-    parts: list[_Part] = [(stream, fork.version, None)]
-    behind: Fork | None = fork
-    while behind is not None:
-        name, high = behind.parent, behind.version
-        behind = await fork_of(name)
-        low = 0 if behind is None else behind.version
-        if high <= low:  # which also ends a circle
-            raise _lacking(stream, name, high)
-        parts.append((name, low, high))
-    return parts
+def _low(part: _Part) -> int:
+    """The version behind which the stream's own events begin."""
+    return 0 if part[1] is None else part[1].version
+
+
+async def _behind(fork_of: ForkOf, stream: str, part: _Part) -> _Part:
+    """The part that a fork's part goes on from."""
+    fork = part[1]
+    assert fork is not None
+    behind: _Part = (fork.parent, await fork_of(fork.parent), fork.version)
+    if fork.version <= _low(behind):  # which also ends a circle
+        raise _lacking(stream, fork.parent, fork.version)
+    return behind
 
 
 def check_fork(stream: str, fork: Fork, events: list[RecordedEvent]) -> None:

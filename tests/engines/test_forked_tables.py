@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,64 @@ async def test_the_connection_is_lost_over_a_fork_then_it_is_made_once(
         assert (await store.append("canary", NewEvent("n", 3), expected=2)).position == 4
         assert (await store.verify()).damages == ()
     postgres.drop(made)
+
+
+_FORKING = """
+import asyncio, sys
+from eventstore import Conflict, EventStore, NewEvent
+
+async def main(url, name):
+    async with EventStore.open(url) as store:
+        print("open", flush=True)
+        for n in range(200):
+            try:
+                await store.fork("s", f"f{n}", n + 1)
+                print("made", n, flush=True)
+            except Conflict:
+                print("stood", n, flush=True)
+            await asyncio.gather(*[store.append(to, NewEvent("n", name)) for to in ("s", f"f{n}")])
+            if n == 5 and name == "b":
+                return
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+"""A process that makes forks of a stream that grows meanwhile."""
+
+
+async def test_processes_fork_at_once_and_one_is_killed_then_each_fork_is_whole(url: str) -> None:
+    """One of them makes each fork; a SIGKILL leaves a fork that is whole, or none."""
+    async with EventStore.open(url) as store:
+        await store.append("s", [NewEvent("n", n) for n in range(3)])
+        begun = list((await store.read("s").list())[:3])
+        first, second = [await _start(url, name) for name in "ab"]
+        made: list[bytes] = []
+        assert first.stdout is not None
+        while len(made) < 4:
+            made.append(await first.stdout.readline())
+        first.kill()
+        rest, _ = await first.communicate()
+        other, _ = await second.communicate()
+        assert second.returncode == 0
+        told = b"".join([*made, rest, other]).split(b"\n")
+        wins = [line for line in told if line.startswith(b"made")]
+        assert len(wins) == len(set(wins)) >= 3
+        assert {b"made %d" % n for n in range(2)} <= set(wins)
+        parent = await store.read("s").list()
+        assert parent[:3] == begun
+        async for info in store.streams(prefix="f"):
+            at = int(info.name[1:]) + 1
+            events = await store.read(info.name).list()
+            assert [e.version for e in events] == list(range(1, info.version + 1))
+            assert [e.id for e in events[:at]] == [e.id for e in parent[:at]]
+            assert [e.type for e in events[at:]].count("$stream.forked") == 1
+            assert events[at].data == {"stream": "s", "version": at}
+        assert (await store.verify()).damages == ()
+
+
+async def _start(url: str, name: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _FORKING, url, name, stdout=asyncio.subprocess.PIPE
+    )
 
 
 async def _damage(url: str, statement: str) -> None:

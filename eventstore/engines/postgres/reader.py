@@ -85,7 +85,7 @@ class Reader:
         self, tenant: str, stream: str, after: int, limit: int, backwards: bool
     ) -> list[RecordedEvent]:
         """See `Engine`."""
-        page = await self._own_page(tenant, stream, 0, after, limit, backwards)
+        page = await self._own_page(tenant, stream, None, after, limit, backwards)
         if page is not None:
             return page
 
@@ -111,10 +111,10 @@ class Reader:
         return Fork(rows[0][0] or "", rows[0][1]) if rows else None
 
     async def _own_page(
-        self, tenant: str, stream: str, low: int, after: int, limit: int, backwards: bool
+        self, tenant: str, stream: str, low: int | None, after: int, limit: int, backwards: bool
     ) -> list[RecordedEvent] | None:
         """Of a stream's own events, which begin behind version `low`; None for a fork whose own
-        ones begin elsewhere."""
+        ones begin elsewhere. Without `low` None is for a fork's page that may inherit."""
         statement = self.sql.read_stream_backwards if backwards else self.sql.read_stream
 
         async def page(connection: Connection) -> list[RecordedEvent] | None:
@@ -122,10 +122,10 @@ class Reader:
             if not found:
                 return []
             version, begins = found[0][18], found[0][19] or 0
-            if begins != low:
+            if begins != low and (low is not None or (begins and (backwards or after < begins))):
                 return None
             rows = [row[:18] for row in found] if found[0][0] is not None else []
-            check_stream_rows(rows, stream, version, after, limit, backwards, low)
+            check_stream_rows(rows, stream, version, after, limit, backwards, begins)
             return await self._to_events(connection, tenant, rows)
 
         return await self.run(tenant, page)
