@@ -10,21 +10,21 @@ states share a part, by its identity, nothing below is looked at.
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import msgspec
 
+from eventstore.calls import FORKED
 from eventstore.events import RecordedEvent
 
 from .changeable import Seen, Watch
 from .diffs import Change, diff, same
 from .errors import ReducerError
 from .folding import fold, where
-from .json_form import MISSING, canonical_json
-from .persistent import PersistentList
+from .json_form import MISSING
+from .origins import came_from
 from .pointers import child, find, has_names, index, join, listed, split
 
 if TYPE_CHECKING:
@@ -107,17 +107,36 @@ async def blame_stored(
     trail = Trail(path)
     forth = _Forth(reducer)
     stretches: list[tuple[Any, int, int]] = []
+    inherited = 0
     async for page in store.read(stream).pages():
         stretches.append((forth.state, page[0].version - 1, len(page)))
         forth.fold(page)
+        inherited = max((e.version - 1 for e in page if e.type == FORKED), default=inherited)
     while stretches and not trail.ended:
         begin, after, count = stretches.pop()
         # Read again, because a page is bounded and a stream is not.
         trail.back(await store.read(stream, after=after, limit=count).list(), reducer, begin)
-    return await _with_causes(store, trail.found, causes_max)
+    return await _with_causes(_Causes(store, stream, inherited), trail.found, causes_max)
 
 
-async def _with_causes(store: EventStore, own: list[Blamed], causes_max: int) -> list[Blamed]:
+class _Causes:
+    """The events of a tenant by their ids; what a fork inherited is shown as the fork shows it."""
+
+    def __init__(self, store: EventStore, stream: str, inherited: int) -> None:
+        self._store = store
+        self._stream = stream
+        self._inherited = inherited
+
+    async def event(self, event_id: str) -> RecordedEvent | None:
+        """None for one that stands in no log, or in another one."""
+        event = await self._store.event(event_id)
+        if event is not None and event.stream != self._stream and event.version <= self._inherited:
+            read = self._store.read(self._stream, after=event.version - 1, limit=1)
+            event = next((own for own in await read.list() if own.id == event_id), event)
+        return event
+
+
+async def _with_causes(causes: _Causes, own: list[Blamed], causes_max: int) -> list[Blamed]:
     """Each blamed event, followed by those that it came from, directly or not, each once."""
     told: list[Blamed] = []
     seen = {blamed.event.id for blamed in own}
@@ -127,7 +146,7 @@ async def _with_causes(store: EventStore, own: list[Blamed], causes_max: int) ->
         while waiting:
             current = waiting.pop()
             found: list[Blamed] = []
-            for via, cause_id in _causes(current.event):
+            for via, cause_id in _named_by(current.event):
                 if cause_id in seen:
                     continue
                 if reads == causes_max:
@@ -135,15 +154,15 @@ async def _with_causes(store: EventStore, own: list[Blamed], causes_max: int) ->
                     break
                 seen.add(cause_id)
                 reads += 1
-                event = await store.event(cause_id)
-                if event is not None:  # a cause may stand in no log, or in another one
+                event = await causes.event(cause_id)
+                if event is not None:
                     found.append(Blamed(event, depth=current.depth + 1, via=via))
             told.append(current)
             waiting += reversed(found)
     return told
 
 
-def _causes(event: RecordedEvent) -> list[tuple[Via, str]]:
+def _named_by(event: RecordedEvent) -> list[tuple[Via, str]]:
     causes: list[tuple[Via, str]] = []
     if event.causation_id is not None:
         causes.append(("causation_id", event.causation_id))
@@ -287,60 +306,3 @@ def _unchanged(was: Any, now: Any) -> bool:
 def _movable(value: Any) -> Sequence[Any] | None:
     """The items of a list; a Struct that is an array in JSON has fields, which stay in place."""
     return None if isinstance(value, msgspec.Struct) else listed(value)
-
-
-def came_from(was: Sequence[Any], now: Sequence[Any], place: int) -> int | None:
-    """The index that the item `now[place]` had in `was`; None for one that was added."""
-    if _stayed(was, now, place):
-        return place
-    front = _front(was, now)
-    ends = _ends(was, now, min(len(was), len(now)) - front)
-    if place >= len(now) - ends:
-        return place - len(now) + len(was)
-    # What is left in the middle: items that stayed, then equal ones in order.
-    forms = [canonical_json(each) for each in islice(was, front, len(was) - ends)]
-    new_forms = [canonical_json(each) for each in islice(now, front, len(now) - ends)]
-    origin = [
-        number if number < len(forms) and forms[number] == form else None
-        for number, form in enumerate(new_forms)
-    ]
-    places: defaultdict[bytes, deque[int]] = defaultdict(deque)
-    for number in sorted(set(range(len(forms))) - set(origin)):
-        places[forms[number]].append(number)
-    for number, form in enumerate(new_forms):
-        if origin[number] is None and places[form]:
-            origin[number] = places[form].popleft()
-    mine = origin[place - front]
-    if mine is not None:
-        return front + mine
-    left = sorted(number for numbers in places.values() for number in numbers)
-    added = [number for number, each in enumerate(origin) if each is None]
-    if len(left) == len(added):
-        return front + left[added.index(place - front)]
-    return place if place - front in left else None
-
-
-def _front(was: Sequence[Any], now: Sequence[Any]) -> int:
-    front = 0
-    if isinstance(was, PersistentList) and isinstance(now, PersistentList):
-        front = was.shared_prefix(now)
-    for old, new in zip(islice(was, front, None), islice(now, front, None), strict=False):
-        if old is not new and not same(old, new):
-            break
-        front += 1
-    return front
-
-
-def _ends(was: Sequence[Any], now: Sequence[Any], room: int) -> int:
-    """How many items at the ends are equal; up to one that stayed at its index on either side."""
-    count = 0
-    while count < room:
-        old, new = len(was) - 1 - count, len(now) - 1 - count
-        if not same(was[old], now[new]) or _stayed(was, now, old) or _stayed(was, now, new):
-            break
-        count += 1
-    return count
-
-
-def _stayed(was: Sequence[Any], now: Sequence[Any], place: int) -> bool:
-    return place < min(len(was), len(now)) and same(was[place], now[place])

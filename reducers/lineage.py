@@ -126,7 +126,8 @@ async def tainted(
     found = await lineage(store, event_id, events_max=events_max)
     by_stream: dict[str, list[RecordedEvent]] = {}
     for event in sorted((found.event, *(each.event for each in found.derived)), key=_position):
-        by_stream.setdefault(event.stream, []).append(event)
+        if event.type != FORKED:  # it has no effect to take back; what it inherits is found below
+            by_stream.setdefault(event.stream, []).append(event)
     parents = await _inherit(store, by_stream)
     streams = [
         TaintedStream(
