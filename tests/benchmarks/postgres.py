@@ -164,7 +164,7 @@ class Postgres:
 
     def _run_pgbench(self, url: str, script: str, clients: int, transactions: int) -> Timing:
         parts = urlsplit(url)
-        environment = {**as_user(None)["env"], "PGPASSWORD": parts.password or ""}  # type: ignore[dict-item]
+        environment = {**as_user(None)["env"], "PGPASSWORD": parts.password or ""}
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "insert.sql"
             path.write_text(script)

@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 _PLACES = (
     "/usr/lib/postgresql/*/bin",  # Debian and Ubuntu
@@ -69,7 +70,7 @@ def unprivileged_user() -> str | None:
     raise LookupError("PostgreSQL does not run as root, and there is no user postgres or nobody")
 
 
-def as_user(user: str | None) -> dict[str, object]:
+def as_user(user: str | None) -> dict[str, Any]:
     """What makes `subprocess` run a program as that user, seeing nothing of our environment."""
     environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
     if user is None:
@@ -113,7 +114,7 @@ def open_folder(user: str | None) -> Path:
             stderr=subprocess.DEVNULL,
             cwd="/",
             check=False,
-            **as_user(user),  # type: ignore[call-overload]
+            **as_user(user),
         )
         if reach.returncode == 0:
             return folder
@@ -146,7 +147,7 @@ def _runs(program: Path, user: str | None) -> bool:
             stdout=subprocess.DEVNULL,
             cwd="/",
             check=True,
-            **as_user(user),  # type: ignore[call-overload]
+            **as_user(user),
         )
     except (PermissionError, subprocess.CalledProcessError):
         return False

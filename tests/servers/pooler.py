@@ -26,6 +26,7 @@ from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 from tests.waiting import until
 
 from .installations import as_user, open_folder, unprivileged_user
+from .own import end_watch, free_port, start_watch
 
 SERVERS_MAX = 2
 """Connections to the server: fewer than clients want, and enough for turns."""
@@ -279,25 +280,14 @@ class PgBouncer:
         self._end()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            ["/bin/sh", "-c", _WATCH, "sh", str(bouncer()), str(self._folder)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            cwd="/",
-            start_new_session=True,
-            **as_user(self._user),  # type: ignore[call-overload]
-        )
+        folder = str(self._folder)
+        return start_watch(_WATCH, str(bouncer()), folder, **as_user(self._user))
 
     def _end(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
+        end_watch(self._process)
 
     def _configure(self) -> int:
-        with socket.socket() as asked:
-            asked.bind(("127.0.0.1", 0))
-            port: int = asked.getsockname()[1]
+        port = free_port()
         target, user = self._target, unquote(self._target.username or "")
         password = unquote(target.password or "")
         settings = {

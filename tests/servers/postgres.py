@@ -11,15 +11,12 @@ import asyncio
 import contextlib
 import itertools
 import os
-import secrets
 import select
 import signal
-import socket
 import subprocess
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 from urllib.parse import quote
 
@@ -34,11 +31,9 @@ from .installations import (
     readable,
     unprivileged_user,
 )
+from .own import ATTEMPTS_MAX, OwnServer, free_port, start_watch
 
 USER = "eventstore"
-ATTEMPTS_MAX = 5
-"""How often a start is tried: another program may take the port between our look and our use."""
-
 KILLED_SECONDS_MAX = 30.0
 """How long a process may take to be gone after SIGKILL: in the middle of a sync it waits for it."""
 
@@ -53,44 +48,29 @@ _WATCH = 'cat >/dev/null; "$1" -D "$2/data" -m immediate -s stop 2>/dev/null; rm
 _numbers = itertools.count(1)
 
 
-class PostgresServer:
+class PostgresServer(OwnServer):
     """One running server. ``with PostgresServer() as server:``, or `start` and `stop`.
 
-    `server.new_url()` gives a database of its own at each call. The password is random: a test
-    may look for it where it must not be.
+    `server.new_url()` gives a database of its own at each call.
     """
 
     def __init__(
         self, installation: Installation | None = None, settings: dict[str, str] | None = None
     ) -> None:
         self._user = unprivileged_user()
-        self.folder = open_folder(self._user)
+        super().__init__(open_folder(self._user), {**SETTINGS, **(settings or {})})
         found = installation or installations()[0]
         self.installation = readable(found, self._user, self.folder)
-        self.settings = {**SETTINGS, **(settings or {})}
-        self.password = f"secret-{secrets.token_hex(8)}"
-        self.port = 0
-        self._watch = self._start_watch()
+        pg_ctl = str(self.installation.programs / "pg_ctl")
+        self._watch = start_watch(_WATCH, pg_ctl, str(self.folder), **as_user(self._user))
         self._initialise()
-
-    def __enter__(self) -> PostgresServer:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.stop()
 
     # --- its life
 
     def start(self) -> None:
         """Starts the server and returns when it answers; on the same port as before, if any."""
         for _ in range(ATTEMPTS_MAX):
-            port = self.port or _free_port()
+            port = self.port or free_port()
             options = [
                 f"-c {name}='{value}'" for name, value in {**self.settings, "port": port}.items()
             ]
@@ -124,12 +104,6 @@ class PostgresServer:
         # and would be taken for a server that runs.
         (self.data / "postmaster.pid").unlink()
 
-    def stop(self) -> None:
-        """Stops the server and removes its folder. Nothing is left, whatever state it was in."""
-        assert self._watch.stdin is not None
-        self._watch.stdin.close()
-        self._watch.wait()
-
     @property
     def data(self) -> Path:
         """The folder of the data."""
@@ -139,11 +113,6 @@ class PostgresServer:
     def pid(self) -> int:
         """The postmaster's process id."""
         return int((self.data / "postmaster.pid").read_text().split()[0])
-
-    def log(self) -> str:
-        """What the server has logged."""
-        path = self.folder / "log"
-        return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
 
     # --- what is in it
 
@@ -176,18 +145,6 @@ class PostgresServer:
 
     # --- how it is done
 
-    def _start_watch(self) -> subprocess.Popen[bytes]:
-        pg_ctl = str(self.installation.programs / "pg_ctl")
-        return subprocess.Popen(
-            ["/bin/sh", "-c", _WATCH, "sh", pg_ctl, str(self.folder)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            cwd="/",
-            start_new_session=True,  # Ctrl-C is ours to hear
-            **as_user(self._user),  # type: ignore[call-overload]
-        )
-
     def _initialise(self) -> None:
         secret = self.folder / "password"
         secret.write_text(self.password)
@@ -206,7 +163,7 @@ class PostgresServer:
                 cwd="/",
                 check=True,
                 start_new_session=True,
-                **as_user(self._user),  # type: ignore[call-overload]
+                **as_user(self._user),
             )
 
 
@@ -231,13 +188,6 @@ def _death(process: psutil.Process) -> Iterator[Callable[[], object]]:
         yield wait
     finally:
         os.close(descriptor)
-
-
-def _free_port() -> int:
-    with socket.socket() as asked:
-        asked.bind(("127.0.0.1", 0))
-        port: int = asked.getsockname()[1]
-        return port
 
 
 def _run_elsewhere(work: Coroutine[Any, Any, list[Any]]) -> list[Any]:

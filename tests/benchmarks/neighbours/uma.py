@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 import time
@@ -11,6 +10,8 @@ from pathlib import Path
 
 import msgspec
 from umadb import Client, Event, Query, QueryItem
+
+from tests.servers.own import free_port
 
 from ..measuring import Timing, timing
 from ..sizes import Sizes
@@ -30,7 +31,7 @@ class Uma:
     def __init__(self, folder: Path, sizes: Sizes) -> None:
         folder.mkdir()
         self._sizes = sizes
-        address = f"127.0.0.1:{_free_port()}"
+        address = f"127.0.0.1:{free_port()}"
         self._server = subprocess.Popen(
             [sys.executable, "-c", _SERVE, "--listen", address, "--db-path", str(folder)],
             stdout=subprocess.DEVNULL,
@@ -121,10 +122,3 @@ def _connect(address: str) -> Client:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.05)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

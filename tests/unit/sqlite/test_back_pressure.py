@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import pytest
 
@@ -12,10 +11,7 @@ from eventstore.snapshots import Snapshot
 from tests.waiting import until
 
 from .conftest import Connect
-
-
-def _writer(store: EventStore) -> Any:
-    return store._core.engine._writer  # type: ignore[attr-defined]  # the SQLite engine's
+from .inside import writer_of
 
 
 async def _start(store: EventStore, count: int, payload: object = "x") -> list[asyncio.Task[int]]:
@@ -34,7 +30,7 @@ async def test_more_callers_come_than_may_wait_then_they_wait_outside(
     """While nothing can be written at most `queue_appends_max` appends wait; all are written in
     their order when it can, and the room is given back."""
     async with EventStore.open(url, queue_appends_max=3) as store:
-        writer = _writer(store)
+        writer = writer_of(store)
         with connect() as raw:
             raw.execute("BEGIN IMMEDIATE")
             tasks = await _start(store, 20)
@@ -47,7 +43,7 @@ async def test_more_callers_come_than_may_wait_then_they_wait_outside(
 async def test_many_bytes_come_then_they_wait_outside(url: str, connect: Connect) -> None:
     """`queue_bytes_max` bounds the payloads that wait."""
     async with EventStore.open(url, queue_bytes_max=1_000) as store:
-        writer = _writer(store)
+        writer = writer_of(store)
         with connect() as raw:
             raw.execute("BEGIN IMMEDIATE")
             tasks = await _start(store, 10, "x" * 298)  # 300 bytes as JSON
@@ -67,7 +63,7 @@ async def test_many_snapshots_come_then_they_wait_outside(
     whoever is cancelled outside leaves no trace."""
     async with EventStore.open(url, **options) as store:  # type: ignore[arg-type]  # these two
         await store.append("s", [NewEvent("t", n) for n in range(12)])
-        writer = _writer(store)
+        writer = writer_of(store)
         with connect() as raw:
             raw.execute("BEGIN IMMEDIATE")
             state = Snapshot(1, 1, b"x" * 300, b"h")
@@ -114,7 +110,7 @@ async def test_a_waiting_caller_is_cancelled_then_it_writes_nothing(
         for n in range(9):
             cancelled = n in (3, 5, 7)
             assert (await store.lookup("s", f"k{n}") is None) == cancelled
-        assert (_writer(store)._appends_waiting, len(_writer(store)._room)) == (0, 0)
+        assert (writer_of(store)._appends_waiting, len(writer_of(store)._room)) == (0, 0)
 
 
 async def test_others_append_all_the_time_then_one_who_waits_has_its_turn(url: str) -> None:

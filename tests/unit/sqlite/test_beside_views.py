@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from typing import Any
 
 import pytest
 
@@ -11,12 +10,10 @@ from eventstore import Corrupt, EventStore, NewEvent
 from eventstore.engines.sqlite import ledger
 from eventstore.outbox import Advance, Statement
 
+from .inside import writer_of
+
 FULL, NORMAL = 2, 1
 TABLE = Statement("CREATE TABLE IF NOT EXISTS mine (n INTEGER)")
-
-
-def _writer(store: EventStore) -> Any:
-    return store._core.engine._writer  # type: ignore[attr-defined]  # the SQLite engine's
 
 
 def _synchronous(connection: sqlite3.Connection) -> int:
@@ -46,7 +43,7 @@ async def test_a_view_moves_on_then_its_commit_alone_does_not_wait_for_the_disk(
 ) -> None:
     """What can be made again is not synced; whatever comes behind it is as it was asked for."""
     async with EventStore.open(url, synchronous=asked) as store:
-        writer, seen = _writer(store), []
+        writer, seen = writer_of(store), []
         await store.append("s", NewEvent("n", 1))
         for is_derived in (False, True, True, False):
             seen.append(await writer.run(_synchronous, is_derived=is_derived))
@@ -62,14 +59,14 @@ async def test_others_write_views_then_what_is_known_of_the_log_is_kept(url: str
     """To ask for each stream anew after each page of a view would slow the appends."""
     async with EventStore.open(url) as store, EventStore.open(url) as other:
         await store.append("s", NewEvent("n", 1))
-        streams = _writer(store)._ledger._streams
+        streams = writer_of(store)._ledger._streams
         known = streams[1, "s"]
         await _advance(other)
         await store.append("s", NewEvent("n", 2))
-        assert _writer(store)._ledger._streams[1, "s"] is known
+        assert writer_of(store)._ledger._streams[1, "s"] is known
         await other.append("t", NewEvent("n", 3))
         await store.append("s", NewEvent("n", 4))
-        assert _writer(store)._ledger._streams[1, "s"] is not known
+        assert writer_of(store)._ledger._streams[1, "s"] is not known
         assert (await store.verify()).damages == ()
 
 
@@ -83,9 +80,9 @@ async def test_others_write_views_then_what_is_remembered_stays_bounded(
         for number in range(12):
             await store.append(f"s{number}", NewEvent("n", number))
             await _advance(other)
-            assert len(_writer(store)._ledger._streams) <= 6
+            assert len(writer_of(store)._ledger._streams) <= 6
         await store.append("s0", [], expected=1)
-        assert _writer(store)._ledger._types == {}
+        assert writer_of(store)._ledger._types == {}
 
 
 async def test_another_tenant_grows_elsewhere_then_new_streams_do_not_meet(url: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import pytest
 
@@ -18,19 +17,17 @@ from eventstore import (
 )
 from eventstore.testing import History, SequentialIds
 
+from .inside import writer_of
+
 
 @pytest.fixture
 def transactions(store: EventStore) -> list[str]:
     """Every BEGIN, COMMIT and ROLLBACK of the store's writer from here on."""
-    connection = _writer(store)._connection
+    connection = writer_of(store)._connection
     seen: list[str] = []
     words = ("BEGIN", "COMMIT", "ROLLBACK")
     connection.set_trace_callback(lambda sql: seen.append(sql) if sql.startswith(words) else None)
     return seen
-
-
-def _writer(store: EventStore) -> Any:
-    return store._core.engine._writer  # type: ignore[attr-defined]  # the SQLite engine's
 
 
 async def test_fifty_callers_come_in_one_turn_then_there_is_one_transaction(

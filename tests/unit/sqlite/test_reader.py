@@ -14,10 +14,7 @@ from eventstore.errors import StorageFailed
 from tests.waiting import PATIENCE_SECONDS, until
 
 from .conftest import Connect
-
-
-def _engine(store: EventStore) -> Any:
-    return store._core.engine  # type: ignore[attr-defined]  # the SQLite engine
+from .inside import engine_of
 
 
 async def test_more_names_come_than_are_remembered_then_no_page_loses_its_own(
@@ -56,7 +53,7 @@ async def test_the_look_out_for_other_processes_fails_then_waiting_goes_on(
     url: str, store: EventStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A failed look wakes those who wait: they look for themselves, and a new look-out begins."""
-    reader = _engine(store)._reader
+    reader = engine_of(store)._reader
     look, failures = reader.data_version, []
 
     def fail_once() -> int:
@@ -86,7 +83,7 @@ async def test_queries_fail_then_the_readers_serve_as_before(
             with pytest.raises(Corrupt):  # a store without one of its tables
                 await store.read_all(types=["t"]).list()
         raw.execute("ALTER TABLE hidden RENAME TO event_types")
-    reader = _engine(store)._reader
+    reader = engine_of(store)._reader
     assert reader._free.qsize() == len(reader._connections)
     assert len(await store.read_all(types=["t"]).list()) == 1
 
@@ -103,7 +100,7 @@ async def test_many_readers_are_cancelled_then_the_next_ones_are_served(
         for read in reads:
             read.cancel()
         await asyncio.gather(*reads, return_exceptions=True)
-    reader = _engine(store)._reader
+    reader = engine_of(store)._reader
     assert reader._free.qsize() == len(reader._connections)
     assert len(await store.read_all().list()) == 2_000
 
@@ -111,11 +108,11 @@ async def test_many_readers_are_cancelled_then_the_next_ones_are_served(
 async def test_nobody_waits_any_more_then_the_look_out_ends(store: EventStore) -> None:
     """It runs only while someone waits, and leaves no task behind."""
     follower = asyncio.create_task(anext(aiter(store.subscribe())))
-    await until(lambda: _engine(store)._waiters)
-    poller = _engine(store)._poller
+    await until(lambda: engine_of(store)._waiters)
+    poller = engine_of(store)._poller
     follower.cancel()
     await asyncio.gather(follower, return_exceptions=True)
-    assert _engine(store)._waiters == set()
+    assert engine_of(store)._waiters == set()
     await until(poller.done)
 
 
@@ -124,7 +121,7 @@ async def test_an_event_comes_between_looking_and_waiting_then_nobody_waits_for_
 ) -> None:
     """Who begins to wait looks once more, or would sleep until the next event after the missed
     one; here the look-out, which might hide that, never wakes anybody."""
-    engine, blind = _engine(store), asyncio.Event()
+    engine, blind = engine_of(store), asyncio.Event()
     monkeypatch.setattr(engine, "_poll", blind.wait)
     await store.append("s", NewEvent("t", 1))
     await asyncio.wait_for(engine.wait("default", 0), PATIENCE_SECONDS)
@@ -162,7 +159,7 @@ async def test_nothing_was_appended_meanwhile_then_no_page_is_fetched_twice(
     await store.append("s", [NewEvent("t", payload) for _ in range(9)])
     await store.version("s")
     due = await store.read("s", **options).list()
-    reader, asked = _engine(store)._reader, []
+    reader, asked = engine_of(store)._reader, []
     fetch = reader._fetch
 
     async def note(connection: Any, statement: str, args: Any) -> Any:

@@ -12,9 +12,11 @@ from eventstore import Busy, Corrupt, EventStore, NewEvent
 from eventstore.engines.sqlite.errors import translate
 from eventstore.errors import EventStoreError, OutcomeUnknown, StorageFailed
 
+from .inside import writer_of
+
 
 def _connection(store: EventStore) -> sqlite3.Connection:
-    writer: Any = store._core.engine._writer  # type: ignore[attr-defined]  # the SQLite engine's
+    writer = writer_of(store)
     connection: sqlite3.Connection = writer._connection
     return connection
 
@@ -102,7 +104,7 @@ class _FailingCommit:
 
 
 def _let_syncs_fail(store: EventStore, count: int) -> None:
-    writer: Any = store._core.engine._writer  # type: ignore[attr-defined]  # the SQLite engine's
+    writer = writer_of(store)
     writer._connection = _FailingCommit(writer._connection, count)
 
 
@@ -167,7 +169,7 @@ async def test_a_job_fails_where_it_begins_then_the_write_lock_is_given_back(
 ) -> None:
     """Whatever fails inside a job, no transaction stays open, and appends go on."""
     await store.append("s", NewEvent("t", 1))
-    writer: Any = store._core.engine._writer  # type: ignore[attr-defined]  # the SQLite engine's
+    writer = writer_of(store)
     begin = writer._ledger.begin
 
     def fail() -> None:
