@@ -79,7 +79,7 @@ def _file(path: Path, option: str) -> ModuleType:
         # Under a name of its own: a user's reducers.py must not take an installed module's place.
         module: ModuleType = load_file(path)
     except ReducerError:
-        raise wrong_usage(f"{str(path)!r} is no Python file", "give path/to/file.py:name") from None
+        raise  # a handler that is refused, with its line and the reason
     except Exception as error:
         raise _import_failed(str(path), error) from error
     return module
@@ -95,6 +95,8 @@ def _module(name: str) -> ModuleType:
                 f"no module {name!r}", "give package.module:name, seen from this folder"
             ) from None
         raise _import_failed(name, error) from error
+    except ReducerError:
+        raise
     except Exception as error:
         raise _import_failed(name, error) from error
 

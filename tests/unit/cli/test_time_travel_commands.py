@@ -323,6 +323,20 @@ def test_code_to_compare_does_not_import_then_its_line_is_told(board: Run) -> No
     assert "NEW path/to/file.py" in board("shadow", "tasks", "nix.py:a").err
 
 
+def test_a_handler_of_the_code_is_refused_then_its_line_and_the_reason_are_told(
+    board: Run,
+) -> None:
+    """What registration says of it is what helps, for a file and for a module."""
+    Path("clocked.py").write_text(
+        "import time\nfrom reducers import Reducer\nmine = Reducer('mine', 0)\n"
+        "mine.on('task.added')(lambda state, event: time.time())\n"
+    )
+    ran = board("state", "board/offsite", "--reducer", "clocked.py")
+    assert (ran.code, ran.out) == (1, "")
+    assert "time.time() reads the clock" in ran.err
+    assert "clocked.py, line 4" in ran.err
+
+
 def test_log_oneline_then_short_lines(board: Run) -> None:
     """As much as fits beside each other, for who looks for an event."""
     assert board("log", "board/7", "--oneline", "--limit", "1").out == (
