@@ -21,18 +21,26 @@ from reducers.json_form import MISSING, items, members
 from reducers.pointers import child, listed
 
 from .exits import Stop, wrong_usage
+from .rendering.safe import one_line
 
 CHARACTERS_MAX = 1_000
 """Of one expression: more than a person types, and little for a parser."""
 
 ITEMS_MAX = 500_000
-"""Items that one evaluation may look at, all functions and loops together: about a second."""
+"""Items that one evaluation may look at, all functions, comparisons and loops together: about a
+second."""
+
+ITEM_CHARACTERS = 100
+"""Characters of a text that count as one item: together 50 million, some 0.1 s and 50 MB."""
 
 TEXT_CHARACTERS_MAX = 100_000
 """Of a text that + makes."""
 
 DIGITS_MAX = 15
 """Places that round takes: as many as a float has. Rounding an integer to -10**9 never ends."""
+
+TEXT_SHOWN = 200
+"""Characters of an expression that a message repeats: of a longer one it is known which it was."""
 
 NAMES_SHOWN = 12
 """Members named when one is not there: enough to see a typing error."""
@@ -94,7 +102,7 @@ class Expression:
         return sorted(self._evaluator.missed - self._evaluator.met)
 
     def _wrong(self, what: str, next_step: str) -> Stop:
-        return wrong_usage(f"expression {self.text!r}: {what}", next_step)
+        return wrong_usage(f"expression {_shown(self.text)}: {what}", next_step)
 
 
 def _parsed(text: str) -> ast.expr:
@@ -111,9 +119,14 @@ def _parsed(text: str) -> ast.expr:
     except (SyntaxError, ValueError, RecursionError, MemoryError) as exc:
         place = f" near column {exc.offset}" if isinstance(exc, SyntaxError) and exc.offset else ""
         raise wrong_usage(
-            f"{text!r} is no expression{place}", "write one, for example usage.cost > 0.05"
+            f"{_shown(text)} is no expression{place}", "write one, for example usage.cost > 0.05"
         ) from None
     return tree.body
+
+
+def _shown(text: str) -> str:
+    """An expression within a message, whose end is to be read as well."""
+    return repr(one_line(text, TEXT_SHOWN))
 
 
 def _check(node: ast.AST, text: str) -> None:
@@ -132,13 +145,14 @@ def _check(node: ast.AST, text: str) -> None:
         if name not in FUNCTIONS:
             known = ", ".join(FUNCTIONS)
             raise wrong_usage(
-                f"expression {text!r}: no function {name or 'by attribute'!r}", f"there are {known}"
+                f"expression {_shown(text)}: no function {name or 'by attribute'!r}",
+                f"there are {known}",
             )
         if node.keywords:
             what = "an argument by name"
     if what:
         raise wrong_usage(
-            f"expression {text!r}: {what} has no place in it",
+            f"expression {_shown(text)}: {what} has no place in it",
             "use names, indices, comparisons, and, or, not, + - * / // %, in, and functions",
         )
 
@@ -149,6 +163,8 @@ class _Evaluator(simpleeval.SimpleEval):  # type: ignore[misc]  # it has no type
     def __init__(self, tree: ast.expr) -> None:
         functions = {name: self._bounded(call) for name, call in FUNCTIONS.items()}
         super().__init__(operators=dict(_OPERATORS), functions=functions, names={})
+        for each in (ast.Eq, ast.NotEq, ast.Is, ast.IsNot, ast.Add):
+            self.operators[each] = self._counted(_OPERATORS[each])
         self.operators[ast.In] = self._contains
         self.operators[ast.NotIn] = lambda item, inside: not self._contains(item, inside)
         self.nodes |= {
@@ -238,10 +254,15 @@ class _Evaluator(simpleeval.SimpleEval):  # type: ignore[misc]  # it has no type
         self._variables = outer
 
     def _bounded(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        return self._counted(
+            lambda *given: None if given and given[0] is None else call(*given),
+        )
+
+    def _counted(self, call: Callable[..., Any]) -> Callable[..., Any]:
         def counted(*arguments: Any) -> Any:
             for argument in arguments:
                 self._look_at(argument)
-            return None if arguments and arguments[0] is None else call(*arguments)
+            return call(*arguments)
 
         return counted
 
@@ -254,10 +275,12 @@ class _Evaluator(simpleeval.SimpleEval):  # type: ignore[misc]  # it has no type
         return any(_equal(item, _in_json(each)) for each in _each(inside))
 
     def _look_at(self, value: Any) -> None:
-        if hasattr(value, "__len__") and not isinstance(value, str):
+        if isinstance(value, str):
+            self._looked_at += len(value) // ITEM_CHARACTERS
+        elif hasattr(value, "__len__"):
             self._looked_at += len(value)
-            if self._looked_at > ITEMS_MAX:
-                raise simpleeval.IterableTooLong
+        if self._looked_at > ITEMS_MAX:
+            raise simpleeval.IterableTooLong
 
 
 def _names(node: ast.AST) -> bool:

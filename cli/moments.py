@@ -13,6 +13,7 @@ Point = Version | Position | datetime | Occurred
 
 _VERSION = re.compile(r"[0-9]{1,18}")
 _POSITION = re.compile(r"@[0-9]{1,18}")
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ].*)?")
 
 
@@ -48,7 +49,9 @@ def parse_time(text: str) -> datetime:
             f"{text!r} is no ISO time", "write it like 2026-03-01T10:00:00Z"
         ) from None
     if moment.tzinfo is None:
-        raise wrong_usage(f"the time {text!r} has no zone", f"add one, for example {text}Z")
+        day_only = _DAY.fullmatch(text) is not None
+        example = f"{text}T00:00:00Z" if day_only else f"{text}Z"
+        raise wrong_usage(f"the time {text!r} has no zone", f"add one, for example {example}")
     return moment
 
 

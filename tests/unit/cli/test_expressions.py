@@ -176,3 +176,28 @@ def test_loops_are_nested_then_they_end_before_they_take_long(
     state = {"n": list(range(1_000))}
     with pytest.raises(Stop, match="too many items"):
         Expression("len([1 for a in n for b in n for c in n])").value(state)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "len([lower(text) for n in numbers])",
+        "[text == lower(text) for n in numbers]",
+        "['nowhere' in text for n in numbers]",
+        "[startswith(text, text) for n in numbers]",
+        "[numbers == others for n in numbers]",
+    ],
+)
+def test_long_texts_and_lists_are_looked_at_again_and_again_then_bounded(text: str) -> None:
+    """A text counts by its length, and a comparison by what it compares: neither time nor memory
+    of an evaluation grows with the loops around it."""
+    state = {"text": "a" * 2_000_000, "numbers": list(range(1_000)), "others": list(range(1_000))}
+    with pytest.raises(Stop, match="too many items"):
+        Expression(text).value(state)
+
+
+def test_expression_is_long_then_the_message_is_not() -> None:
+    """What is wrong with it and what to do stands behind it, and is not cut off."""
+    with pytest.raises(Stop, match="kinds of values") as caught:
+        Expression("spent > 'a' or " * 60 + "spent").value(Board())
+    assert len(caught.value.message) < 300

@@ -47,6 +47,15 @@ def test_anything_else_then_usage_error(text: str) -> None:
     assert stopped.value.code == ExitCode.USAGE
 
 
+@pytest.mark.parametrize("text", ["2026-03-01", "2026-03-01T10:00", "2026-03-01 10:00:00"])
+def test_time_without_a_zone_then_the_example_is_a_time(text: str) -> None:
+    """What is proposed can be typed as it stands."""
+    with pytest.raises(Stop) as stopped:
+        parse_point(text)
+    proposed = stopped.value.next_step.removeprefix("add one, for example ")
+    assert isinstance(parse_point(proposed), datetime)
+
+
 @pytest.mark.parametrize("name", ["session/12", "abc", "2026-notes", "12a"])
 def test_stream_name_then_no_point(name: str) -> None:
     """A stream's name is not taken for a point."""
