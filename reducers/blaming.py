@@ -190,9 +190,9 @@ class _Forth:
 class _Kept:
     """What a path leads to in the states of a stretch, as it was when each was made."""
 
-    def __init__(self, names: Sequence[str]) -> None:
+    def __init__(self, names: Sequence[str], watch: Watch) -> None:
         self._names = names
-        self._watch = Watch()
+        self._watch = watch
         self._seen: list[tuple[RecordedEvent, Any, Any, Seen]] = []
 
     def note(self, event: RecordedEvent, state: Any) -> None:
@@ -229,23 +229,31 @@ class Trail:
         self.found: list[Blamed] = []
         self.ended = False
         self._names = split(path)
+        self._watch = Watch()
+        self._later_changes = True
 
     def back(self, events: Sequence[RecordedEvent], reducer: Reducer[Any], state: Any) -> None:
         """Follows the path from the state after `events` to `state`, which stood before them.
         They were folded before, so that all that is left to be refused is a handler that changed
         a state in place."""
         find_step = reducer.steps().get
-        kept = _Kept(self._names)
+        kept = _Kept(self._names, self._watch)
+        # Where nothing can be changed in the states at both ends, nor is it in those between.
+        can_change, _ = self._watch.look(state)
+        is_watched = bool(can_change) or self._later_changes
+        self._later_changes = bool(can_change)
         steps: list[tuple[RecordedEvent, Any, Any]] = []
         for event in events:
             step = find_step(event.type)
             if step is not None:
                 before = state
-                kept.note(event, before)
+                if is_watched:
+                    kept.note(event, before)
                 state = step(before, event)
                 if before is not state:
                     steps.append((event, before, state))
-        kept.check(reducer, events[-1])
+        if is_watched:
+            kept.check(reducer, events[-1])
         while steps and not self.ended:
             self._step(*steps.pop())
 
