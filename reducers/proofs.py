@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from eventstore.events import RecordedEvent
 from eventstore.snapshots import Snapshot
 
 from .diffs import same
 from .folding import fold
-from .kept import decoded
+from .kept import Loaded, decoded
 
 if TYPE_CHECKING:
     from eventstore import EventStore
@@ -39,48 +40,67 @@ class SnapshotReport(msgspec.Struct, frozen=True):
 
 
 async def verify_snapshots(reducer: Reducer[Any], store: EventStore, stream: str) -> SnapshotReport:
-    """Folds the whole stream, and from each of the reducer's snapshots its tail, and compares:
-    each snapshot with the replay at its version, and both at the head.
+    """Folds the whole stream, and from each of the reducer's snapshots on to the next one, or to
+    the head, and compares: each snapshot with the replay at its version, and what came of it with
+    the replay there. So each of them, with its tail, is proven to give what the whole gives.
 
     Nothing is changed: `store.snapshots.drop(stream)` drops wrong ones, and the next load makes
     new ones. Raises `Corrupt` for damage in the log. If cancelled, nothing is left open.
     """
     snapshots, other = await _snapshots(reducer, store, stream)
-    tails: dict[int, Any] = {}
-    wrong = set()
+    proof = _Proof(reducer)
     pending = sorted(snapshots, key=lambda found: found.version)
-    state, version = reducer.initial, 0
+    version = 0
     async for page in store.read(stream).pages():
         version = page[-1].version
         while pending and pending[0].version <= version:
             found = pending.pop(0)
             before = [event for event in page if event.version <= found.version]
             page = page[len(before) :]
-            state, tails = _on(reducer, before, state, tails)
-            loaded = decoded(reducer, stream, found)
+            proof.go_on(before)
             stands = bool(before) and before[-1].position == found.position
-            if loaded is None or not stands or not _equal(loaded.state, state):
-                wrong.add(found.version)
-            else:
-                tails[found.version] = loaded.state
-        state, tails = _on(reducer, page, state, tails)
+            proof.hold(found.version, decoded(reducer, stream, found) if stands else None)
+        proof.go_on(page)
+    proof.end()
     # A snapshot behind the end of the log is of another log.
-    wrong.update(found.version for found in pending)
-    wrong.update(start for start, tail in tails.items() if not same(tail, state))
+    proof.wrong.update(found.version for found in pending)
     checked = tuple(sorted(found.version for found in snapshots))
-    return SnapshotReport(stream, version, checked, tuple(sorted(wrong)), other)
+    return SnapshotReport(stream, version, checked, tuple(sorted(proof.wrong)), other)
+
+
+class _Proof:
+    """The replay, beside it what comes of the last sound snapshot, and which are wrong so far."""
+
+    def __init__(self, reducer: Reducer[Any]) -> None:
+        self.wrong: set[int] = set()
+        self._reducer = reducer
+        self._state = reducer.initial
+        self._tail: Any = None
+        self._start = 0
+
+    def go_on(self, events: list[RecordedEvent]) -> None:
+        """Folds the next events twice."""
+        self._state = fold(events, self._reducer, self._state)
+        if self._start:
+            self._tail = fold(events, self._reducer, self._tail)
+
+    def hold(self, version: int, loaded: Loaded[Any] | None) -> None:
+        """Compares a snapshot with the replay; where it is sound the tail goes on from it."""
+        if loaded is None or not _equal(loaded.state, self._state):
+            self.wrong.add(version)
+            return
+        self.end()
+        self._start, self._tail = version, loaded.state
+
+    def end(self) -> None:
+        """Compares what came of a snapshot with the replay."""
+        if self._start and not same(self._tail, self._state):
+            self.wrong.add(self._start)
 
 
 def _equal(kept: Any, replayed: Any) -> bool:
     # By kind, which the JSON form does not show, and by the type of numbers, which == does not.
     return bool(kept == replayed) and same(kept, replayed)
-
-
-def _on(
-    reducer: Reducer[Any], events: list[Any], state: Any, tails: dict[int, Any]
-) -> tuple[Any, dict[int, Any]]:
-    tails = {start: fold(events, reducer, tail) for start, tail in tails.items()}
-    return fold(events, reducer, state), tails
 
 
 async def _snapshots(

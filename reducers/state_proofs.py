@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from eventstore.snapshots import Snapshot, SnapshotInfo
+from eventstore.snapshots import SnapshotInfo
 
 from .diffs import diff
 from .errors import ReducerError
@@ -26,7 +26,8 @@ Cause = Literal["version", "code", "data", "unseen"]
 
 
 class Parting(msgspec.Struct, frozen=True):
-    """One line of snapshots that does not agree with a replay by the present reducer.
+    """A line of snapshots, those of one fingerprint, that does not agree with a replay by the
+    present reducer, or a damaged snapshot of it.
 
     They part at an event behind version `after` (0: none agrees) and not behind `at`: `cause` says
     why. *version*: another version of the reducer kept the state. *code*: the same version, edited
@@ -75,92 +76,103 @@ class _Kept(msgspec.Struct):
     sound: bool
 
 
+class _Line(msgspec.Struct):
+    """The snapshots of one fingerprint: up to `after` they agree, with `state` there."""
+
+    state: Any
+    after: int = 0
+    has_parted: bool = False
+
+
 async def verify_states(reducer: Reducer[Any], store: EventStore, stream: str) -> StateReport:
     """Computes the state hash at each of the reducer's snapshots anew, those of other versions and
     of former code included, and says for each line of them where it parts from the replay, if it
-    does, and why.
+    does, and why; damaged ones are told one by one.
 
     Nothing is changed. Raises `Corrupt` for damage in the log. If cancelled, nothing is left open.
     """
-    kept = await _all_kept(reducer, store, stream)
-    told = [each for each in kept if each.stamp is not None or not each.sound]
-    states, positions, version = await _states_at(
-        reducer, store, stream, {each.info.version for each in told}
-    )
-    partings = []
-    for mark in sorted({each.info.fingerprint for each in told}):
-        line = [each for each in told if each.info.fingerprint == mark]
-        found = await _parting(reducer, store, line, states, positions)
-        if found is not None:
-            partings.append(found)
-    checked = tuple(sorted({each.info.version for each in told}))
-    without = len(kept) - len(told)
-    return StateReport(stream, reducer.name, version, checked, without, tuple(partings))
-
-
-async def _all_kept(reducer: Reducer[Any], store: EventStore, stream: str) -> list[_Kept]:
-    found = []
-    for info in await store.snapshots.list(stream, inherited=not reducer.sees_streams()):
-        if info.reducer != reducer.name:
-            continue
-        mark, version = info.fingerprint, info.version
-        snapshot = await store.snapshots.find(info.stream, reducer.name, mark, until=version)
-        # Another process may have dropped it since it was listed.
-        if snapshot is not None and snapshot.version == version:
-            found.append(_read(info, snapshot))
-    return sorted(found, key=lambda each: each.info.version)
-
-
-def _read(info: SnapshotInfo, snapshot: Snapshot) -> _Kept:
-    stamp, encoded = unstamped(snapshot.state)
-    sound = sha256(snapshot.state).digest() == snapshot.state_hash
-    return _Kept(info, stamp, encoded, sound)
-
-
-async def _states_at(
-    reducer: Reducer[Any], store: EventStore, stream: str, versions: set[int]
-) -> tuple[dict[int, Any], dict[int, int], int]:
-    """The replay's state and position at each of the versions, and the stream's last version."""
-    states: dict[int, Any] = {}
-    positions: dict[int, int] = {}
+    infos = [each for each in await store.snapshots.list(stream) if each.reducer == reducer.name]
+    proof = _Proof(reducer, store, infos)
     state, version = reducer.initial, 0
     async for page in store.read(stream).pages():
-        version = page[-1].version
-        start = 0
+        version, start = page[-1].version, 0
         for index, event in enumerate(page):
-            if event.version in versions:
+            if event.version in proof.wanted:
                 state = fold(page[start : index + 1], reducer, state)
                 start = index + 1
-                states[event.version], positions[event.version] = state, event.position
+                await proof.compare(event.version, event.position, state)
         state = fold(page[start:], reducer, state)
-    return states, positions, version
+    # Those behind the end are of another log.
+    for beyond in sorted(proof.wanted):
+        await proof.compare(beyond, None, None)
+    found = sorted(proof.partings, key=lambda each: (each.fingerprint, each.at))
+    checked = tuple(sorted(proof.checked))
+    return StateReport(stream, reducer.name, version, checked, proof.unstamped, tuple(found))
 
 
-async def _parting(
-    reducer: Reducer[Any],
-    store: EventStore,
-    line: list[_Kept],
-    states: dict[int, Any],
-    positions: dict[int, int],
-) -> Parting | None:
-    """The first snapshot of one fingerprint that does not agree, and what is known of it."""
-    after = 0
-    for kept in line:
-        info, stamp = kept.info, kept.stamp
-        state = states.get(info.version)
-        stands = positions.get(info.version) == info.position
-        whole = stands and kept.sound and stamp is not None and _is_whole(reducer, kept, stamp)
-        if whole and stamp is not None and stamp.state_hash == state_hash(state):
-            after = info.version
-            continue
-        cause = _cause(reducer, stamp if whole else None, info.fingerprint)
-        version = None if stamp is None or not kept.sound else stamp.version
-        if cause == "data":
-            return Parting(cause, info.fingerprint, version, after, info.version, info.version)
-        paths = _paths(reducer, kept, state)
-        event = await _first_that_changes(reducer, store, info, after, states, paths)
-        return Parting(cause, info.fingerprint, version, after, info.version, event, paths)
-    return None
+class _Proof:
+    """What is known of a stream's snapshots as the replay goes by; it holds one state a line."""
+
+    def __init__(self, reducer: Reducer[Any], store: EventStore, infos: list[SnapshotInfo]) -> None:
+        self.partings: list[Parting] = []
+        self.checked: set[int] = set()
+        self.unstamped = 0
+        self.wanted: dict[int, list[SnapshotInfo]] = {}
+        for info in infos:
+            self.wanted.setdefault(info.version, []).append(info)
+        self._reducer, self._store = reducer, store
+        self._lines = {info.fingerprint: _Line(reducer.initial) for info in infos}
+
+    async def compare(self, version: int, position: int | None, state: Any) -> None:
+        """Holds the snapshots of a version against the replay, None where it ends before."""
+        expected = None if position is None else state_hash(state)
+        for info in self.wanted.pop(version):
+            kept = await self._read(info)
+            if kept is None:
+                continue
+            if kept.stamp is None and kept.sound:
+                self.unstamped += 1
+                continue
+            self.checked.add(version)
+            stamp = kept.stamp if info.position == position else None
+            if stamp is None or not kept.sound or not _is_whole(self._reducer, kept, stamp):
+                self._tell_damage(kept)
+            else:
+                await self._judge(kept, stamp, state, stamp.state_hash == expected)
+
+    async def _judge(self, kept: _Kept, stamp: Stamp, state: Any, agrees: bool) -> None:
+        line = self._lines[kept.info.fingerprint]
+        if line.has_parted:
+            return
+        if agrees:
+            line.state, line.after = state, kept.info.version
+            return
+        line.has_parted = True
+        cause = _cause(self._reducer, stamp, kept.info.fingerprint)
+        paths = _paths(self._reducer, kept, state)
+        event = await _first_that_changes(self._reducer, self._store, kept.info, line, paths)
+        at = kept.info.version
+        self.partings.append(
+            Parting(cause, kept.info.fingerprint, stamp.version, line.after, at, event, paths)
+        )
+
+    def _tell_damage(self, kept: _Kept) -> None:
+        info = kept.info
+        version = None if kept.stamp is None or not kept.sound else kept.stamp.version
+        after = self._lines[info.fingerprint].after
+        self.partings.append(
+            Parting("data", info.fingerprint, version, after, info.version, info.version)
+        )
+
+    async def _read(self, info: SnapshotInfo) -> _Kept | None:
+        find, mark = self._store.snapshots.find, info.fingerprint
+        snapshot = await find(info.stream, info.reducer, mark, until=info.version)
+        # Another process may have dropped it since it was listed.
+        if snapshot is None or snapshot.version != info.version:
+            return None
+        stamp, encoded = unstamped(snapshot.state)
+        sound = sha256(snapshot.state).digest() == snapshot.state_hash
+        return _Kept(info, stamp, encoded, sound)
 
 
 def _is_whole(reducer: Reducer[Any], kept: _Kept, stamp: Stamp) -> bool:
@@ -173,9 +185,7 @@ def _is_whole(reducer: Reducer[Any], kept: _Kept, stamp: Stamp) -> bool:
         return False
 
 
-def _cause(reducer: Reducer[Any], stamp: Stamp | None, fingerprint: str) -> Cause:
-    if stamp is None:
-        return "data"
+def _cause(reducer: Reducer[Any], stamp: Stamp, fingerprint: str) -> Cause:
     if stamp.version != reducer.version:
         return "version"
     return "unseen" if fingerprint == reducer.fingerprint() else "code"
@@ -194,16 +204,15 @@ async def _first_that_changes(
     reducer: Reducer[Any],
     store: EventStore,
     info: SnapshotInfo,
-    after: int,
-    states: dict[int, Any],
+    line: _Line,
     paths: tuple[str, ...],
 ) -> int:
-    """The first event behind `after` that changes one of the paths, as the code is now."""
-    state = states[after] if after else reducer.initial
-    count = info.version - after
+    """The first event behind those that agree that changes one of the paths, as the code is now."""
+    state = line.state
+    count = info.version - line.after
     if not paths:
         return info.version
-    async for page in store.read(info.stream, after=after, limit=count).pages():
+    async for page in store.read(info.stream, after=line.after, limit=count).pages():
         event, state = _first_in(page, reducer, state, paths)
         if event is not None:
             return event.version

@@ -11,6 +11,7 @@ import typer
 from msgspec import to_builtins
 
 from eventstore import EventStore, KnownHead, VerifyReport
+from eventstore.snapshots import SnapshotInfo
 from eventstore.store import DEFAULT_TENANT
 from reducers import Reducer, verify_snapshots, verify_states
 
@@ -164,24 +165,37 @@ async def _verify_snapshots(
     """Proves each snapshot of a known reducer; others can only be counted, without their code."""
     found["snapshots"] = found["snapshots_unchecked"] = 0
     async for info in store.streams():
-        kept = await store.snapshots.list(info.name)
-        checked = 0
-        for name in sorted({each.reducer for each in kept} & set(reducers)):
+        # A fork's loads begin with its parents' as well.
+        kept = await store.snapshots.list(info.name, inherited=True)
+        known = [each for each in kept if _is_of(reducers, each)]
+        for name in sorted({each.reducer for each in known}):
             report = await verify_snapshots(reducers[name], store, info.name)
-            checked += len(report.checked)
             found["damages"] += [
-                {
-                    "kind": "snapshot",
-                    "stream": info.name,
-                    "version": version,
-                    "position": None,
-                    "message": f"the snapshot of reducer {name!r} is not what the events give;"
-                    f" eventstore snapshot {info.name} --drop removes it, and loses nothing",
-                }
-                for version in report.wrong
+                _wrong_snapshot(info.name, each)
+                for each in known
+                if each.reducer == name and each.version in report.wrong
             ]
+        own = [each for each in kept if each.stream == info.name]
+        checked = sum(each in own for each in known)
         found["snapshots"] += checked
-        found["snapshots_unchecked"] += len(kept) - checked
+        found["snapshots_unchecked"] += len(own) - checked
+
+
+def _is_of(reducers: dict[str, Reducer[Any]], kept: SnapshotInfo) -> bool:
+    """Whether a snapshot is one of these reducers, as their code is now."""
+    reducer = reducers.get(kept.reducer)
+    return reducer is not None and reducer.fingerprint() == kept.fingerprint
+
+
+def _wrong_snapshot(stream: str, kept: SnapshotInfo) -> dict[str, Any]:
+    return {
+        "kind": "snapshot",
+        "stream": stream,
+        "version": kept.version,
+        "position": None,
+        "message": f"the snapshot of reducer {kept.reducer!r} is not what the events give;"
+        f" eventstore snapshot {kept.stream} --drop removes it, and loses nothing",
+    }
 
 
 async def _verify_states(
@@ -220,13 +234,21 @@ _WHY = {
 
 
 def _parting(told: dict[str, Any]) -> str:
-    where = f"behind version {told['after']}" if told["after"] else "from the beginning"
-    return (
-        f"the state of reducer {told['reducer']!r} kept at version {told['at']} is not what the"
-        f" events give now; they part {where}, at version {told['event']}"
-        f"{' in ' + ', '.join(told['paths']) if told['paths'] else ''}:"
-        f" {_WHY[told['cause']].format_map(told)}"
-    )
+    """Snapshots say between which versions states part; which event it was is exact only where one
+    lies between them."""
+    after, at, event = told["after"], told["at"], told["event"]
+    text = f"the state of reducer {told['reducer']!r} kept at version {at}"
+    why = _WHY[told["cause"]].format_map(told)
+    if told["cause"] == "data":
+        return f"{text} is not what was kept: {why}"
+    paths = ", ".join(told["paths"])
+    text += f" is not what the events give now; they part at version {event}"
+    if after + 1 < at:
+        text += f", the first behind version {after} that changes" if paths else ""
+        text += f" {paths} now" if paths else f" or before, behind version {after}"
+    elif paths:
+        text += f" in {paths}"
+    return f"{text}: {why}"
 
 
 def _show(screen: Screen, reports: list[dict[str, Any]], as_json: bool) -> None:

@@ -276,8 +276,10 @@ class Session:
         reducer = self.reducer
         if reducer.snapshot_every is None:
             return base, state
-        mark = reducer.fingerprint()
-        found = await self.store.snapshots.find(self.stream, reducer.name, mark, until=version)
+        mark, inherited = reducer.fingerprint(), not reducer.sees_streams()
+        found = await self.store.snapshots.find(
+            self.stream, reducer.name, mark, until=version, inherited=inherited
+        )
         if found is None or found.version <= base:
             return base, state
         # A load tells whether it is sound, and folds where it is not.

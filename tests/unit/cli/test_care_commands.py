@@ -129,6 +129,17 @@ def test_wrong_snapshot_then_exit_code_4(board: Run) -> None:
     assert board("verify", "--snapshots").code == 0
 
 
+def test_a_fork_inherits_a_wrong_snapshot_then_both_are_told_and_whose_it_is(board: Run) -> None:
+    """What a fork's loads begin with is proved with the fork too; its parent's is to be dropped."""
+    board("snapshot", "board/7", "--take", "--reducer", "tasks")
+    assert board("fork", "board/7", "--into", "what-if").code == 0
+    damage("UPDATE snapshots SET state = X'7B7D'")
+    ran = board("verify", "--snapshots")
+    assert (ran.code, ran.out.count("eventstore snapshot board/7 --drop")) == (4, 2)
+    assert "stream 'what-if' version" in ran.out
+    assert "1 snapshot compared" in ran.out
+
+
 def test_snapshot_of_own_reducer_then_proved_when_it_is_named(board: Run) -> None:
     """Without its code a snapshot can only be counted."""
     Path("mine.py").write_text("from reducers import Reducer\nr = Reducer('mine', initial=0)\n")

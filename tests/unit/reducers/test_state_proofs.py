@@ -86,6 +86,32 @@ async def test_data_is_damaged_then_it_is_told_from_edited_code(store: EventStor
     assert (found.cause, found.after, found.at) == ("data", 30, 99)
 
 
+async def test_one_snapshot_is_damaged_then_what_is_behind_it_is_told_too(
+    store: EventStore,
+) -> None:
+    """Damage is one snapshot's: it hides neither another damaged one nor that the code was
+    edited."""
+    await filled(store, tally())
+    pears = {"apples": 0, "pears": 5}
+    for version in (5, 7):
+        await keep(store, version, pears, pears, version == 7)
+    await keep(store, 6, {"apples": 9, "pears": 9}, {"apples": 0, "pears": 6}, True)
+    partings = (await verify_states(tally(twice=True), store, "s")).partings
+    assert [(each.cause, each.at) for each in partings] == [("data", 5), ("code", 7)]
+    partings = (await verify_states(tally(), store, "s")).partings
+    assert [(each.cause, each.at) for each in partings] == [("data", 5), ("data", 6), ("unseen", 7)]
+    await store.snapshots.drop("s")
+    for version, sound in ((5, False), (6, False), (8, True)):
+        await keep(
+            store, version, {"apples": 0, "pears": version}, {"apples": 0, "pears": version}, sound
+        )
+    partings = (await verify_states(tally(), store, "s")).partings
+    assert [(each.cause, each.after, each.at) for each in partings] == [
+        ("data", 0, 5),
+        ("data", 0, 6),
+    ]
+
+
 async def test_a_handler_remembers_then_the_cause_is_unseen(store: EventStore) -> None:
     """The fingerprint is the same and the state another one: the code hangs on more than it
     shows."""
