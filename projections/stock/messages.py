@@ -1,4 +1,5 @@
-"""The view `messages`: a row for each message, with its text as it is read."""
+"""The view `messages`: a row for each message of a stream, with its text as it is read. A fork has
+rows of its own for those that it inherits, under the same ids."""
 
 from __future__ import annotations
 
@@ -16,8 +17,8 @@ from .columns import Moment, Words, column
 table = sa.Table(
     "messages",
     sa.MetaData(),
+    column("stream", sa.Text, key=True),
     column("id", sa.Text, key=True),
-    column("stream", sa.Text, required=True),
     column("version", sa.BigInteger, required=True),
     column("position", sa.BigInteger, required=True),
     column("role", Words, required=True),
@@ -31,7 +32,7 @@ table = sa.Table(
     sa.Index("messages_by_time", "recorded_at"),
 )
 
-projection = Projection("messages")
+projection = Projection("messages", version=2)
 _NONE_YET = Conversation()
 
 
@@ -42,9 +43,8 @@ def message(event: RecordedEvent) -> Upsert:
     said = message_added(_NONE_YET, event).messages[0]
     name = text(fields(event).get("name"))
     return Upsert(
-        event.id,
+        (event.stream, event.id),
         {
-            "stream": event.stream,
             "version": event.version,
             "position": event.position,
             "role": said.role,

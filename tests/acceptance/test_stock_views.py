@@ -145,9 +145,10 @@ async def test_nothing_of_the_recorded_sessions_is_odd_then_no_key_is_parked(
     assert await store.outbox.query(f"SELECT count(*) FROM {schema}dead_letters") == [(0,)]
 
 
-_BY_TEXT = ("sessions", "messages", "usage", "session_state")
+_BY_TEXT = ("sessions", "usage", "session_state")
 _NOBODY: dict[str, Any] = {
     "audit": 10**9,
+    "messages": ("nobody", "none"),
     "tool_calls": ("nobody", "none"),
     "memories": ("nobody", "none"),
 }

@@ -271,7 +271,7 @@ def _by_stream(events: Iterable[Event]) -> dict[str, list[Event]]:
 
 VIEWS = {
     "sessions": View(("stream",), sessions),
-    "messages": View(("id",), messages),
+    "messages": View(("stream", "id"), messages),
     "tool_calls": View(("stream", "call_id"), tool_calls),
     "memories": View(("stream", "memory_id"), memories),
     "usage": View(("stream",), usage),

@@ -42,13 +42,13 @@ def plain(event: Any) -> Event:
 
 
 def messages(events: Iterable[Event]) -> Rows:
-    """A row for each message, by its event's id."""
+    """A row for each message, by its stream and its event's id."""
     rows: Rows = {}
     for event in events:
         if event["type"] == "message.added":
             data = data_of(event)
             name = text(data.get("name"))
-            rows[(event["id"],)] = {
+            rows[(event["stream"], event["id"])] = {
                 "id": event["id"],
                 "stream": event["stream"],
                 "version": event["version"],

@@ -137,6 +137,8 @@ async def test_views_are_built_anew_then_forks_are_as_they_were_live(store: Even
         assert live["session_state"][stream] == to_json(fold(events, agent))
         assert live["sessions"][stream]["version"] == len(events)
         asked = {e.data["tool_call_id"] for e in events if e.type == "tool.requested"}
+        said = {e.id for e in events if e.type == "message.added"}
+        assert {key[1] for key in live["messages"] if key[0] == stream} == said
         calls = [key for key in live["tool_calls"] if isinstance(key, tuple)]
         assert {call for name, call in calls if name == stream} == asked
 

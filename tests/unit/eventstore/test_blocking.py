@@ -75,6 +75,18 @@ def test_reads_are_iterated_then_they_are_plain_iterators(store: Any) -> None:
     assert len(list(read)) == len(list(read)) == 3
 
 
+def test_a_stream_is_forked_then_it_is_read_as_any_other(store: Any) -> None:
+    """Forks are made, read in both directions and refused as in asynchronous code."""
+    store.append("s", _notes(3))
+    assert store.fork("s", "f", 2, idempotency_key="k").version == 3
+    assert store.fork("s", "f", 2, idempotency_key="k").duplicate
+    assert [event.version for event in store.read("f")] == [1, 2, 3]
+    back = list(store.read("f", backwards=True, limit=2))
+    assert [(event.version, event.stream) for event in back] == [(3, "f"), (2, "f")]
+    with pytest.raises(Conflict):
+        store.fork("s", "f", 2)
+
+
 def test_a_subscription_is_iterated_then_it_waits_for_what_comes(store: Any) -> None:
     """`next` on a live subscription blocks until another thread appends."""
     store.append("s", _notes(1))

@@ -10,7 +10,14 @@ from typing import Any
 
 import pytest
 
-from cli.importers import ImportReport, Options, SeveralSessions, export_source, import_paths
+from cli.importers import (
+    ImportReport,
+    Options,
+    SeveralSessions,
+    export_document,
+    export_source,
+    import_paths,
+)
 from cli.importers import writing as importer_writing
 from cli.importers.writing import Importer, OpenSession
 from eventstore import EventStore, NewEvent
@@ -55,6 +62,28 @@ async def test_file_moved_and_renamed_then_nothing_new(store: EventStore, tmp_pa
     again = await import_paths(store, [moved])
     assert again.sessions[0].stream == first.sessions[0].stream
     assert (again.sessions[0].new_events, again.rejected) == (0, False)
+
+
+async def test_a_fork_is_exported_then_what_it_inherits_is_in_and_imports_anywhere(
+    store: EventStore, tmp_path: Path
+) -> None:
+    """A fork's document holds all its records; where it is imported it is no fork any more. In a
+    fork the rest of the source goes on behind the event that it begins with."""
+    path = write_lines(tmp_path / "a.jsonl", messages(5))
+    await import_paths(store, [path], Options(session_id="a"))
+    await store.fork("session/a", "session/b", 3)
+    document = tmp_path / "b.json"
+    document.write_bytes(await export_document(store, "session/b"))
+    assert json.loads(document.read_bytes()) == messages(2)
+    async with EventStore.open("memory://") as other:
+        report = await import_paths(other, [document], Options(session_id="b"))
+        assert await exported(other, report) == messages(2)
+        types = [event.type for event in await other.read("session/b").list()]
+        assert types == ["session.started", "message.added", "message.added"]
+    rest = await import_paths(store, [path], Options(session_id="b"))
+    assert (rest.sessions[0].new_events, rest.rejected) == (3, False)
+    assert await exported(store, rest) == messages(5)
+    assert [e.type for e in await store.read("session/b").list()][3] == "$stream.forked"
 
 
 async def test_same_start_in_other_trials_then_sessions_of_their_own(
