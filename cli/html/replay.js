@@ -6,6 +6,7 @@
 
 const ROW_PIXELS = 44;
 const MARK_EVERY = 256; // states kept to start from: a jump applies at most so many events
+const BACK_KEPT = 32; // states kept before the one that a step back goes to, for the next ones
 const ITEMS_SHOWN = 100;
 const TEXT_SHOWN = 2000;
 const UNSAFE = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g;
@@ -45,8 +46,16 @@ const tokens = (path) => path.split("/").slice(1).map((t) => t.replaceAll("~1", 
 const step = (path, name) => `${path}/${String(name).replaceAll("~", "~0").replaceAll("/", "~1")}`;
 
 // The state with one change applied, sharing all that it leaves alone; `seen` gets what was there.
-function applied(state, change, seen) {
+// What is in `owned` was made on the way and is held by nobody else: it is changed where it is, and
+// a large container copied once for many changes.
+function applied(state, change, seen, owned) {
   const names = tokens(change.path);
+  const mine = (value) => {
+    if (owned.has(value)) return value;
+    const copy = Array.isArray(value) ? value.slice() : { ...value };
+    owned.add(copy);
+    return copy;
+  };
   function at(value, depth) {
     if (depth === names.length) {
       seen.before = value;
@@ -55,14 +64,14 @@ function applied(state, change, seen) {
     const name = names[depth];
     const here = depth === names.length - 1 ? change.op : "";
     if (Array.isArray(value)) {
-      const copy = value.slice();
+      const copy = mine(value);
       const index = Number(name);
       if (here === "add") copy.splice(index, 0, change.value);
       else if (here === "remove") seen.before = copy.splice(index, 1)[0];
       else copy[index] = at(copy[index], depth + 1);
       return copy;
     }
-    const copy = { ...value };
+    const copy = mine(value);
     const there = Object.hasOwn(copy, name) ? copy[name] : undefined;
     if (here === "remove") {
       seen.before = there;
@@ -76,10 +85,17 @@ function applied(state, change, seen) {
 }
 
 const marks = new Map([[-1, facts.state]]);
+const recent = new Map();
 let latest = -1; // where the last state was made; the next one is mostly its neighbour
 let latestState = facts.state;
 
 function stateAt(index) {
+  if (recent.has(index)) {
+    latest = index;
+    latestState = recent.get(index);
+    return latestState;
+  }
+  const back = index < latest && latest - index < MARK_EVERY;
   const near = latest <= index && index - latest < MARK_EVERY;
   let from = near ? latest : -1;
   let state = near ? latestState : facts.state;
@@ -92,9 +108,17 @@ function stateAt(index) {
       }
     }
   }
+  let owned = new Set();
+  if (back) recent.clear();
   for (let i = from + 1; i <= index; i += 1) {
-    for (const change of rest(i).changes) state = applied(state, change, {});
-    if ((i + 1) % MARK_EVERY === 0) marks.set(i, state);
+    const kept = back && index - i < BACK_KEPT;
+    if (kept) owned = new Set();
+    for (const change of rest(i).changes) state = applied(state, change, {}, owned);
+    if ((i + 1) % MARK_EVERY === 0) {
+      marks.set(i, state);
+      owned = new Set();
+    }
+    if (kept) recent.set(i, state);
   }
   latest = index;
   latestState = state;
@@ -215,7 +239,7 @@ function drawChanges(index) {
   const changes = rest(index).changes;
   changes.forEach((change, number) => {
     const seen = {};
-    state = applied(state, change, seen);
+    state = applied(state, change, seen, new Set());
     touched.push(change.path);
     if (number < ITEMS_SHOWN) list.append(changeItem(change, seen.before));
   });
@@ -295,7 +319,10 @@ function rowItem(index, place) {
   item.setAttribute("aria-posinset", String(place + 1));
   item.style.top = `${place * ROW_PIXELS}px`;
   const above = make("div");
-  if (row.changes) above.append(make("span", "count", `${row.changes}\u00a0\u0394`));
+  const changes = row.changes ? `  ${row.changes}\u00a0\u0394` : "";
+  const at = make("span", "count", row.at.slice(11, 19) + changes);
+  at.title = row.at;
+  above.append(at);
   above.append(make("span", "number", `v${row.version}`), make("span", "type", row.type));
   if (row.actor) above.append(make("span", "about", `  ${row.actor}`));
   item.append(above, make("div", "said", row.said));

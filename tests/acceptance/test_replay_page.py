@@ -144,6 +144,36 @@ def test_state_made_in_the_page_then_that_of_the_library(
     assert "294.0" in found[2]
 
 
+def test_many_changes_are_applied_then_what_nobody_holds_is_not_copied_again(page: Page) -> None:
+    """A jump over thousands of events takes no copy of a large state for each of them."""
+    found = page.evaluate(
+        """(() => {
+          const state = {a: {}}, owned = new Set();
+          const one = applied(state, {op: "add", path: "/a/b", value: 1}, {}, owned);
+          const two = applied(one, {op: "add", path: "/a/c", value: 2}, {}, owned);
+          return [one === state, two === one, JSON.stringify([state, two])];
+        })()"""
+    )
+    assert found == [False, True, '[{"a":{}},{"a":{"b":1,"c":2}}]']
+
+
+def test_steps_go_back_then_only_the_first_of_them_applies_many_events(page: Page) -> None:
+    """The states before the one that is looked at are kept."""
+    read = page.evaluate(
+        """(() => {
+          const parse = JSON.parse, read = [];
+          let count = 0;
+          JSON.parse = (...rest) => { count += 1; return parse(...rest); };
+          show(510);
+          for (let at = 509; at > 500; at -= 1) { count = 0; show(at); read.push(count); }
+          JSON.parse = parse;
+          return read;
+        })()"""
+    )
+    assert read[0] > 200
+    assert max(read[1:]) <= 4
+
+
 def test_arrow_keys_then_a_step_at_a_time(page: Page) -> None:
     """Forward and back, to both ends, and never beyond them."""
     page.press("ArrowRight", "ArrowRight")
