@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from .exits import Stop, wrong_usage
+
+_INDEX = re.compile(r"0|[1-9][0-9]{0,17}")
+"""An index as RFC 6901 writes it, without leading zeros."""
+
+_ESCAPE = re.compile(r"~(?![01])")
 
 NAMES_SHOWN = 8
 """Members named when a pointer leads nowhere: enough to see a typing error."""
@@ -22,7 +28,7 @@ def resolve(state: Any, pointer: str) -> Any:
         name = token.replace("~1", "/").replace("~0", "~")
         if isinstance(value, dict) and name in value:
             value = value[name]
-        elif isinstance(value, list) and name.isdigit() and int(name) < len(value):
+        elif isinstance(value, list) and _INDEX.fullmatch(name) and int(name) < len(value):
             value = value[int(name)]
         else:
             raise Stop(f"nothing at {pointer!r}", next_step=_there(value, done))
@@ -34,6 +40,8 @@ def check_pointer(pointer: str) -> None:
     """Refuses what is no pointer, before anything is read. Raises `Stop` (exit code 2)."""
     if pointer and not pointer.startswith("/"):
         raise wrong_usage(f"{pointer!r} is no path", "begin it with /, for example /tasks/tasks")
+    if _ESCAPE.search(pointer):
+        raise wrong_usage(f"{pointer!r} is no path", "write ~ as ~0, and / in a name as ~1")
 
 
 def _there(value: Any, place: str) -> str:

@@ -8,10 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from eventstore import AppendResult, Conflict
-from reducers.forking import fork
+from reducers.forking import fork, version_at
 
 from ..exits import Stop, check_argument
-from ..moments import Point, check_point, parse_point
+from ..moments import Point, beginning, check_point, parse_point
 from ..naming import find_stream
 from ..options import (
     DEFAULT_URL,
@@ -80,6 +80,11 @@ async def _fork(
     async with open_store(*where) as store:
         name = await find_stream(store, stream)
         await check_point(store, name, point)
+        if point is not None and not await version_at(store, name, point):
+            raise Stop(
+                f"nothing to fork yet: {await beginning(store, name)}",
+                next_step="choose a later point with --at",
+            )
         try:
             result = await fork(store, name, into=into, at=point, idempotency_key=key, actor=actor)
         except Conflict as exc:

@@ -23,7 +23,11 @@ def test_pointer_then_value(pointer: str, value: Any) -> None:
 
 @pytest.mark.parametrize(
     ("pointer", "there"),
-    [("/x", "the top holds a"), ("/a/b~1c/2", "/a/b~1c is a list of 2"), ("/a/b~1c/0/y", "no obj")],
+    [
+        ("/x", "the top holds a"),
+        *((f"/a/b~1c/{index}", "/a/b~1c is a list of 2") for index in ("2", "00", "²", "-1", "")),
+        ("/a/b~1c/0/y", "no obj"),
+    ],
 )
 def test_nothing_there_then_what_is_there(pointer: str, there: str) -> None:
     """A pointer that leads nowhere is answered with what stands there."""
@@ -33,8 +37,9 @@ def test_nothing_there_then_what_is_there(pointer: str, there: str) -> None:
     assert there in stopped.value.next_step
 
 
-def test_no_pointer_then_usage_error() -> None:
-    """A path without its slash is wrong usage."""
+@pytest.mark.parametrize("text", ["a", "/a/~", "/a/~2"])
+def test_no_pointer_then_usage_error(text: str) -> None:
+    """A path without its slash is wrong usage, and so is a ~ that stands for nothing."""
     with pytest.raises(Stop) as stopped:
-        resolve(STATE, "a")
+        resolve(STATE, text)
     assert stopped.value.code == ExitCode.USAGE

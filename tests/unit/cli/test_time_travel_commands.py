@@ -135,6 +135,15 @@ def test_name_of_a_fork_is_taken_then_refused(board: Run) -> None:
     assert board("fork", "board/7").code == 2
 
 
+@pytest.mark.parametrize("at", ["0", "@0", "2020-01-01T00:00:00Z"])
+def test_point_lies_before_the_stream_then_where_it_begins(board: Run, at: str) -> None:
+    """A fork of nothing is refused in words that a person reads."""
+    ran = board("fork", "board/7", "--into", "b", "--at", at)
+    assert (ran.code, ran.out) == (1, "")
+    assert "board/7 begins with version 1 at position 1, recorded 20" in ran.err
+    assert "datetime" not in ran.err
+
+
 def test_lineage_asked_then_all_that_was_derived_from_it(board: Run) -> None:
     """By id or by position, over all streams, with the steps between."""
     first = lines(board("log", "board/7", "--limit", "1", "--json"))[0]["id"]
