@@ -54,7 +54,7 @@ async def test_another_process_appends_then_a_subscriber_wakes_within_100_ms(url
                     said = await other.ask("append", stream="s")
                     await waiting
                     slowest = max(slowest, time.monotonic_ns() - said["acknowledged_ns"])
-            await follower.aclose()  # type: ignore[attr-defined]  # an async generator
+            await follower.aclose()
             return slowest / 1e6
 
         assert await _best(measure, WAKE_OTHER_PROCESS_MS) <= WAKE_OTHER_PROCESS_MS
@@ -82,7 +82,7 @@ async def test_nothing_comes_then_waiting_costs_less_than_a_hundredth_of_a_core(
         assert await _best(measure, IDLE_SHARE_OF_A_CORE) < IDLE_SHARE_OF_A_CORE
         await store.append("s", NewEvent("t", 2))
         assert (await waiting).data == 2
-        await follower.aclose()  # type: ignore[attr-defined]  # an async generator
+        await follower.aclose()
 
 
 def _used(server: PostgresServer) -> tuple[float, float]:

@@ -96,7 +96,7 @@ async def _check_wake_ups(store: EventStore, writer: EventStore) -> None:
             begun = time.perf_counter()
             await loop.run_in_executor(None, time.perf_counter)
             bare.append((time.perf_counter() - begun) * 1_000)
-        await follower.aclose()  # type: ignore[attr-defined]  # an async generator
+        await follower.aclose()
         return _p99(delays) / max(WAKE_SAME_PROCESS_MS, THREAD_TURNS * _p99(bare))
 
     assert await _best(measure, 1) <= 1

@@ -56,7 +56,7 @@ async def test_a_reader_stalls_then_the_wal_stays_within_64_mib(file: Path) -> N
         assert await _append(store, 200, file) <= WAL_BYTES_PROMISED
         for reader in readers:
             assert [(await anext(reader)).data for _ in range(800)] == list(range(700, 1_500))
-            await reader.aclose()  # type: ignore[attr-defined]  # an async generator
+            await reader.aclose()
         assert (await store.verify()).damages == ()
 
 

@@ -221,8 +221,8 @@ def _leaks_a_cancelled_readers_connection() -> None:
         self._free.append(connection)
         self._slots.release()
 
-    Connections.run = run  # type: ignore[method-assign, assignment]
-    Connections.borrow = borrow  # type: ignore[method-assign, assignment]
+    Connections.run = run  # type: ignore[method-assign]
+    Connections.borrow = borrow  # type: ignore[method-assign]
 
 
 @defect("postgres", "forgets that it has sent a batch before")

@@ -69,8 +69,8 @@ def _sqlite_commits_in_pieces() -> None:
 
 @defect("sqlite", "drops the key check")
 def _sqlite_drops_the_key_check() -> None:
-    SqliteLedger.find_key = lambda *_: None  # type: ignore[method-assign, assignment]
-    SqliteLedger._write_key = lambda *_: None  # type: ignore[method-assign, assignment]
+    SqliteLedger.find_key = lambda *_: None  # type: ignore[method-assign]
+    SqliteLedger._write_key = lambda *_: None  # type: ignore[method-assign]
 
 
 @defect("sqlite", "skips the expected version")
@@ -136,7 +136,7 @@ def _sqlite_leaks_a_cancelled_readers_connection() -> None:
         yield connection
         self._free.put_nowait(connection)
 
-    Reader._borrow = borrow  # type: ignore[method-assign, assignment]
+    Reader._borrow = borrow  # type: ignore[method-assign]
 
 
 @defect("sqlite", "says written when the disk is full")

@@ -33,9 +33,7 @@ def _reads() -> dict[str, Read]:
     }
     for n in range(STREAMS):
         reads[f"s/{n}"] = lambda store, n=n: store.read(f"s/{n}").list()  # type: ignore[misc]
-        reads[f"s/{n} backwards"] = (  # type: ignore[assignment]
-            lambda store, n=n: store.read(f"s/{n}", backwards=True).list()
-        )
+        reads[f"s/{n} backwards"] = lambda store, n=n: store.read(f"s/{n}", backwards=True).list()
     return reads
 
 

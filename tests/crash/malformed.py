@@ -90,7 +90,7 @@ async def trial(url: str, seed: int, count: int) -> tuple[int, list[str]]:
     hidden = {password: "the password"} if password else {}
     room = asyncio.Semaphore(AT_ONCE)
     async with EventStore.open(url) as store:
-        store._core.engine = _Watched(store._core.engine)  # type: ignore[assignment]
+        store._core.engine = _Watched(store._core.engine)
 
         async def one(number: int) -> None:
             async with room:

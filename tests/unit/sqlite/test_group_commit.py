@@ -137,7 +137,7 @@ async def test_calls_and_jobs_come_mixed_then_jobs_run_behind_the_appends(
         store.append("s", NewEvent("t", 2)),
         store.checkpoints.acquire("work", "you"),
     )
-    assert [answers[0].position, answers[2].position] == [2, 3]  # type: ignore[union-attr]
+    assert [answers[0].position, answers[2].position] == [2, 3]
     assert answers[1] is not None
     assert answers[3] is None
     assert transactions == ["BEGIN IMMEDIATE", "COMMIT"] * 3

@@ -182,7 +182,7 @@ async def test_a_sibling_ends_while_commits_wake_it_then_no_commit_fails(url: st
         return opened
 
     async with EventStore.open(url) as store:
-        going = asyncio.create_task(asyncio.to_thread(asyncio.run, come_and_go()))  # type: ignore[arg-type]  # a coroutine
+        going = asyncio.create_task(asyncio.to_thread(asyncio.run, come_and_go()))
         for n in range(100):
             await store.append("s", NewEvent("t", n))
         stop.set()
