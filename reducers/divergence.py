@@ -13,9 +13,12 @@ from eventstore.calls import FORKED
 from eventstore.events import RecordedEvent
 
 from .diffs import Change, diff, same
+from .forking import version_at
 
 if TYPE_CHECKING:
     from eventstore import EventStore
+
+    from .loading import Moment
 
 
 class Divergence(msgspec.Struct, frozen=True):
@@ -53,16 +56,20 @@ async def divergence(
     stream: str,
     other: str,
     *,
+    at: Moment | None = None,
+    other_at: Moment | None = None,
     key: Callable[[RecordedEvent], Any] | None = None,
 ) -> Divergence | None:
     """Where two stored streams part, as `first_divergence` says; None where they do not.
 
-    They are read side by side, no further than that. That one of them was forked is nothing that
-    happened in a session: of a fork and its parent the first events behind the fork are compared.
-    Raises as `first_divergence`, and `Corrupt` for damage. If cancelled, nothing is left open.
+    They are read side by side, no further than that, and no further than `at` and `other_at`:
+    moments as `fork` takes them, each of its own stream, None is the head. That one of them was
+    forked is nothing that happened in a session: of a fork and its parent the first events behind
+    the fork are compared. Raises as `first_divergence`, `InvalidEvent` for what is no moment, and
+    `Corrupt` for damage. If cancelled, nothing is left open.
     """
-    sides = _happened(store, stream), _happened(store, other)
-    async with aclosing(sides[0]) as a_events, aclosing(sides[1]) as b_events:
+    a_side, b_side = _happened(store, stream, at), _happened(store, other, other_at)
+    async with aclosing(a_side) as a_events, aclosing(b_side) as b_events:
         for common in count():
             a, b = await anext(a_events, None), await anext(b_events, None)
             if a is None and b is None:
@@ -73,8 +80,11 @@ async def divergence(
     return None
 
 
-async def _happened(store: EventStore, stream: str) -> AsyncGenerator[RecordedEvent, None]:
-    async for event in store.read(stream):
+async def _happened(
+    store: EventStore, stream: str, at: Moment | None
+) -> AsyncGenerator[RecordedEvent, None]:
+    limit = None if at is None else await version_at(store, stream, at)
+    async for event in store.read(stream, limit=limit):
         if event.type != FORKED:
             yield event
 

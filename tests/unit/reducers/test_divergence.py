@@ -127,6 +127,10 @@ async def test_stream_was_forked_then_the_fork_parts_where_it_goes_another_way(
     found = await divergence(store, "tried", "s")
     assert found is not None
     assert (found.common, found.a and found.a.data["text"], found.b) == (3, "d", None)
+    assert await divergence(store, "tried", "s", at=Version(4)) is None
+    found = await divergence(store, "tried", "s", at=Version(0), other_at=Position(1))
+    assert found is not None
+    assert (found.common, found.a, found.b and found.b.version) == (0, None, 1)
 
 
 async def test_moments_of_two_streams_are_compared_then_their_states_and_changes_are_told(
