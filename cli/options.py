@@ -1,4 +1,4 @@
-"""What all commands share: the options --store, --tenant and --json, and opening the store.
+"""What commands share: their options, and opening the store, or a stream of it, that these name.
 
 A command that only reads opens with `open_store(url, tenant)`, which refuses a file that is not
 there; one that writes says ``create=True``.
@@ -19,11 +19,16 @@ from eventstore.engines.sqlite.migrating import stored_revision
 from eventstore.opening import sqlite_path
 
 from .exits import Stop, check_argument, wrong_usage
+from .moments import Point, check_point, parse_point
+from .naming import complete_names, find_stream
 
 DEFAULT_URL = "sqlite:///eventstore.db"
 STORE_VARIABLE = "EVENTSTORE_URL"
 SQLITE_HEADER = b"SQLite format 3\x00"
 """The first 16 bytes of every SQLite database (sqlite.org/fileformat2.html, 1.3)."""
+
+Where = tuple[str, str | None]
+"""What --store and --tenant say."""
 
 StoreOption = Annotated[
     str,
@@ -47,8 +52,6 @@ JsonOption = Annotated[
 
 def complete_stream(context: typer.Context, incomplete: str) -> Iterator[str]:
     """Stream names that begin as typed, for the shell's completion."""
-    from .naming import complete_names
-
     yield from complete_names(context.params.get("store"), context.params.get("tenant"), incomplete)
 
 
@@ -95,6 +98,12 @@ def is_by_occurred(by: str) -> bool:
     if by not in ("recorded", "occurred"):
         raise wrong_usage(f"--by: {by!r} is no kind of time", "use recorded or occurred")
     return by == "occurred"
+
+
+def point_at(at: str | None, by: str) -> Point | None:
+    """The point of --at and --by; None is now. Raises `Stop` (exit code 2) for what is none."""
+    occurred = is_by_occurred(by)
+    return None if at is None else parse_point(at, occurred=occurred)
 
 
 def store_url(text: str) -> str:
@@ -175,6 +184,18 @@ async def open_store(
             url += "&migrate=on" if "?" in url else "?migrate=on"
     async with await _open(url, ids) as store:
         yield store if tenant is None else store.tenant(tenant)
+
+
+@asynccontextmanager
+async def open_stream(
+    where: Where, typed: str, point: Point | None = None
+) -> AsyncIterator[tuple[EventStore, str]]:
+    """The store, open inside the block, and the name of the stream that was typed, in which there
+    is such a point. Raises and is cancelled as `open_store`, `find_stream` and `check_point`."""
+    async with open_store(*where) as store:
+        name = await find_stream(store, typed)
+        await check_point(store, name, point)
+        yield store, name
 
 
 async def _open(url: str, ids: Callable[[], str] | None) -> EventStore:

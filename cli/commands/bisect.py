@@ -14,7 +14,6 @@ from reducers.bisecting import Found
 from ..exits import Stop
 from ..expressions import Expression
 from ..loading import DEFAULT_REDUCER, find_reducer
-from ..naming import find_stream
 from ..options import (
     DEFAULT_URL,
     JsonOption,
@@ -22,12 +21,12 @@ from ..options import (
     StoreOption,
     StreamArgument,
     TenantOption,
-    open_store,
+    Where,
+    open_stream,
 )
-from ..rendering.diffs import change_json, change_line
+from ..rendering.diffs import change_json, show_changes
 from ..rendering.events import place_json, step_title
 from ..rendering.screen import Screen
-from ..rendering.values import count
 from ..watching import watched
 
 INDENT = "      "
@@ -79,7 +78,7 @@ def bisect_command(
 
 
 async def _bisect(
-    where: tuple[str, str | None],
+    where: Where,
     stream: str,
     reducer: Reducer[Any],
     asked: Expression,
@@ -87,8 +86,7 @@ async def _bisect(
     quiet: bool,
 ) -> tuple[str, list[Found[Any]]]:
     monotone, every = how
-    async with open_store(*where) as store:
-        name = await find_stream(store, stream)
+    async with open_stream(where, stream) as (store, name):
         with watched(store, "asking", quiet=quiet) as read:
             try:
                 if every:
@@ -121,9 +119,4 @@ def _show(
     for each in found:
         answer = ("holds    ", "green") if each.holds else ("no more  ", "red")
         screen.line(answer, *step_title(each.event, screen.width))
-        changes = each.changes
-        for change in changes[:CHANGES_SHOWN]:
-            screen.line(*change_line(change, INDENT, screen.width))
-        if len(changes) > CHANGES_SHOWN:
-            more = count(len(changes) - CHANGES_SHOWN, "more change")
-            screen.line(INDENT, (f"... {more} (--json shows them)", "dim"))
+        show_changes(screen, each.changes, INDENT, CHANGES_SHOWN)

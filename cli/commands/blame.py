@@ -14,8 +14,7 @@ from reducers.forking import version_at
 
 from ..bounded import bounded
 from ..loading import DEFAULT_REDUCER, find_reducer
-from ..moments import Point, check_point, parse_point
-from ..naming import find_stream
+from ..moments import Point
 from ..options import (
     DEFAULT_URL,
     AtOption,
@@ -25,14 +24,14 @@ from ..options import (
     StoreOption,
     StreamArgument,
     TenantOption,
-    is_by_occurred,
-    open_store,
+    Where,
+    open_stream,
+    point_at,
 )
 from ..pointers import check_pointer, resolve
-from ..rendering.diffs import change_json, change_line
+from ..rendering.diffs import change_json, show_changes
 from ..rendering.events import place_json, step_title
 from ..rendering.screen import Screen
-from ..rendering.values import count
 from ..watching import watched
 
 INDENT = "      "
@@ -80,7 +79,7 @@ def blame_command(
       $ eventstore blame board/7 /tasks/1/title --reducer tasks --at 2 --json
     """
     check_pointer(path)
-    point = None if at is None else parse_point(at, occurred=is_by_occurred(by))
+    point = point_at(at, by)
     folding = find_reducer(reducer)
     name, loaded, found = asyncio.run(
         _blame((store, tenant), stream, folding, path, point, causes, as_json)
@@ -91,7 +90,7 @@ def blame_command(
 
 
 async def _blame(
-    where: tuple[str, str | None],
+    where: Where,
     stream: str,
     reducer: Reducer[Any],
     path: str,
@@ -100,9 +99,7 @@ async def _blame(
     quiet: bool,
 ) -> tuple[str, Loaded[Any], list[Blamed]]:
     """The stream's name, the state that was looked at where nothing is to blame, and the events."""
-    async with open_store(*where) as store:
-        name = await find_stream(store, stream)
-        await check_point(store, name, point)
+    async with open_stream(where, stream, point) as (store, name):
         version = await version_at(store, name, point)
         with watched(store, "folding", quiet=quiet) as read:
             seen = read if point is None else bounded(read, name, version)
@@ -129,11 +126,7 @@ def _show(screen: Screen, name: str, path: str, found: list[Blamed], as_json: bo
             screen.line(indent, (f"<- {via} ", "dim"), *title)
         else:
             screen.line(*step_title(each.event, screen.width))
-            for change in each.changes[:CHANGES_SHOWN]:
-                screen.line(*change_line(change, INDENT, screen.width))
-            if len(each.changes) > CHANGES_SHOWN:
-                more = count(len(each.changes) - CHANGES_SHOWN, "more change")
-                screen.line(INDENT, (f"... {more} (--json shows them)", "dim"))
+            show_changes(screen, each.changes, INDENT, CHANGES_SHOWN)
         if each.unfollowed:
             screen.line(INDENT, ("... it came of more events than were followed", "dim"))
 

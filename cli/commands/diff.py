@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 import msgspec
 import typer
 
-from eventstore import EventStore, RecordedEvent
-from eventstore.calls import FORKED
-from reducers import Reducer, changes_to_patch, diff
-from reducers.divergence import Divergence, first_divergence
+from eventstore import EventStore, Version
+from reducers import Reducer, changes_to_patch, diff, divergence
+from reducers.divergence import Divergence
 from reducers.forking import version_at
 
 from ..exits import wrong_usage
 from ..loading import DEFAULT_REDUCER, find_reducer
 from ..moments import Point, check_point, is_point, parse_point
-from ..naming import find_stream, find_stream_at
+from ..naming import find_stream_at
 from ..options import (
     DEFAULT_URL,
     ByOption,
@@ -27,8 +25,10 @@ from ..options import (
     StoreOption,
     StreamArgument,
     TenantOption,
+    Where,
     is_by_occurred,
     open_store,
+    open_stream,
 )
 from ..rendering.diffs import (
     AFTER_STYLE,
@@ -133,21 +133,20 @@ def diff_command(
 
 
 async def _points(
-    where: tuple[str, str | None],
+    where: Where,
     reducer: Reducer[Any],
     stream: str,
     points: tuple[Point, Point | None],
     quiet: bool,
 ) -> tuple[Side, Side]:
     start, end = points
-    async with open_store(*where) as store:
-        name = await find_stream(store, stream)
+    async with open_stream(where, stream) as (store, name):
         with watched(store, "folding", quiet=quiet) as read:
             return await _side(read, reducer, name, start), await _side(read, reducer, name, end)
 
 
 async def _streams(
-    where: tuple[str, str | None],
+    where: Where,
     reducer: Reducer[Any] | None,
     typed: tuple[str, str],
     by: str,
@@ -159,28 +158,9 @@ async def _streams(
         places = [await find_stream_at(store, each, occurred=occurred) for each in typed]
         with watched(store, "folding", quiet=quiet) as read:
             one, two = [await _side(read, reducer, *place) for place in places]
-        return (one, two), await _divergence(store, one, two)
-
-
-async def _divergence(store: EventStore, one: Side, two: Side) -> Divergence | None:
-    """Where two streams part; that one of them is a fork is no event of a session. They are read
-    side by side, no further than that."""
-    a_events, b_events = _said(store, one), _said(store, two)
-    common = 0
-    while True:
-        a, b = await anext(a_events, None), await anext(b_events, None)
-        if a is None and b is None:
-            return None
-        found = first_divergence([] if a is None else [a], [] if b is None else [b])
-        if found is not None:
-            return msgspec.structs.replace(found, common=common)
-        common += 1
-
-
-async def _said(store: EventStore, side: Side) -> AsyncIterator[RecordedEvent]:
-    async for event in store.read(side.stream, limit=side.version):
-        if event.type != FORKED:
-            yield event
+        ends = Version(one.version), Version(two.version)
+        found = await divergence(store, one.stream, two.stream, at=ends[0], other_at=ends[1])
+        return (one, two), found
 
 
 async def _side(

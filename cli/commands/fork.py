@@ -11,8 +11,7 @@ from eventstore import AppendResult, Conflict
 from reducers.forking import fork, version_at
 
 from ..exits import Stop, check_argument
-from ..moments import Point, beginning, check_point, parse_point
-from ..naming import find_stream
+from ..moments import Point, beginning
 from ..options import (
     DEFAULT_URL,
     AtOption,
@@ -21,8 +20,9 @@ from ..options import (
     StoreOption,
     StreamArgument,
     TenantOption,
-    is_by_occurred,
-    open_store,
+    Where,
+    open_stream,
+    point_at,
 )
 from ..rendering.screen import Screen
 
@@ -64,22 +64,20 @@ def fork_command(
         ("--key", key, "idempotency key"),
     ):
         check_argument(name, value, kind)
-    point = None if at is None else parse_point(at, occurred=is_by_occurred(by))
+    point = point_at(at, by)
     parent, result = asyncio.run(_fork((store, tenant), stream, point, into, key, actor))
     _show(Screen(), parent, into, result, as_json)
 
 
 async def _fork(
-    where: tuple[str, str | None],
+    where: Where,
     stream: str,
     point: Point | None,
     into: str,
     key: str | None,
     actor: str | None,
 ) -> tuple[str, AppendResult]:
-    async with open_store(*where) as store:
-        name = await find_stream(store, stream)
-        await check_point(store, name, point)
+    async with open_stream(where, stream, point) as (store, name):
         if point is not None and not await version_at(store, name, point):
             raise Stop(
                 f"nothing to fork yet: {await beginning(store, name)}",

@@ -14,7 +14,7 @@ from reducers.lineage import Derived, Lineage, Tainted
 
 from ..exits import Stop, check_argument
 from ..moments import check_point, parse_point
-from ..options import DEFAULT_URL, JsonOption, StoreOption, TenantOption, open_store
+from ..options import DEFAULT_URL, JsonOption, StoreOption, TenantOption, Where, open_store
 from ..rendering.events import place_json, step_title
 from ..rendering.screen import Screen
 from ..rendering.values import count
@@ -60,9 +60,7 @@ def lineage_command(
         _show(Screen(), found, as_json)
 
 
-async def _lineage(
-    where: tuple[str, str | None], event: str, is_position: bool, report: bool
-) -> Lineage | Tainted:
+async def _lineage(where: Where, event: str, is_position: bool, report: bool) -> Lineage | Tainted:
     async with open_store(*where) as store:
         event_id = await _at_position(store, event) if is_position else event
         if await store.event(event_id) is None:

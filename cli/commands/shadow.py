@@ -12,7 +12,7 @@ from reducers.shadowing import Shadowed, ShadowReport, shadow
 
 from ..exits import ExitCode, check_argument
 from ..loading import named_reducer
-from ..options import DEFAULT_URL, JsonOption, StoreOption, TenantOption, open_store
+from ..options import DEFAULT_URL, JsonOption, StoreOption, TenantOption, Where, open_store
 from ..rendering.progress import progress
 from ..rendering.screen import Screen
 from ..rendering.values import count
@@ -68,7 +68,7 @@ def shadow_command(
         raise typer.Exit(ExitCode.REFUSED)
 
 
-async def _shadow(where: tuple[str, str | None], old: str, new: str, prefix: str) -> ShadowReport:
+async def _shadow(where: Where, old: str, new: str, prefix: str) -> ShadowReport:
     pair = named_reducer(old, "OLD"), named_reducer(new, "NEW")
     async with open_store(*where) as store:
         streams, events = await _size(store, prefix)

@@ -11,8 +11,7 @@ import typer
 from reducers import Loaded, to_json
 
 from ..loading import DEFAULT_REDUCER, find_reducer
-from ..moments import beginning, check_point, parse_point
-from ..naming import find_stream
+from ..moments import beginning
 from ..options import (
     DEFAULT_URL,
     AtOption,
@@ -22,8 +21,8 @@ from ..options import (
     StoreOption,
     StreamArgument,
     TenantOption,
-    is_by_occurred,
-    open_store,
+    open_stream,
+    point_at,
 )
 from ..pointers import resolve
 from ..rendering.screen import Screen
@@ -56,13 +55,11 @@ def state_command(
       $ eventstore state board/7 --at 1 --json
       $ eventstore state board/7 --reducer tasks --path /tasks/1/title
     """
-    point = None if at is None else parse_point(at, occurred=is_by_occurred(by))
+    point = point_at(at, by)
     folding = find_reducer(reducer)
 
     async def load() -> tuple[str, Loaded[Any], str]:
-        async with open_store(store, tenant) as opened:
-            name = await find_stream(opened, stream)
-            await check_point(opened, name, point)
+        async with open_stream((store, tenant), stream, point) as (opened, name):
             with watched(opened, "folding", quiet=as_json) as read:
                 loaded = await folding.load(read, name, at=point)
             early = "" if loaded.version else f"nothing yet: {await beginning(opened, name)}"

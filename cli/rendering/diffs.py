@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from reducers import Change, to_json
 
-from .screen import Line, Part
-from .values import short
+from .screen import Line, Part, Screen
+from .values import count, short
 
 OPERATION_STYLES = {"add": "green", "remove": "red", "replace": "yellow"}
 BEFORE_STYLE, AFTER_STYLE = "red", "green"
@@ -55,6 +55,15 @@ def change_line(change: Change, indent: str, width: int) -> Line:
     else:
         text = _short(change.before if change.op == "remove" else change.after, room)
     return [indent, (f"{sign} {change.path or '/'}", style), "  ", text]
+
+
+def show_changes(screen: Screen, changes: Sequence[Change], indent: str, most: int) -> None:
+    """Prints the first changes, each on one line, and how many more there are."""
+    for change in changes[:most]:
+        screen.line(*change_line(change, indent, screen.width))
+    if len(changes) > most:
+        more = count(len(changes) - most, "more change")
+        screen.line(indent, (f"... {more} (--json shows them)", "dim"))
 
 
 def summary_line(changes: Iterable[Change]) -> str:

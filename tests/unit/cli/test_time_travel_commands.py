@@ -144,6 +144,21 @@ def test_point_lies_before_the_stream_then_where_it_begins(board: Run, at: str) 
     assert "datetime" not in ran.err
 
 
+@pytest.mark.parametrize(
+    "command",
+    [("state",), ("fork", "--into", "b"), ("diff", "1"), ("diff", "again"), ("blame", STATUS)],
+    ids=" ".join,
+)
+def test_kind_of_time_is_none_then_wrong_usage_with_and_without_a_time(
+    board: Run, command: tuple[str, ...]
+) -> None:
+    """A typing error in --by is told, whatever is asked."""
+    name, *rest = command
+    ran = board(name, "board/7", *rest, "--by", "occured")
+    assert (ran.code, ran.out) == (2, "")
+    assert "use recorded or occurred" in ran.err
+
+
 def test_lineage_asked_then_all_that_was_derived_from_it(board: Run) -> None:
     """By id or by position, over all streams, with the steps between."""
     first = lines(board("log", "board/7", "--limit", "1", "--json"))[0]["id"]
