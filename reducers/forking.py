@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from eventstore import AppendResult, InvalidEvent, Occurred, Position, Version
-from eventstore.calls import FORKED
 from eventstore.points import to_microseconds
 
 if TYPE_CHECKING:
@@ -31,19 +30,21 @@ async def fork(
     `at` is a `Version`, a `Position`, an aware datetime (`recorded_at`), or `Occurred`; all of
     them inclusive, None is the head. Of source times, which go back and forth along a stream, it
     is what comes before the first event that is later. Sent again with its `idempotency_key`, it
-    gives its first answer, also at the head of a stream that has grown since. The result's event
+    gives its first answer, also where the stream has grown since, so that the moment is now a
+    later version. The result's event
     is of type ``$stream.forked``, behind what is inherited: its data names the parent, which is
     the stream that itself holds the version, and the version.
 
     Raises `Conflict` where `into` exists, `InvalidEvent` where `stream` has no event by that
     moment, and as `EventStore.append`. If cancelled, it may be written all the same.
     """
-    if at is None and idempotency_key is not None:
-        version = await _answered(store, into, idempotency_key)
-        if version is None:
-            version = await store.version(stream)
-    else:
-        version = await version_at(store, stream, at)
+    version = await version_at(store, stream, at)
+    if idempotency_key is not None and not isinstance(at, Version):
+        first = await store.lookup(into, idempotency_key)
+        if first is not None:  # what came behind the first answer was not there to be meant
+            until = first.position
+            stood = await _last(store, stream, lambda event: event.position < until)
+            version = min(version, stood)
     if version == 0:
         when = "" if at is None else f" by {at!r}"
         raise InvalidEvent(f"fork: stream {stream!r} has no event{when}")
@@ -96,11 +97,3 @@ async def _before_later(store: EventStore, stream: str, until: int) -> int:
 
 def _occurred(event: RecordedEvent) -> int:
     return event.recorded_us if event.occurred_us is None else event.occurred_us
-
-
-async def _answered(store: EventStore, into: str, key: str) -> int | None:
-    """The version of the fork that this key was first used for."""
-    first = await store.lookup(into, key)
-    if first is None or not first.events or first.events[0].type != FORKED:
-        return None
-    return first.events[0].version - 1

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from eventstore import (
+    Conflict,
     EventStore,
+    IdempotencyMismatch,
     InvalidEvent,
     NewEvent,
     Occurred,
@@ -87,14 +89,21 @@ async def test_nothing_stood_by_then_then_it_is_refused(at: Any) -> None:
         assert await store.head() == 4
 
 
-async def test_the_stream_has_grown_since_then_a_retry_is_told_its_first_answer() -> None:
-    """With a key a fork of the head is the head of its first sending."""
+@pytest.mark.parametrize("at", [None, Position(99), Occurred(NOON + timedelta(days=9))])
+async def test_the_stream_has_grown_since_then_a_retry_is_told_its_first_answer(at: Any) -> None:
+    """With a key a fork at a moment is what the moment was at its first sending; another moment
+    is another call."""
     async with EventStore.open("memory://") as store:
         await store.append("s", _notes())
-        first = await fork(store, "s", into="f", idempotency_key="k")
-        await store.append("s", NewEvent("n", 5))
-        again = await fork(store, "s", into="f", idempotency_key="k")
+        first = await fork(store, "s", into="f", at=at, idempotency_key="k")
+        await store.append("s", NewEvent("n", 5, occurred_at=NOON + timedelta(hours=5)))
+        again = await fork(store, "s", into="f", at=at, idempotency_key="k")
         assert (again.duplicate, again.events) == (True, first.events)
+        for other in (Position(2), Version(5)):
+            with pytest.raises(IdempotencyMismatch):
+                await fork(store, "s", into="f", at=other, idempotency_key="k")
+        with pytest.raises(Conflict):
+            await fork(store, "s", into="f", at=at)
 
 
 async def test_a_fork_gets_the_rest_of_its_parent_then_its_state_is_the_parents() -> None:
