@@ -223,6 +223,9 @@ async def _verify_states(
                     )
 
 
+PATHS_SHOWN = 3
+"""Paths in one line about states that part; `--json` has all of them."""
+
 _WHY = {
     "version": "version {kept_version} of the reducer kept it",
     "code": "the reducer was edited since, and its version is the same",
@@ -241,13 +244,15 @@ def _parting(told: dict[str, Any]) -> str:
     why = _WHY[told["cause"]].format_map(told)
     if told["cause"] == "data":
         return f"{text} is not what was kept: {why}"
-    paths = ", ".join(told["paths"])
     text += f" is not what the events give now; they part at version {event}"
-    if after + 1 < at:
-        text += f", the first behind version {after} that changes" if paths else ""
-        text += f" {paths} now" if paths else f" or before, behind version {after}"
-    elif paths:
-        text += f" in {paths}"
+    paths = ", ".join(told["paths"][:PATHS_SHOWN])
+    if len(told["paths"]) > PATHS_SHOWN:
+        paths += f" and {len(told['paths']) - PATHS_SHOWN:,} more"
+    if after + 1 < at and event < at:
+        text += f", the first behind version {after} that changes {paths} now"
+    else:
+        text += f" or before, behind version {after}" if after + 1 < at else ""
+        text += f", in {paths}" if paths else ""
     return f"{text}: {why}"
 
 
@@ -278,7 +283,8 @@ def _show(screen: Screen, reports: list[dict[str, Any]], as_json: bool) -> None:
                     )
         for damage in report["damages"]:
             screen.text(("damage", "bold red"), f"  {_place(damage)}{damage['message']}")
-    if damaged:
+    kinds = {damage["kind"] for report in reports for damage in report["damages"]}
+    if kinds - {"snapshot", "state"}:
         screen.text("stop writing to this store, keep it as it is, and restore from a backup")
 
 

@@ -125,6 +125,7 @@ def test_wrong_snapshot_then_exit_code_4(board: Run) -> None:
     ran = board("verify", "--snapshots")
     assert ran.code == 4
     assert "kind snapshot" in ran.out
+    assert "restore from a backup" not in ran.out  # nothing is lost
     board("snapshot", "board/7", "--drop")
     assert board("verify", "--snapshots").code == 0
 
@@ -178,6 +179,20 @@ def test_reducer_was_edited_then_verify_state_names_the_event(board: Run) -> Non
     (parting,) = found["partings"]
     assert (parting["cause"], parting["after"], parting["stream"]) == ("code", 0, "board/7")
     assert found["damages"] == []
+
+
+def test_the_event_cannot_be_told_then_verify_state_says_between_which_it_is(board: Run) -> None:
+    """Code that no longer changes what it did names no event of its own."""
+    Path("tally.py").write_text(TALLY)
+    for number in range(8, 11):
+        data = json.dumps({"task_id": str(number), "title": "t"})
+        assert board("append", "board/7", "task.added", data).code == 0
+    assert board("snapshot", "board/7", "--take", "--reducer", "tally.py:tally").code == 0
+    last = json.loads(board("snapshot", "board/7", "--json").out)["version"]
+    Path("deaf.py").write_text(TALLY.replace("task.added", "task.forgotten"))
+    ran = board("verify", "--state", "--reducer", "deaf.py:tally")
+    assert ran.code == 0
+    assert f"part at version {last} or before, behind version 0" in " ".join(ran.out.split())
 
 
 def test_functions_are_unchecked_then_the_doctor_lists_them(board: Run) -> None:
