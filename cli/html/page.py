@@ -76,6 +76,7 @@ class ReplayPage:
             iso_time(event.recorded_at),
             summary(event, SUMMARY_WIDTH),
             len(step.changes),
+            iso_time(event.occurred_at),
         ]
         rest = _told(event) | {"changes": _patch(step)}
         # JSON writes tabs and line ends inside of texts out, so these two stand between.
@@ -124,7 +125,6 @@ def _told(event: RecordedEvent) -> dict[str, Any]:
         "id": event.id,
         "schema_version": event.schema_version,
         "data": exact(event.untyped().data),
-        "occurred_at": iso_time(event.occurred_at),
         "causation_id": event.causation_id,
         "correlation_id": event.correlation_id,
         "derived_from": event.derived_from,

@@ -35,8 +35,8 @@ const byId = (id) => document.getElementById(id);
 const facts = JSON.parse(byId("facts").textContent, revived);
 const lines = byId("steps").textContent.split("\n").filter((line) => line !== "");
 const rows = lines.map((line) => {
-  const [version, position, type, actor, at, said, changes] = JSON.parse(line.slice(0, line.indexOf("\t")));
-  return { version, position, type, actor, at, said, changes };
+  const [version, position, type, actor, recorded, said, changes, occurred] = JSON.parse(line.slice(0, line.indexOf("\t")));
+  return { version, position, type, actor, recorded, said, changes, occurred };
 });
 const rest = (index) => JSON.parse(lines[index].slice(lines[index].indexOf("\t") + 1), revived);
 
@@ -201,10 +201,17 @@ function members(value, path, touched, depth) {
   // Of a long list the end is shown: what a session adds stands there.
   let from = Array.isArray(value) ? Math.max(names.length - ITEMS_SHOWN, 0) : 0;
   let to = Array.isArray(value) ? names.length : Math.min(names.length, ITEMS_SHOWN);
+  // What changed is shown wherever it stands.
+  const within = touched.filter((each) => each.startsWith(`${path}/`));
+  const changed = new Set(within.map((each) => tokens(each.slice(path.length))[0]));
+  const outside = changed.size ? [...names.keys()].filter((i) => changed.has(names[i])) : [];
   const draw = () => {
     list.replaceChildren();
+    const add = (i) => list.append(node(names[i], value[names[i]], step(path, names[i]), touched, depth));
     if (from > 0) list.append(button(`${from.toLocaleString("en")} earlier`, () => { from = Math.max(from - 10 * ITEMS_SHOWN, 0); }));
-    for (let i = from; i < to; i += 1) list.append(node(names[i], value[names[i]], step(path, names[i]), touched, depth));
+    outside.filter((i) => i < from).forEach(add);
+    for (let i = from; i < to; i += 1) add(i);
+    outside.filter((i) => i >= to).forEach(add);
     const left = names.length - to;
     if (left > 0) list.append(button(`${left.toLocaleString("en")} more`, () => { to = Math.min(to + 10 * ITEMS_SHOWN, names.length); }));
   };
@@ -256,8 +263,8 @@ function drawEvent(index) {
   const more = rest(index);
   const list = make("dl");
   const told = {
-    type: row.type, version: row.version, position: row.position, actor: row.actor, recorded: row.at,
-    occurred: more.occurred_at, id: more.id, "caused by": more.causation_id,
+    type: row.type, version: row.version, position: row.position, actor: row.actor, recorded: row.recorded,
+    occurred: row.occurred, id: more.id, "caused by": more.causation_id,
     "derived from": (more.derived_from || []).join("\n"), correlation: more.correlation_id,
     tags: (more.tags || []).join("\n"), schema: more.schema_version,
   };
@@ -320,8 +327,9 @@ function rowItem(index, place) {
   item.style.top = `${place * ROW_PIXELS}px`;
   const above = make("div");
   const changes = row.changes ? `  ${row.changes}\u00a0\u0394` : "";
-  const at = make("span", "count", row.at.slice(11, 19) + changes);
-  at.title = row.at;
+  const when = row.occurred || row.recorded;
+  const at = make("span", "count", when.slice(11, 19) + changes);
+  at.title = when;
   above.append(at);
   above.append(make("span", "number", `v${row.version}`), make("span", "type", row.type));
   if (row.actor) above.append(make("span", "about", `  ${row.actor}`));

@@ -43,7 +43,10 @@ class Panel(Widget, can_focus=True):
         width, style = self.content_size.width, self._base
         if y >= len(self._lines):
             return Strip.blank(width, style)
-        drawn = Strip(self._lines[y].render(self.app.console))
+        line, console = self._lines[y], self.app.console
+        drawn = Strip(line.render(console))
+        if not line.spans:  # then Rich leaves the style of the whole line out
+            drawn = drawn.apply_style(console.get_style(line.style))
         return drawn.apply_style(style).adjust_cell_length(width, style)
 
 

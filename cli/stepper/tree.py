@@ -32,7 +32,7 @@ CHANGES_MARKED = 200
 SORTED_MAX = 1_000
 """Members that are sorted, in a millisecond or two; of more, some are shown as they come."""
 
-OPENED_MAX = 8
+OPENED_MAX = 12
 """Members of an added container that is opened by itself: what it holds is what changed."""
 
 OPENED_DEPTH = 3

@@ -174,6 +174,15 @@ def test_steps_go_back_then_only_the_first_of_them_applies_many_events(page: Pag
     assert max(read[1:]) <= 4
 
 
+def test_member_of_a_large_object_changes_then_it_is_in_the_tree(page: Page) -> None:
+    """Only a part of a large object is drawn, but what the event changed is."""
+    page.press("End")
+    found = page.evaluate(
+        "[...document.querySelectorAll('#tree .changed > .name')].map(each => each.textContent)"
+    )
+    assert "k588" in found
+
+
 def test_arrow_keys_then_a_step_at_a_time(page: Page) -> None:
     """Forward and back, to both ends, and never beyond them."""
     page.press("ArrowRight", "ArrowRight")

@@ -15,9 +15,11 @@ from xml.etree import ElementTree
 
 import pytest
 from rich.cells import cell_len
+from rich.style import Style
 from textual.pilot import Pilot
 
 from cli.stepper.app import BLAMED_SHOWN, Stepper
+from cli.stepper.panels import Panel
 from cli.stepper.screens import Help
 from cli.stepper.session import SPACING, Session
 from eventstore import Corrupt, EventStore, NewEvent
@@ -404,3 +406,12 @@ async def test_help_is_closed_twice_then_the_panels_are_there(store: EventStore)
         front.action_leave()
         await settled(pilot)
         assert len(pilot.app.screen_stack) == 1
+
+
+async def test_line_has_one_style_then_it_is_drawn_with_it(store: EventStore) -> None:
+    """The type above an event is bold in the colour of its kind, as it is in the timeline."""
+    async with stepping(store, version=6) as pilot:
+        drawn = pilot.app.query_one("#event", Panel).render_line(0)
+        (style,) = {segment.style for segment in drawn if segment.text.strip()}
+        assert style is not None
+        assert (style.bold, style.color) == (True, Style.parse("yellow").color)
