@@ -7,7 +7,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from eventstore import EventStore, NewEvent, StorageFailed
+from eventstore import EventStore, InvalidEvent, NewEvent, StorageFailed
 from eventstore.snapshots import Snapshot
 
 from .rights import documented, drop_role, role_with_rights
@@ -66,6 +66,7 @@ async def test_a_role_has_the_documented_rights_then_it_appends_and_reads_and_ch
         await app.checkpoints.save("reader", 2)
         assert await app.snapshots.save("s", "r", "f", Snapshot(1, 1, b"x", b"y"))
         assert await app.snapshots.drop() == 1
+        assert (await app.fork("s", "f", 2)).version == 3
         assert (await app.verify()).damages == ()
     role = await asyncpg.connect(granted)
     for table in (*APPEND_ONLY, "heads", "streams", "tenants", "tags", "event_types"):
@@ -112,6 +113,11 @@ async def test_tenants_are_isolated_then_a_pooled_connection_sees_only_its_trans
             seen = [e.data for e in await mine.read_all(tags=["t"]).list()]
             assert set(seen) == {f"{name}'s"}
             assert f"{other}'s" not in seen
+            await mine.fork("s", "f", 1)
+            assert [e.stream for e in await mine.read("f").list()] == ["f", "f"]
+            with pytest.raises(InvalidEvent):
+                await mine.fork(f"{other}'s own", "g", 1)
+            await mine.append(f"{name}'s own", NewEvent("n", 1))
             await mine.checkpoints.save("reader", 1)
             assert (await mine.verify()).damages == ()
         assert await app.tenants() == []
