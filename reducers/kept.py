@@ -173,7 +173,8 @@ class Wayside(Generic[S]):
     async def over(
         self, loaded: Loaded[S], page: list[RecordedEvent]
     ) -> tuple[Loaded[S], list[RecordedEvent]]:
-        """Folds the page up to the last stop in it; the state there, and what is left of it."""
+        """Folds the page up to the last stop in it; the state there, and what is left of it. If
+        cancelled, the last one may or may not be kept."""
         while self._stops and self._stops[0] <= page[-1].version:
             count = self._stops.pop(0) - loaded.version
             state = fold(page[:count], self._reducer, loaded.state)

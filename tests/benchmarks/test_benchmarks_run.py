@@ -15,7 +15,7 @@ from .report import render, terminal
 from .sizes import FULL
 
 _ROOT = Path(__file__).resolve().parents[2]
-_BARS = 43
+_BARS = 44
 """Lines with a bar in a run with both neighbours and the recorded sessions at hand."""
 _BARS_OF_THE_ABSENT = 9
 """Those of the neighbours, of the importer and of vectors, where these are not at hand."""

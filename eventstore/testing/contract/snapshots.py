@@ -91,6 +91,26 @@ class SnapshotContract(Harness):
         assert [i.version for i in listed if i.fingerprint == "other"] == [1]
         assert await filled.snapshots.find("s", "r", "f", until=31) == _state(24)
 
+    async def test_a_stream_was_forked_then_what_it_kept_up_to_there_is_found_of_the_fork(
+        self, filled: EventStore
+    ) -> None:
+        """Only where it is asked for, nothing behind the version where a fork leaves its parent,
+        and the fork's own before all."""
+        await filled.fork("s", "f", 2)
+        await filled.fork("f", "g", 1)
+        for version in (1, 2, 3):
+            await filled.snapshots.save("s", "r", "f", _state(version))
+        find = filled.snapshots.find
+        assert await find("f", "r", "f") is None
+        assert await find("f", "r", "f", inherited=True) == _state(2)
+        assert await find("f", "r", "f", inherited=True, until=1) == _state(1)
+        assert await find("g", "r", "f", inherited=True) == _state(1)
+        assert await find("s", "r", "f", inherited=True) == _state(3)
+        await filled.snapshots.save("f", "r", "f", _state(3, b"own"))
+        assert await find("f", "r", "f", inherited=True) == _state(3, b"own")
+        listed = await filled.snapshots.list("f", inherited=True)
+        assert [(i.stream, i.version) for i in listed] == [("f", 3), ("s", 1), ("s", 2)]
+
     async def test_snapshots_are_listed_then_their_sizes_are_told(self, filled: EventStore) -> None:
         """What `eventstore snapshot` shows, without the states themselves."""
         await filled.snapshots.save("s", "b", "f", _state(2))
