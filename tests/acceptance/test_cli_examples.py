@@ -1,17 +1,27 @@
-"""Every command explains itself with examples that work."""
+"""Every command explains itself with examples that work.
+
+They run inside the test's process where no shell is needed; that the command is found and run as a
+process of its own is seen by the other tests here.
+"""
 
 from __future__ import annotations
 
 import json
 import re
+import shlex
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from cli import main
 from cli.app import COMMANDS, GROUPS
+from eventstore.registry import isolated_registry
 
 from .conftest import VIEWS, Command
+
+Example = Callable[[str], tuple[int, str, str]]
 
 OTHERS = {"import", "export", "recall", "projections run", "projections drop"}
 """Their examples need source files, a memory, code of a user's own, or something that is parked."""
@@ -32,6 +42,41 @@ def added(state, event):
 """
 
 LINE = re.compile(r"^ +\$ (.+)$", re.MULTILINE)
+
+
+@pytest.fixture
+def example(
+    board: Command,
+    shell: Command,
+    environment: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Example:
+    """Runs a line as it is pasted, beside the boards: its exit code, output and errors."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    for name in ("EVENTSTORE_URL", "FORCE_COLOR", "EVENTSTORE_TRACEBACK"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("HOME", "COLUMNS", "TERM"):
+        monkeypatch.setenv(name, environment[name])
+
+    def run(line: str) -> tuple[int, str, str]:
+        for name in ("board", "views"):  # of another test
+            monkeypatch.delitem(sys.modules, name, raising=False)
+        words = shlex.shlex(line, posix=True, punctuation_chars=True)
+        words.whitespace_split = True
+        command, *arguments = words
+        for_a_shell = any(word and set(word) <= set("|&;<>()") for word in arguments)
+        if command != "eventstore" or "$" in line or for_a_shell:
+            ran = shell(line)
+            return ran.returncode, ran.stdout, ran.stderr
+        capsys.readouterr()
+        with isolated_registry():
+            code = main(arguments)
+        return int(code), *capsys.readouterr()
+
+    return run
 
 
 def help_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -72,18 +117,18 @@ def test_help_of_a_command_then_examples_and_shared_options(
 
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name not in OTHERS])
 def test_examples_of_a_command_then_they_run(
-    name: str, board: Command, shell: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str, example: Example, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Whoever pastes an example sees it work, beside a reducer of his own."""
     (tmp_path / "board.py").write_text(BOARD)
-    for example in LINE.findall(help_of(capsys, *name.split())):
-        ran = shell(example)
-        assert (ran.returncode, ran.stderr) == (0, ""), example
-        assert ran.stdout, example
+    for line in LINE.findall(help_of(capsys, *name.split())):
+        code, out, err = example(line)
+        assert (code, err) == (0, ""), line
+        assert out, line
 
 
 def test_examples_of_import_and_export_then_they_run(
-    board: Command, shell: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    example: Example, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The same for sessions from files; --follow stays until Ctrl-C and has its own tests."""
     (tmp_path / "results").mkdir()
@@ -94,14 +139,14 @@ def test_examples_of_import_and_export_then_they_run(
     (tmp_path / "chat.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in CHAT))
     examples = LINE.findall(help_of(capsys, "import"))
     examples += ["eventstore import chat.jsonl --id 42", *LINE.findall(help_of(capsys, "export"))]
-    for example in [line for line in examples if "--follow" not in line]:
-        ran = shell(example)
-        assert (ran.returncode, ran.stderr) == (0, ""), example
-        assert ran.stdout or "> session.json" in example, example
+    for line in [line for line in examples if "--follow" not in line]:
+        code, out, err = example(line)
+        assert (code, err) == (0, ""), line
+        assert out or "> session.json" in line, line
 
 
 def test_examples_of_run_drop_and_recall_then_they_work(
-    board: Command, shell: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    example: Example, board: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The same with views of the user's own, one of whose events cannot be applied, and with a
     memory."""
@@ -110,10 +155,10 @@ def test_examples_of_run_drop_and_recall_then_they_work(
     remembered = json.dumps({**SEA, "attributes": {"user": "ben"}})
     board("append", "session/ben", "memory.remembered", remembered)
     for command in (["projections", "run"], ["projections", "drop"], ["recall"]):
-        for example in LINE.findall(help_of(capsys, *command)):
-            ran = shell(example)
-            assert ran.returncode == 0, example
-            assert ran.stdout, example
+        for line in LINE.findall(help_of(capsys, *command)):
+            code, out, _ = example(line)
+            assert code == 0, line
+            assert out, line
 
 
 @pytest.mark.parametrize("name", COMMANDS)
