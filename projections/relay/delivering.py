@@ -195,10 +195,11 @@ class Delivery:
             except _Failed as again:
                 failed = again
         self._patience -= loop.time() - begun
-        dropped = (await given_up(self.build)).get(event.position)
-        if dropped is not None and (event.type != FORKED or failed.key in dropped):
+        dropped = (await given_up(self.build)).get(event.position, set())
+        is_fork = event.type == FORKED  # of which each key is given up, and waits, by itself
+        if failed.key in dropped and not failed.is_refused if is_fork else dropped:
             self.applier.dropped[event.position] = dropped
-            return event.type != FORKED
+            return not is_fork
         if self.view.on_error == "stop":
             raise Stopped(
                 f"view {self.view.name!r} stopped at position {event.position}: {failed.reason}"
@@ -212,9 +213,9 @@ class Delivery:
             failed.reason,
         )
         keys, to = [failed.key], event.position
-        if event.type == FORKED and failed.is_refused:  # the sink does not say for which key
-            keys = await self.applier.keys_of(event)
-        elif event.type == FORKED:  # it is applied for its other keys then
+        if is_fork and failed.is_refused:  # the sink does not say for which key
+            keys = [key for key in await self.applier.keys_of(event) if key not in dropped]
+        elif is_fork:  # it is applied for its other keys then
             to = self.saved
         held = [Letter(key, event.position, failed.reason, tries) for key in keys]
         await self.write(Applied({}, held, {}, 1, 0, event.recorded_us), to)

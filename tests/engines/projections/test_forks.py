@@ -21,6 +21,7 @@ from reducers import Reducer, fold, to_json, unchecked
 from reducers.agent import agent
 from tests.engines.projections.stage import (
     Faults,
+    Outside,
     counted,
     counts_view,
     feed,
@@ -321,6 +322,23 @@ async def test_the_key_of_an_inherited_event_fails_then_the_rest_of_the_fork_is_
         await relay.run_once()
         await relay.run_once()
         assert (await letters_of(view), await rows_of(view)) == ([], rows)
+
+
+async def test_a_sink_refuses_a_row_of_a_fork_then_its_other_keys_go_when_they_are_tried() -> None:
+    """A sink does not say which row it refuses: the fork waits as each key, and each is tried."""
+    async with EventStore.open("memory://") as store:
+        sink = Outside()
+        sink.refuses = lambda change: change.key in ("f/n3", "f/n5")
+        view = View(_keyed_view(Faults()).projection, sink, attempts=1).bind(store)
+        rows = await _make_wide(store)
+        await feed(store, view).run_once()
+        build = (await serving(view))[0]
+        assert [key for key, _, _ in await letters_of(view)] == sorted(f"f/n{n}" for n in range(12))
+        await drop(build, "f/n3", "not wanted")
+        await letters.ask_retry(build)
+        await feed(store, view).run_once()
+        assert await letters_of(view) == [("f/n5", 13, True)]
+        assert await rows_of(view) == {k: v for k, v in rows.items() if k not in ("f/n3", "f/n5")}
 
 
 @pytest.mark.parametrize("is_applied", [True, False])
