@@ -23,6 +23,7 @@ from .changeable import Seen, Watch
 from .diffs import Change, diff, same
 from .errors import ReducerError
 from .folding import fold, where
+from .forking import version_at
 from .json_form import MISSING
 from .origins import came_from
 from .pointers import child, find, has_names, index, join, listed, split
@@ -30,6 +31,7 @@ from .pointers import child, find, has_names, index, join, listed, split
 if TYPE_CHECKING:
     from eventstore import EventStore
 
+    from .loading import Moment
     from .reducer import Reducer
 
 STRETCH_EVENTS = 300
@@ -99,7 +101,12 @@ def blame(events: Iterable[RecordedEvent], reducer: Reducer[Any], path: str) -> 
 
 
 async def blame_stored(
-    reducer: Reducer[Any], store: EventStore, stream: str, path: str, causes_max: int
+    reducer: Reducer[Any],
+    store: EventStore,
+    stream: str,
+    path: str,
+    at: Moment | None,
+    causes_max: int,
 ) -> list[Blamed]:
     """See `Reducer.blame`."""
     if type(causes_max) is not int or causes_max < 0:
@@ -108,7 +115,8 @@ async def blame_stored(
     forth = _Forth(reducer)
     stretches: list[tuple[Any, int, int]] = []
     inherited = 0
-    async for page in store.read(stream).pages():
+    limit = None if at is None else await version_at(store, stream, at)
+    async for page in store.read(stream, limit=limit).pages():
         stretches.append((forth.state, page[0].version - 1, len(page)))
         forth.fold(page)
         inherited = max((e.version - 1 for e in page if e.type == FORKED), default=inherited)

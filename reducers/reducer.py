@@ -168,19 +168,26 @@ class Reducer(Generic[S]):
         return await load(self, store, stream, at)
 
     async def blame(
-        self, store: EventStore, stream: str, path: str, *, causes_max: int = CAUSES_MAX
+        self,
+        store: EventStore,
+        stream: str,
+        path: str,
+        *,
+        at: Moment | None = None,
+        causes_max: int = CAUSES_MAX,
     ) -> list[Blamed]:
         """The events that gave `path` its value in a stored stream, newest first, each followed
         by the events that it came from, along causation ids and `derived_from`, into whatever
         stream they stand in.
 
+        `path` points into the state at a moment: `at` as `fork` takes it, None is the head.
         What is blamed is said by `blame`, and has `depth` 0; what it came from has `depth` 1 and
         more, stands behind the first event that leads to it, and once; an id that no event of the
         tenant has is left out. At most `causes_max` ids are followed, 0 for none; where one was
         not, `unfollowed` says so. It reads the stream twice and holds a page of it. Raises as
         `blame` does, and `Corrupt` for damage. If cancelled, nothing is left open.
         """
-        return await blame_stored(self, store, stream, path, causes_max)
+        return await blame_stored(self, store, stream, path, at, causes_max)
 
     @overload
     async def bisect(

@@ -12,7 +12,6 @@ from reducers import Loaded, Reducer, to_json
 from reducers.blaming import CAUSES_MAX, Blamed
 from reducers.forking import version_at
 
-from ..bounded import bounded
 from ..loading import DEFAULT_REDUCER, find_reducer
 from ..moments import Point
 from ..options import (
@@ -102,8 +101,9 @@ async def _blame(
     async with open_stream(where, stream, point) as (store, name):
         version = await version_at(store, name, point)
         with watched(store, "folding", quiet=quiet) as read:
-            seen = read if point is None else bounded(read, name, version)
-            found = await reducer.blame(seen, name, path, causes_max=CAUSES_MAX if causes else 0)
+            at = None if point is None else Version(version)
+            most = CAUSES_MAX if causes else 0
+            found = await reducer.blame(read, name, path, at=at, causes_max=most)
             loaded: Loaded[Any] = Loaded(reducer.initial, 0, 0)
             if not found and version:
                 loaded = await reducer.load(read, name, at=Version(version))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from eventstore import EventStore, NewEvent, Version
+from eventstore import EventStore, InvalidEvent, NewEvent, Position, Version
 from reducers import Reducer, ReducerError, blame, fork
 
 
@@ -117,3 +117,17 @@ async def test_stream_is_a_fork_then_what_it_inherited_is_told_as_its_own(
         ("e2", "parent", 1),
         ("e0", "fork", 0),
     ]
+
+
+async def test_moment_is_named_then_the_state_of_that_moment_is_blamed(store: EventStore) -> None:
+    """What came later is not looked at; causes are followed all the same."""
+    for number in range(1, 4):
+        data = {"at": ["a"], "value": number}
+        event = NewEvent("set", data, id=f"e{number}", derived_from=[f"e{number + 1}"])
+        await store.append("s", event)
+    at_two = await tree().blame(store, "s", "/a", at=Version(2))
+    assert [(each.event.id, each.depth) for each in at_two] == [("e2", 0), ("e3", 1), ("e1", 0)]
+    assert await tree().blame(store, "s", "/a", at=Position(2)) == at_two
+    assert await tree().blame(store, "s", "/a", at=Version(0)) == []
+    with pytest.raises(InvalidEvent, match="at:"):
+        await tree().blame(store, "s", "/a", at=2)  # type: ignore[arg-type]  # that is the test
