@@ -343,14 +343,17 @@ def _module(name: str) -> Any:
 
 
 def load_file(path: Path) -> Any:
-    """The module of a Python file, imported, and so run, once in a process. Raises `ReducerError`
-    where there is none, and what its code raises."""
+    """The module of a Python file, imported, and so run, once in a process, and once more when it
+    was edited. Raises `ReducerError` where there is none, and what its code raises."""
+    if not path.is_file():
+        raise ReducerError(f"shadow: no Python file {str(path)!r}")
     # By its path, so that two files of one name, the old and the new, are two modules.
-    name = f"shadowed_{sha256(str(path.resolve()).encode()).hexdigest()[:12]}_{path.stem}"
+    digest = sha256(os.fsencode(path.resolve()) + b"\0" + path.read_bytes()).hexdigest()
+    name = f"shadowed_{digest[:12]}_{path.stem}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None or not path.is_file():
+    if spec is None or spec.loader is None:
         raise ReducerError(f"shadow: no Python file {str(path)!r}")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module

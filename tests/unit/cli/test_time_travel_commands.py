@@ -344,6 +344,8 @@ def test_code_to_compare_does_not_import_then_its_line_is_told(board: Run) -> No
     assert (ran.code, ran.out) == (1, "")
     assert "'bad.py' does not import: ValueError, line 2 of" in ran.err
     assert "secret" not in ran.err
+    Path("bad.py").write_text("from reducers import Reducer\n\na = Reducer('a', initial=0)\n")
+    assert board("shadow", "bad.py", "bad.py:a").code == 0
     assert "NEW path/to/file.py" in board("shadow", "tasks", "nix.py:a").err
 
 
