@@ -92,11 +92,12 @@ class ForkingContract(Harness):
     ) -> None:
         """A chain of forks is read through to its first stream."""
         await store.append("s0", notes(1))
-        for n in range(1, 12):
-            await store.fork(f"s{n - 1}", f"s{n}", await store.version(f"s{n - 1}"))
-        found = await store.read("s11").list()
-        assert [event.type for event in found] == ["note.added", *[FORKED] * 11]
-        assert [event.version for event in found] == list(range(1, 13))
+        for n in range(1, 13):
+            await store.fork(f"s{n - 1}", f"s{n}", n)
+        found = await store.read("s12").list()
+        assert [event.type for event in found] == ["note.added", *[FORKED] * 12]
+        assert [event.version for event in found] == list(range(1, 14))
+        assert await store.read("s12", backwards=True).list() == found[::-1]
         assert not (await store.verify()).damages
 
     async def test_the_log_is_read_then_each_event_comes_once(self, store: EventStore) -> None:
@@ -183,14 +184,18 @@ class ForkingContract(Harness):
             assert info.last_recorded_at == events[-1].recorded_at
 
     async def test_a_fork_is_subscribed_to_then_all_of_it_comes(self, store: EventStore) -> None:
-        """A subscription to a fork begins with what it inherits and goes on with its own."""
+        """A subscription to a fork, also one that waited for it, begins with what it inherits and
+        goes on with its own."""
         await store.append("s", notes(2))
+        waiting = asyncio.create_task(take(store.subscribe(stream="f"), 4))
+        await asyncio.sleep(0)
         await store.fork("s", "f", 2)
         reading = asyncio.create_task(take(store.subscribe(stream="f"), 4))
         await asyncio.sleep(0)
         await store.append("s", notes(1, start=10))
         await store.append("f", notes(1, start=20))
         assert [(e.version, e.stream) for e in await reading] == [(n, "f") for n in range(1, 5)]
+        assert await waiting == await reading
         behind = await take(store.subscribe(stream="f", after=1), 3)
         assert [event.version for event in behind] == [2, 3, 4]
 
