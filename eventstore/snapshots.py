@@ -82,6 +82,12 @@ class Snapshots:
             return None
         return Snapshot(row.version, row.position, row.state, row.state_hash)
 
+    async def has_parent(self, stream: str) -> bool:
+        """Whether the stream is a fork, so that there may be something to inherit. If cancelled,
+        nothing is left open."""
+        check_name("stream", stream)
+        return await self._engine().find_fork(self._tenant, stream) is not None
+
     async def list(self, stream: str, *, inherited: bool = False) -> list[SnapshotInfo]:
         """All snapshots of a stream, of every reducer; with `inherited` those of a fork's parents
         too that are of versions which it inherits. If cancelled, nothing is left open."""

@@ -80,13 +80,10 @@ async def newest_kept(
     """The newest snapshot behind version `after` that lies within and is sound; None for none."""
     bound = until.version
     while bound > after and reducer.snapshot_every is not None:
-        found = await store.snapshots.find(
-            stream,
-            reducer.name,
-            reducer.fingerprint(),
-            until=bound,
-            inherited=not reducer.sees_streams(),
-        )
+        kind = (stream, reducer.name, reducer.fingerprint())
+        found = await store.snapshots.find(*kind, until=bound)
+        if found is None and await inherits(reducer, store, stream):
+            found = await store.snapshots.find(*kind, until=bound, inherited=True)
         if found is None or found.version <= after:
             return None
         bound = found.version - 1
@@ -102,9 +99,17 @@ async def kept_versions(reducer: Reducer[Any], store: EventStore, stream: str) -
     """The versions at which there is a snapshot that a load may begin with, ascending."""
     if reducer.snapshot_every is None:
         return []
-    kept = await store.snapshots.list(stream, inherited=not reducer.sees_streams())
+    inherited = await inherits(reducer, store, stream)
+    kept = await store.snapshots.list(stream, inherited=inherited)
     kind = (reducer.name, reducer.fingerprint())
     return sorted({each.version for each in kept if (each.reducer, each.fingerprint) == kind})
+
+
+async def inherits(reducer: Reducer[Any], store: EventStore, stream: str) -> bool:
+    """Whether a load may begin with what the stream's parents kept. If cancelled, nothing is left
+    open."""
+    # In this order: code is read for forks alone.
+    return await store.snapshots.has_parent(stream) and not reducer.sees_streams()
 
 
 async def _stands(store: EventStore, stream: str, found: Snapshot, until: Until) -> bool:

@@ -11,7 +11,7 @@ from eventstore.snapshots import Snapshot
 
 from .diffs import same
 from .folding import fold
-from .kept import Loaded, decoded
+from .kept import Loaded, decoded, inherits
 
 if TYPE_CHECKING:
     from eventstore import EventStore
@@ -108,7 +108,8 @@ async def _snapshots(
 ) -> tuple[list[Snapshot], int]:
     mine, other = [], 0
     mark = reducer.fingerprint()
-    for info in await store.snapshots.list(stream, inherited=not reducer.sees_streams()):
+    inherited = await inherits(reducer, store, stream)
+    for info in await store.snapshots.list(stream, inherited=inherited):
         if info.reducer != reducer.name:
             continue
         if info.fingerprint != mark:

@@ -19,6 +19,7 @@ from reducers import Change, Reducer, Step, fold
 from reducers.blaming import Blamed, Trail
 from reducers.diffs import same
 from reducers.json_form import MISSING
+from reducers.kept import Until, newest_kept
 from reducers.pointers import find, split
 
 from ..exits import Stop
@@ -273,17 +274,10 @@ class Session:
 
     async def _snapshot(self, base: int, version: int, state: Any) -> tuple[int, Any]:
         """The newest snapshot between two versions, or what is in memory."""
-        reducer = self.reducer
-        if reducer.snapshot_every is None:
+        until = Until(version=version)
+        loaded = await newest_kept(self.reducer, self.store, self.stream, until, base)
+        if loaded is None:
             return base, state
-        mark, inherited = reducer.fingerprint(), not reducer.sees_streams()
-        found = await self.store.snapshots.find(
-            self.stream, reducer.name, mark, until=version, inherited=inherited
-        )
-        if found is None or found.version <= base:
-            return base, state
-        # A load tells whether it is sound, and folds where it is not.
-        loaded = await reducer.load(self.store, self.stream, at=Version(found.version))
         self._checkpoint(loaded.version, loaded.state)
         return loaded.version, loaded.state
 
