@@ -4,48 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import asyncpg
 import pytest
 
-from eventstore import Corrupt, EventStore, NewEvent, RecordedEvent
+from eventstore import Corrupt, EventStore, NewEvent
 from eventstore.testing import SequentialIds
 from eventstore.verify import KnownHead
+from tests.engines import damaged
+from tests.engines.damaged import (
+    LAST,
+    STREAM,
+    THERE,
+    VERSION,
+    write,
+)
 from tests.servers.postgres import PostgresServer
 
-STREAM, VERSION, POSITION, LAST = "b", 3, 6, 10
-"""The event that is damaged: versions 1 to 5 of `a` and `b` stand in turns."""
-
 Damage = Callable[..., Coroutine[Any, Any, None]]
-Read = Callable[[EventStore], AsyncIterator[RecordedEvent]]
-READS: dict[str, Read] = {
-    "read": lambda store: aiter(store.read(STREAM)),
-    "read from the event on": lambda store: aiter(store.read(STREAM, after=VERSION - 1)),
-    "read behind it": lambda store: aiter(store.read(STREAM, after=1, limit=3)),
-    "read_all": lambda store: aiter(store.read_all()),
-    "read_all by tag": lambda store: aiter(store.read_all(tags=["all"])),
-    "read_all by type": lambda store: aiter(store.read_all(types=["note.added"])),
-    "subscribe": lambda store: aiter(store.subscribe()),
-    "subscribe to the stream": lambda store: aiter(store.subscribe(stream=STREAM)),
-    "read backwards": lambda store: aiter(store.read(STREAM, backwards=True)),
-}
-_THERE = f"WHERE position = {POSITION}"
 FLIPS = {
-    "a byte of the payload": f"UPDATE events SET payload = '{{\"n\":4}}' {_THERE}",
-    "the payload is no text": rf"UPDATE events SET payload = '\xff00' {_THERE}",
-    "the hash": f"UPDATE events SET hash = sha256('x') {_THERE}",
-    "the hash is gone": f"UPDATE events SET hash = 'x' {_THERE}",
-    "a tag": f"UPDATE events SET tags = replace(tags, 'all', 'alm') {_THERE}",
-    "the list of tags": f"UPDATE events SET tags = replace(tags, '[', '(') {_THERE}",
-    "the id": f"UPDATE events SET event_id = 'event-666666' {_THERE}",
-    "the actor": f"UPDATE events SET actor = 'eve' {_THERE}",
-    "the time": f"UPDATE events SET recorded_at = recorded_at + 1 {_THERE}",
-    "the type": f"UPDATE events SET type_id = 99 {_THERE}",
-    "the schema version": f"UPDATE events SET schema_version = 2 {_THERE}",
-    "the format": f"UPDATE events SET payload_format = 1 {_THERE}",
+    **damaged.FLIPS,
+    "a byte of the payload": f"UPDATE events SET payload = '{{\"n\":4}}' {THERE}",
+    "the payload is no text": rf"UPDATE events SET payload = '\xff00' {THERE}",
+    "the hash": f"UPDATE events SET hash = sha256('x') {THERE}",
 }
 
 
@@ -54,16 +38,12 @@ def _written(server: PostgresServer) -> tuple[str, KnownHead]:
     """The name of a database with ten events in two streams, and its head as kept elsewhere."""
     url = server.new_url()
 
-    async def write() -> KnownHead:
+    async def fill() -> KnownHead:
         async with EventStore.open(url, ids=SequentialIds()) as store:
-            for n in range(1, 6):
-                for stream in "ab":
-                    note = NewEvent("note.added", {"n": n}, tags=["all", stream])
-                    await store.append(stream, note, idempotency_key=f"k{n}")
-            return (await store.verify()).head
+            return await write(store)
 
     with ThreadPoolExecutor(1) as thread:
-        head = thread.submit(asyncio.run, write()).result()
+        head = thread.submit(asyncio.run, fill()).result()
     return url.rsplit("/", 1)[1], head
 
 
@@ -97,78 +77,30 @@ def damage(url: str) -> Damage:
     return run
 
 
-async def _read_until_refused(read: Read, store: EventStore) -> tuple[list[int], Corrupt]:
-    served = []
-    try:
-        async for event in read(store):
-            served.append(event.position)
-    except Corrupt as exc:
-        return served, exc
-    pytest.fail(f"everything was served: {served}")
-
-
 @pytest.mark.parametrize("flip", FLIPS)
 async def test_a_stored_value_changed_then_every_read_and_verify_name_it(
     url: str, damage: Damage, flip: str
 ) -> None:
     """Corrupt with stream and version, and neither the event nor one behind it is served."""
     await damage(FLIPS[flip])
-    # What was changed is no longer what a read by its type asks for: verify tells.
-    reads = {name for name in READS if (name, flip) != ("read_all by type", "the type")}
-    async with EventStore.open(url) as store:
-        for name in sorted(reads):
-            served, error = await _read_until_refused(READS[name], store)
-            assert (error.kind, error.stream, error.version) == ("hash", STREAM, VERSION), name
-            assert error.position == POSITION
-            assert POSITION not in served
-            assert f"stream {STREAM!r} version {VERSION}" in str(error)
-        told = (await store.verify()).damages
-    assert ("hash", STREAM, VERSION) in [(d.kind, d.stream, d.version) for d in told]
+    await damaged.every_read_and_verify_name_it(url, flip)
 
 
-@pytest.mark.parametrize(
-    ("gone", "reads"),
-    [
-        (POSITION, [name for name in READS if name != "read_all by type"]),
-        (LAST, ["read", "read backwards", "read_all", "read_all by tag"]),
-        (2, ["read backwards"]),
-    ],
-)
+@pytest.mark.parametrize(("gone", "reads"), damaged.GONE)
 async def test_a_row_is_gone_then_reading_stops_there_and_names_it(
     url: str, damage: Damage, gone: int, reads: list[str]
 ) -> None:
     """A hole is corruption: at the end of a stream, at its start, in the middle."""
     await damage(f"DELETE FROM events WHERE position = {gone}")
-    async with EventStore.open(url) as store:
-        for read in reads:
-            served, error = await _read_until_refused(READS[read], store)
-            assert gone not in served
-            assert not [p for p in served if p > gone] or read == "read backwards"
-            if "by tag" in read:
-                assert error.kind == "index"
-            elif read in ("read_all", "subscribe"):
-                assert (error.kind, error.position) == ("gap", gone)
-            else:
-                assert (error.kind, error.stream, error.version) == ("gap", STREAM, gone // 2)
-        assert "gap" in [d.kind for d in (await store.verify()).damages]
+    await damaged.reads_stop_at_the_hole(url, gone, reads)
 
 
 async def test_two_rows_change_places_then_reading_stops_at_the_first(
     url: str, damage: Damage
 ) -> None:
     """Each event's hash covers its place and the event before it."""
-    await damage(
-        "UPDATE events SET position = 99, version = 99 WHERE position = 4",
-        "UPDATE events SET position = 4, version = 2 WHERE position = 6",
-        "UPDATE events SET position = 6, version = 3 WHERE position = 99",
-    )
-    async with EventStore.open(url) as store:
-        for name in ("read", "read_all", "subscribe"):
-            served, error = await _read_until_refused(READS[name], store)
-            assert (error.kind, error.stream, error.version) == ("hash", STREAM, 2)
-            assert max(served, default=0) < 4
-        told = (await store.verify()).damages
-        assert ("hash", STREAM, 2) in [(d.kind, d.stream, d.version) for d in told]
+    await damage(*damaged.EXCHANGED)
+    await damaged.reads_stop_at_the_first_exchanged(url)
 
 
 async def test_the_tail_is_lost_then_only_a_head_kept_elsewhere_tells(
@@ -196,7 +128,7 @@ async def test_the_tail_is_lost_then_only_a_head_kept_elsewhere_tells(
     ("change", "kind"),
     [
         ("UPDATE tags SET name = 'alm' WHERE name = 'all'", "index"),
-        (f"DELETE FROM event_tags {_THERE}", "index"),
+        (f"DELETE FROM event_tags {THERE}", "index"),
         ("INSERT INTO event_tags SELECT tag_id, 9 FROM tags WHERE name = 'b'", "index"),
         (f"UPDATE streams SET version = 4 WHERE name = '{STREAM}'", "head"),
         (f"UPDATE streams SET version = 7 WHERE name = '{STREAM}'", "gap"),
@@ -255,7 +187,7 @@ async def test_a_key_stands_for_a_missing_event_then_it_is_corrupt(
     url: str, damage: Damage
 ) -> None:
     """The answer of a first use cannot be given again: that is told, and nothing is written."""
-    await damage(f"DELETE FROM events {_THERE}")
+    await damage(f"DELETE FROM events {THERE}")
     async with EventStore.open(url) as store:
         with pytest.raises(Corrupt):
             await store.lookup(STREAM, f"k{VERSION}")

@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator, Callable
-from itertools import product
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from eventstore import Append, Corrupt, EventStore, NewEvent, RecordedEvent
+from eventstore import Append, Corrupt, EventStore, NewEvent
 from eventstore.engines.sqlite.unwritable import open_for_reading
 from eventstore.testing import SequentialIds
 from eventstore.verify import KnownHead
+from tests.engines import damaged
+from tests.engines.damaged import (
+    LAST,
+    POSITION,
+    READS,
+    STREAM,
+    THERE,
+    VERSION,
+    read_until_refused,
+    write,
+)
 
 from .conftest import Connect
-
-STREAM, VERSION, POSITION, LAST = "b", 3, 6, 10
-"""The event that is damaged: versions 1 to 5 of `a` and `b` stand in turns."""
 
 
 @pytest.fixture(autouse=True)
 async def written(url: str) -> KnownHead:
     """A closed store with ten events in two streams; its head, as kept elsewhere."""
     async with EventStore.open(url, ids=SequentialIds()) as store:
-        for n in range(1, 6):
-            for stream in "ab":
-                note = NewEvent("note.added", {"n": n}, tags=["all", stream])
-                await store.append(stream, note, idempotency_key=f"k{n}")
-        return (await store.verify()).head
+        return await write(store)
 
 
 @pytest.fixture
@@ -46,75 +49,21 @@ def damage(connect: Connect) -> Callable[..., None]:
     return run
 
 
-Read = Callable[[EventStore], AsyncIterator[RecordedEvent]]
-READS: dict[str, Read] = {
-    "read": lambda store: aiter(store.read(STREAM)),
-    "read from the event on": lambda store: aiter(store.read(STREAM, after=VERSION - 1)),
-    "read behind it": lambda store: aiter(store.read(STREAM, after=1, limit=3)),
-    "read_all": lambda store: aiter(store.read_all()),
-    "read_all by tag": lambda store: aiter(store.read_all(tags=["all"])),
-    "read_all by type": lambda store: aiter(store.read_all(types=["note.added"])),
-    "subscribe": lambda store: aiter(store.subscribe()),
-    "subscribe to the stream": lambda store: aiter(store.subscribe(stream=STREAM)),
-    "read backwards": lambda store: aiter(store.read(STREAM, backwards=True)),
-}
-
-
-async def _read_until_refused(read: Read, store: EventStore) -> tuple[list[int], Corrupt]:
-    served = []
-    try:
-        async for event in read(store):
-            served.append(event.position)
-    except Corrupt as exc:
-        return served, exc
-    pytest.fail(f"everything was served: {served}")
-
-
-_THERE = f"WHERE position = {POSITION}"
 FLIPS = {
-    "a byte of the payload": f"UPDATE events SET payload = CAST('{{\"n\":4}}' AS BLOB) {_THERE}",
-    "the payload's kind": f"UPDATE events SET payload = 7 {_THERE}",
-    "the hash": f"UPDATE events SET hash = randomblob(32) {_THERE}",
-    "the hash is gone": f"UPDATE events SET hash = 'x' {_THERE}",
-    "a tag": f"UPDATE events SET tags = replace(tags, 'all', 'alm') {_THERE}",
-    "the list of tags": f"UPDATE events SET tags = replace(tags, '[', '(') {_THERE}",
-    "the id": f"UPDATE events SET event_id = 'event-666666' {_THERE}",
-    "the actor": f"UPDATE events SET actor = 'eve' {_THERE}",
-    "the time": f"UPDATE events SET recorded_at = recorded_at + 1 {_THERE}",
-    "the type": f"UPDATE events SET type_id = 99 {_THERE}",
-    "the schema version": f"UPDATE events SET schema_version = 2 {_THERE}",
-    "the format": f"UPDATE events SET payload_format = 1 {_THERE}",
+    **damaged.FLIPS,
+    "a byte of the payload": f"UPDATE events SET payload = CAST('{{\"n\":4}}' AS BLOB) {THERE}",
+    "the payload's kind": f"UPDATE events SET payload = 7 {THERE}",
+    "the hash": f"UPDATE events SET hash = randomblob(32) {THERE}",
 }
 
 
-@pytest.mark.parametrize(
-    ("read", "flip"),
-    # An event whose type was changed is no longer what a read by its type asks for: it is not
-    # served there either, and `verify` tells.
-    [pair for pair in product(READS, FLIPS) if pair != ("read_all by type", "the type")],
-)
-async def test_a_stored_value_changed_then_reading_stops_there_and_names_it(
-    url: str, damage: Callable[..., None], read: str, flip: str
+@pytest.mark.parametrize("flip", FLIPS)
+async def test_a_stored_value_changed_then_every_read_and_verify_name_it(
+    url: str, damage: Callable[..., None], flip: str
 ) -> None:
     """Corrupt with stream and version, and neither the event nor one behind it is served."""
     damage(FLIPS[flip])
-    async with EventStore.open(url) as store:
-        served, error = await _read_until_refused(READS[read], store)
-        assert (error.kind, error.stream, error.version) == ("hash", STREAM, VERSION)
-        assert error.position == POSITION
-        assert POSITION not in served
-        assert f"stream {STREAM!r} version {VERSION}" in str(error)
-
-
-@pytest.mark.parametrize("flip", FLIPS.values(), ids=FLIPS.keys())
-async def test_a_stored_value_changed_then_verify_names_it(
-    url: str, damage: Callable[..., None], flip: str
-) -> None:
-    """`verify` reports stream, version and kind, and raises nothing."""
-    damage(flip)
-    async with EventStore.open(url) as store:
-        told = (await store.verify()).damages
-    assert ("hash", STREAM, VERSION) in [(d.kind, d.stream, d.version) for d in told]
+    await damaged.every_read_and_verify_name_it(url, flip)
 
 
 @pytest.mark.parametrize("column", ["event_id", "actor", "correlation_id", "tags", "context"])
@@ -123,10 +72,10 @@ async def test_bytes_are_no_text_any_more_then_the_event_that_has_them_is_named(
 ) -> None:
     """A text that is not UTF-8 cannot be fetched as it is; reads and verify name it all the same,
     and the connections read other events as before."""
-    damage(f"UPDATE events SET {column} = CAST(x'61ff' AS TEXT) {_THERE}")
+    damage(f"UPDATE events SET {column} = CAST(x'61ff' AS TEXT) {THERE}")
     async with EventStore.open(url) as store:
         for read in READS.values():
-            served, error = await _read_until_refused(read, store)
+            served, error = await read_until_refused(read, store)
             assert (error.kind, error.stream, error.version) == ("hash", STREAM, VERSION)
             assert (error.position, POSITION in served) == (POSITION, False)
         told = (await store.verify()).damages
@@ -140,60 +89,28 @@ async def test_the_name_of_a_stream_is_no_text_any_more_then_its_first_event_is_
     """What is named can be printed: the odd bytes are escaped."""
     damage(f"UPDATE streams SET name = CAST(x'62ff' AS TEXT) WHERE name = '{STREAM}'")
     async with EventStore.open(url) as store:
-        served, error = await _read_until_refused(READS["read_all"], store)
+        served, error = await read_until_refused(READS["read_all"], store)
         assert 2 not in served
         assert (error.kind, error.stream, error.version) == ("hash", "b\\xff", 1)
         told = (await store.verify()).damages
         assert ("hash", "b\\xff", 1) in [(d.kind, d.stream, d.version) for d in told]
 
 
-@pytest.mark.parametrize(
-    ("gone", "read"),
-    [
-        *((POSITION, name) for name in READS if name not in ("read_all by type",)),
-        (LAST, "read"),
-        (LAST, "read backwards"),
-        (LAST, "read_all"),
-        (LAST, "read_all by tag"),
-        (2, "read backwards"),
-    ],
-)
+@pytest.mark.parametrize(("gone", "reads"), damaged.GONE)
 async def test_a_row_is_gone_then_reading_stops_there_and_names_it(
-    url: str, damage: Callable[..., None], gone: int, read: str
+    url: str, damage: Callable[..., None], gone: int, reads: list[str]
 ) -> None:
     """A hole is corruption: at the end of a stream, at its start, in the middle."""
     damage(f"DELETE FROM events WHERE position = {gone}")
-    async with EventStore.open(url) as store:
-        served, error = await _read_until_refused(READS[read], store)
-        assert gone not in served
-        assert not [p for p in served if p > gone] or read == "read backwards"
-        if "by tag" in read:
-            assert error.kind == "index"
-        elif read in ("read_all", "subscribe"):
-            assert (error.kind, error.position) == ("gap", gone)
-        else:
-            assert (error.kind, error.stream, error.version) == ("gap", STREAM, gone // 2)
-        assert "gap" in [d.kind for d in (await store.verify()).damages]
+    await damaged.reads_stop_at_the_hole(url, gone, reads)
 
 
 async def test_two_rows_change_places_then_reading_stops_at_the_first(
     url: str, damage: Callable[..., None]
 ) -> None:
     """Each event's hash covers its place and the event before it."""
-    damage(
-        "UPDATE events SET position = 99, version = 99 WHERE position = 4",
-        "UPDATE events SET position = 4, version = 2 WHERE position = 6",
-        "UPDATE events SET position = 6, version = 3 WHERE position = 99",
-    )
-    async with EventStore.open(url) as store:
-        for name in ("read", "read_all", "subscribe"):
-            served, error = await _read_until_refused(READS[name], store)
-            assert (error.kind, error.stream, error.version) == ("hash", STREAM, 2)
-            assert max(served, default=0) < 4
-        told = (await store.verify()).damages
-        assert [(d.kind, d.stream, d.version) for d in told if d.kind == "hash"] == [
-            ("hash", STREAM, 2)
-        ]
+    damage(*damaged.EXCHANGED)
+    await damaged.reads_stop_at_the_first_exchanged(url)
 
 
 async def test_the_tail_is_lost_then_only_a_head_kept_elsewhere_tells(
@@ -281,7 +198,7 @@ async def test_the_logs_head_is_wrong_then_verify_says_so(
             "INSERT INTO events SELECT tenant_id, 99, stream_id, 99, 'other', type_id,"
             " schema_version, recorded_at, occurred_at, actor, causation_id, correlation_id,"
             " derived_from, NULL, context, payload, payload_format, subject_key_id, hash"
-            f" FROM events {_THERE}",
+            f" FROM events {THERE}",
             "beyond its head",
         ),
         ("INSERT INTO idempotency_keys VALUES (1, 1, 'k', x'00', 99, 1, NULL)", "keys"),
