@@ -161,6 +161,7 @@ WORK: dict[str, Work] = {
     "checkpoints.tenants_behind": lambda s, name: s.checkpoints.tenants_behind("reader"),
     "snapshots.save": lambda s, name: s.snapshots.save("seed", "r", "f", _KEPT),
     "snapshots.find": lambda s, name: s.snapshots.find("seed", "r", "f"),
+    "snapshots.has_parent": lambda s, name: s.snapshots.has_parent("seed"),
     "snapshots.list": lambda s, name: s.snapshots.list("seed"),
     "snapshots.drop": lambda s, name: s.snapshots.drop("seed"),
     "outbox.tenant_id": lambda s, name: s.tenant(name).outbox.tenant_id(),

@@ -116,6 +116,7 @@ OPERATIONS: dict[str, Callable[[EventStore], Awaitable[Any]]] = {
     "checkpoints.tenants_behind": lambda s: s.checkpoints.tenants_behind("r"),
     "snapshots.save": lambda s: s.snapshots.save("s", "r", "f", _STATE),
     "snapshots.find": lambda s: s.snapshots.find("s", "r", "f"),
+    "snapshots.has_parent": lambda s: s.snapshots.has_parent("s"),
     "snapshots.list": lambda s: s.snapshots.list("s"),
     "snapshots.drop": lambda s: s.snapshots.drop("s"),
 }
