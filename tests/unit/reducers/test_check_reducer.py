@@ -9,7 +9,7 @@ import pytest
 from hypothesis import strategies as st
 
 from eventstore import NewEvent
-from reducers import Reducer, ReducerError, check_reducer, unchecked
+from reducers import Reducer, ReducerError, check_reducer, checking, fold, unchecked
 
 from .check_samples import seeded, sound
 
@@ -142,6 +142,21 @@ def test_it_is_another_only_at_times_then_that_is_said() -> None:
 
     with pytest.raises(AssertionError, match=r"'rare' breaks '.*does not do the same each time"):
         check_reducer(reducer, NAMED, max_examples=30, other_process=False)
+
+
+def test_an_event_of_unknown_type_changes_the_state_then_that_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A fold that counts events which nobody handles is found, where no reducer could do so."""
+
+    def careless(events: Any, reducer: Any, *state: Any) -> Any:
+        made = fold(events, reducer, *state)
+        strangers = sum(event.type == checking.UNKNOWN_TYPE for event in events)
+        return {**made, "count": made["count"] + strangers}
+
+    monkeypatch.setattr(checking, "fold", careless)
+    with pytest.raises(AssertionError, match="'sound' breaks 'unknown events are ignored'"):
+        check_reducer(sound, NAMED, max_examples=5, other_process=False)
 
 
 def test_the_reducer_has_no_name_then_what_to_do_is_said() -> None:
