@@ -1,13 +1,15 @@
 """What a person typed, taken as it is where nothing is to be converted.
 
 typer hands every option, given or not, to pydantic, and importing that takes longer than most
-commands run. Texts, plain numbers and what was not given need none of it; all else, and whatever is
-to be refused, is still typer's.
+commands run. Texts, plain numbers, files that are there and what was not given need none of it; all
+else, and whatever is to be refused, is still typer's.
 """
 
 from __future__ import annotations
 
+import os
 import re
+from pathlib import Path
 from typing import Any
 
 from typer.core import TyperCommand
@@ -48,6 +50,8 @@ class _AsTyped:
             return value
         if wanted == list[str] and isinstance(value, (list, tuple)):
             return list(value)
+        if wanted == list[Path] and _are_readable(value, param.type_descriptor.parameter_info):
+            return [Path(each) for each in value]
         if wanted is int and _is_plain(value, param.type_descriptor.parameter_info):
             return int(value)
         return self._own().coerce(value, param=param, ctx=ctx)
@@ -60,3 +64,11 @@ def _is_plain(value: Any, info: Any) -> bool:
     return (info.min is None or int(value) >= info.min) and (
         info.max is None or int(value) <= info.max
     )
+
+
+def _are_readable(value: Any, info: Any) -> bool:
+    """Whether these are paths of files or folders to read, of which no more is asked."""
+    asked = info.exists or info.writable or info.resolve_path or info.path_type
+    if asked or not (info.file_okay and info.dir_okay):
+        return False
+    return all(isinstance(each, str) and os.access(each, os.R_OK) for each in value)

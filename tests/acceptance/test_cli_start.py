@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 from .conftest import SECONDS_MAX, Command
 
@@ -26,6 +27,7 @@ bisect board/7 len(tasks.tasks)>1
 fork board/7 --into again
 lineage @1
 shadow tasks tasks
+import sessions
 streams
 """
 
@@ -37,6 +39,9 @@ def test_commands_run_in_a_pipe_then_nothing_heavy_is_imported(
 ) -> None:
     """A command starts with what it needs: no views, no drawing, no driver of another engine, and
     no pydantic, which typer would ask about every option."""
+    sessions = Path(environment["HOME"], "sessions")
+    sessions.mkdir()
+    (sessions / "chat.json").write_text('[{"role": "user", "content": "Is there a train?"}]')
     ran = subprocess.run(
         [sys.executable, "-c", COMMANDS, *HEAVY, "simpleeval"],
         input=LINES,
