@@ -6,6 +6,8 @@ blames may be long: they are jobs, one at a time, that the next move or escape c
 
 from __future__ import annotations
 
+import asyncio
+import signal
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, ClassVar
@@ -32,11 +34,21 @@ from ..expressions import Expression
 from ..moments import parse_point
 from ..rendering.events import show_time
 from ..rendering.safe import visible
-from .drawing import amounts, event_lines, shown_path, timeline_line, tree_line, value_lines
+from .drawing import (
+    amounts,
+    blame_line,
+    event_lines,
+    shown_path,
+    timeline_line,
+    tree_line,
+    value_lines,
+)
 from .panels import Panel, Scroll
 from .screens import Blames, Help, Prompt, Whole
 from .session import Session
 from .tree import StateTree, told
+
+ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 STEP_FAR = 10
 """Events that ] and [ go at once."""
@@ -60,7 +72,23 @@ async def step_through(store: EventStore, stream: str, reducer: Reducer[Any], ve
     """Shows a stream from a version on until its user leaves. Raises what ended it otherwise. If
     cancelled, the terminal is as it was."""
     app = Stepper(await Session.open(store, stream, reducer, version))
-    await app.run_async()
+    ended_by: list[int] = []
+
+    def end(number: int) -> None:
+        ended_by.append(number)
+        app.exit()
+
+    # Left to themselves these end the process at once, and the terminal stays as it was drawn on.
+    loop = asyncio.get_running_loop()
+    for number in ENDING_SIGNALS:
+        loop.add_signal_handler(number, end, number)
+    try:
+        await app.run_async()
+    finally:
+        for number in ENDING_SIGNALS:
+            loop.remove_signal_handler(number)
+    for each in ended_by:
+        signal.raise_signal(each)
     if app.failure is not None:
         raise app.failure
 
@@ -303,21 +331,25 @@ class Stepper(App[None]):
         self._say(found[1], "green")
 
     async def _blame(self, path: str) -> None:
-        found = await self.session.blame(path, BLAMED_SHOWN, self._progress)
-        if not found:
+        front: Blames | None = None
+        async for found in self.session.blame(path, BLAMED_SHOWN, self._progress):
+            lines = [(each.event.version, blame_line(each)) for each in found]
+            if front is None:
+                front = Blames(shown_path(path, BLAMED_PATH_WIDTH), lines)
+                await self.push_screen(front, self._chosen)
+            elif front.is_current:
+                front.add(lines)
+            else:
+                return  # who has seen enough needs no more
+        if front is None:
             self._say(f"no event changed {path}: it is as it was at the start", "yellow")
-            return
-        lines = []
-        for each in found:
-            value = f"{told(each.before, 24)} -> {told(each.after, 40)}"
-            line = Text(f"v{each.event.version:<6} ", "bold cyan")
-            lines.append((each.event.version, line.append(f"{visible(each.event.type)}  {value}")))
-        newest = f", the newest {BLAMED_SHOWN}" if len(found) == BLAMED_SHOWN else ""
-        title = shown_path(path, BLAMED_PATH_WIDTH) or "(the whole state)"
-        self._say(HINT, "dim")
-        await self.push_screen(Blames(f"blame {title}{newest}", lines), self._chosen)
+        else:
+            front.end()
+            self._say(HINT, "dim")
 
     async def _chosen(self, version: int | None) -> None:
+        self._cancel()
+        self._say(HINT, "dim")
         if version:
             self._begin("folding", lambda: self._go(version))
 

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from eventstore import RecordedEvent
 from reducers import to_json
+from reducers.blaming import Blamed
 from reducers.json_form import MISSING, items, members
 
 from ..rendering.events import show_time, type_style
@@ -123,6 +124,13 @@ def value_lines(row: Row, width: int) -> list[Text]:
         for line in lines:
             line.stylize(style)
     return [Text("before", "dim"), *before, Text(), Text("after", "dim"), *now]
+
+
+def blame_line(blamed: Blamed) -> Text:
+    """Version, type, and what the event made of what, on one line."""
+    value = f"{told(blamed.before, 24)} -> {told(blamed.after, 40)}"
+    line = Text(f"v{blamed.event.version:<6} ", "bold cyan")
+    return line.append(f"{visible(blamed.event.type)}  {value}")
 
 
 def shown_path(path: str, width: int) -> str:

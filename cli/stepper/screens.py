@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import ClassVar, TypeVar
 
 from rich.text import Text
@@ -11,6 +10,8 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
+
+from ..rendering.values import count
 
 T = TypeVar("T")
 
@@ -104,7 +105,8 @@ class Prompt(_Front[str]):
 
 
 class Blames(_Front[int]):
-    """The events that gave a path its value, newest first; choosing one goes to it. 0: none."""
+    """The events that gave a path its value, newest first, as they are found; choosing one goes
+    to it. 0: none."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,y", "leave", "leave"),
@@ -112,16 +114,26 @@ class Blames(_Front[int]):
         Binding("k", "cursor(-1)", "up", show=False),
     ]
 
-    def __init__(self, title: str, found: Iterable[tuple[int, Text]]) -> None:
+    def __init__(self, path: str, found: list[tuple[int, Text]]) -> None:
         super().__init__()
-        self._title = title
-        self._found = list(found)
+        self._title = f"blame {path or '(the whole state)'}"
+        self._found = found
 
     def compose(self) -> ComposeResult:
         """A line for each event."""
         with Vertical(classes="box") as box:
             box.border_title = Text(self._title)
+            box.border_subtitle = "looking further back"
             yield OptionList(*(line for _, line in self._found))
+
+    def add(self, found: list[tuple[int, Text]]) -> None:
+        """Shows more, behind the others."""
+        self._found += found
+        self.query_one(OptionList).add_options(line for _, line in found)
+
+    def end(self) -> None:
+        """Shows that there are no more."""
+        self.query_one(Vertical).border_subtitle = count(len(self._found), "event")
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """Goes to the event that was chosen."""

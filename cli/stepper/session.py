@@ -161,20 +161,26 @@ class Session:
         the state cannot answer."""
         return await (self._run_back(progress) if backwards else self._run_on(progress))
 
-    async def blame(self, path: str, most: int, progress: Progress | None = None) -> list[Blamed]:
-        """What `reducers.blame` finds at the event that is looked at, the newest `most`: it goes
-        back only as far as they reach."""
-        trail, high = Trail(path), self.version
-        while high > 0 and not trail.ended and len(trail.found) < most:
+    async def blame(
+        self, path: str, most: int, progress: Progress | None = None
+    ) -> AsyncIterator[list[Blamed]]:
+        """What `reducers.blame` finds at the event that is looked at, the newest `most`: some at
+        a time, as it goes back."""
+        trail, told, version = Trail(path), 0, self.version
+        high = version
+        while high > 0 and not trail.ended and told < most:
             low = (high - 1) // self._spacing * self._spacing
             state = await self.state(low, progress)
             events = [event async for page in self._read(low, high) for event in page]
             trail.back(events, self.reducer, state)
+            found = trail.found[told:most]
+            told += len(found)
+            if found:
+                yield found
             high = low
             if progress is not None:
-                progress(self.version - high, self.version)
+                progress(version - high, version)
             await sleep(0)  # a key may cancel it
-        return trail.found[:most]
 
     def look(self, path: str) -> Any:
         """What stands at a pointer in the state that is looked at, or `MISSING`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -62,6 +63,17 @@ def test_replay_begins_at_a_version_then_the_stepper_opens_there(
         os.write(leader, b"q")
         read_until(leader, "\x1b[?1049l")
         assert process.wait(SECONDS_MAX) == 0
+
+
+def test_replay_is_told_to_end_then_the_terminal_is_as_it_was(
+    board: Command, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    """A signal ends it as one ends any program, but not before the screen is given back."""
+    with at_a_terminal(tmp_path, environment) as (process, leader):
+        read_until(leader, "1 of 4 events")
+        process.terminate()
+        read_until(leader, "\x1b[?1049l")
+        assert process.wait(SECONDS_MAX) == -signal.SIGTERM
 
 
 def test_replay_is_to_be_plain_then_it_is_printed_at_a_terminal_too(

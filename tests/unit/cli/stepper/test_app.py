@@ -6,6 +6,7 @@ of the layout, delete the file and run the test: it fails once and leaves what i
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,10 +18,11 @@ import pytest
 from rich.cells import cell_len
 from rich.style import Style
 from textual.pilot import Pilot
+from textual.widgets import OptionList
 
-from cli.stepper.app import BLAMED_SHOWN, Stepper
+from cli.stepper.app import BLAMED_SHOWN, HINT, Stepper
 from cli.stepper.panels import Panel
-from cli.stepper.screens import Help
+from cli.stepper.screens import Blames, Help
 from cli.stepper.session import SPACING, Session
 from eventstore import Corrupt, EventStore, NewEvent
 from reducers import Reducer, blame
@@ -371,11 +373,41 @@ async def test_blame_is_asked_for_then_it_goes_back_no_further_than_its_list(
     await store.append("counted", [NewEvent("n", {}) for _ in range(2_000)])
     session = await Session.open(store, "counted", counts, 2_000)
     gone: list[int] = []
-    found = await session.blame("", BLAMED_SHOWN, lambda done, _: gone.append(done))
+    found = [
+        each
+        async for some in session.blame("", BLAMED_SHOWN, lambda done, _: gone.append(done))
+        for each in some
+    ]
     assert [each.event.version for each in found] == list(range(2_000, 1_800, -1))
     assert gone[-1] <= BLAMED_SHOWN + SPACING
-    everything = await session.blame("", 10_000)
+    everything = [each async for some in session.blame("", 10_000) for each in some]
     assert everything == blame(await store.read("counted").list(), counts, "")
+
+
+async def test_blame_has_found_something_then_it_is_shown_while_it_looks_further_back(
+    store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a long session the answer is most often the newest event; leaving the list ends it."""
+    async with stepping(store, version=9) as pilot:
+        session, goes_on = session_of(pilot), asyncio.Event()
+        whole = session.blame
+
+        async def slow(path: str, *rest: Any) -> AsyncIterator[Any]:
+            async for some in whole(path, *rest):
+                for each in some:
+                    yield [each]
+                    await goes_on.wait()
+
+        monkeypatch.setattr(session, "blame", slow)
+        await pilot.press("y")
+        await pilot.pause()
+        front = pilot.app.screen
+        assert isinstance(front, Blames)
+        assert front.query_one(OptionList).option_count == 1
+        assert any("looking further back" in line for line in seen(pilot))
+        await pilot.press("escape")
+        await settled(pilot)  # would hang if it were not cancelled
+        assert seen(pilot)[-1].strip() == HINT
 
 
 async def test_drawing_fails_then_the_program_ends_with_the_error_and_shows_no_payload(
