@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import sqlite3
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -90,3 +91,20 @@ def template(server: PostgresServer) -> str:
 def databases(server: PostgresServer) -> Databases:
     """The databases of a server."""
     return Databases(server)
+
+
+async def tamper(url: str, statement: str) -> None:
+    """Changes one row of a store behind its back, with what guards the tables out of the way."""
+    if url.startswith("sqlite"):
+        with sqlite3.connect(url.removeprefix("sqlite:///")) as raw:
+            guards = "SELECT name FROM sqlite_master WHERE type = 'trigger'"
+            for (name,) in raw.execute(guards).fetchall():
+                raw.execute(f"DROP TRIGGER {name}")
+            assert raw.execute(statement).rowcount == 1
+        raw.close()
+        return
+    connection = await asyncpg.connect(url)
+    await connection.execute("SET search_path = eventstore")
+    await connection.execute("ALTER TABLE events DISABLE TRIGGER USER")
+    assert await connection.execute(statement) == "UPDATE 1"
+    await connection.close()

@@ -13,7 +13,7 @@ import pytest
 
 from eventstore import Corrupt, EventStore, NewEvent
 from eventstore.testing import SequentialIds
-from tests.engines.databases import template
+from tests.engines.databases import tamper, template
 from tests.servers.postgres import PostgresServer
 from tests.servers.proxy import Proxy
 
@@ -51,7 +51,7 @@ async def test_a_parent_is_not_the_one_then_nothing_is_served_and_verify_names_i
             await store.append(stream, [NewEvent("n", 1), NewEvent("n", 2), NewEvent("n", 3)])
         await store.fork("s", "f", 2)
         await store.append("f", NewEvent("n", 4))
-    await _damage(url, statement)
+    await tamper(url, statement)
     name = "s" if "'s'" in statement else "f"
     async with EventStore.open(url) as store:
         for backwards in (False, True):
@@ -150,18 +150,6 @@ async def _start(url: str, name: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         sys.executable, "-c", _FORKING, url, name, stdout=asyncio.subprocess.PIPE
     )
-
-
-async def _damage(url: str, statement: str) -> None:
-    if url.startswith("sqlite"):
-        with sqlite3.connect(url.removeprefix("sqlite:///")) as raw:
-            assert raw.execute(statement).rowcount == 1
-        raw.close()
-        return
-    connection = await asyncpg.connect(url)
-    await connection.execute("SET search_path = eventstore")
-    assert await connection.execute(statement) == "UPDATE 1"
-    await connection.close()
 
 
 async def _event_rows(url: str) -> tuple[int, int]:

@@ -4,7 +4,6 @@ by it stops and says so, the others go on."""
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from projections.asking import reached, serving
 from projections.sinks import Build
 from projections.status import status
 from projections.view import View
-from tests.engines.databases import template
+from tests.engines.databases import tamper, template
 from tests.servers.postgres import PostgresServer
 from tests.waiting import until
 
@@ -33,8 +32,6 @@ from .stage import (
     rows_of,
 )
 
-OTHER = "UPDATE {}events SET payload = {} WHERE position = 2"
-
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
@@ -49,20 +46,10 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
 
 
 async def damage(url: str) -> None:
-    """Changes the payload at position 2, with what guards the table out of the way."""
-    if url.startswith("sqlite"):
-        with sqlite3.connect(url.removeprefix("sqlite:///")) as raw:
-            guards = "SELECT name FROM sqlite_master WHERE type = 'trigger'"
-            for (name,) in raw.execute(guards).fetchall():
-                raw.execute(f"DROP TRIGGER {name}")
-            assert raw.execute(OTHER.format("", """CAST('{"n":2}' AS BLOB)""")).rowcount == 1
-        raw.close()
-        return
-    connection = await asyncpg.connect(url)
-    await connection.execute("ALTER TABLE eventstore.events DISABLE TRIGGER USER")
-    changed = OTHER.format("eventstore.", """convert_to('{"n":2}', 'UTF8')""")
-    assert await connection.execute(changed) == "UPDATE 1"
-    await connection.close()
+    """Changes the payload at position 2."""
+    is_file = url.startswith("sqlite")
+    other = """CAST('{"n":2}' AS BLOB)""" if is_file else """convert_to('{"n":2}', 'UTF8')"""
+    await tamper(url, f"UPDATE events SET payload = {other} WHERE position = 2")
 
 
 async def test_an_event_is_damaged_then_the_views_that_read_it_stop_and_others_go_on(
