@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -157,6 +159,30 @@ def test_an_event_of_unknown_type_changes_the_state_then_that_is_named(
     monkeypatch.setattr(checking, "fold", careless)
     with pytest.raises(AssertionError, match="'sound' breaks 'unknown events are ignored'"):
         check_reducer(sound, NAMED, max_examples=5, other_process=False)
+
+
+PROGRAM = """
+from hypothesis import strategies as st
+from eventstore import NewEvent
+from reducers import Reducer, check_reducer
+
+mine = Reducer("mine", 0)
+mine.on("a")(lambda state, event: state + 1)
+with open(__file__ + ".runs", "a") as runs:
+    runs.write("run ")
+with open(__file__ + ".runs") as runs:
+    if runs.read().count("run") > 3:
+        raise SystemExit("it runs itself again and again")
+check_reducer(mine, st.lists(st.just(NewEvent("a", {}))), max_examples=3)
+"""
+
+
+def test_a_program_checks_its_own_reducer_then_one_process_more_is_started(tmp_path: Path) -> None:
+    """A check at the top of a file, unguarded: the other process imports it, and starts none."""
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    subprocess.run([sys.executable, program], check=True, timeout=60)
+    assert Path(f"{program}.runs").read_text() == "run run "
 
 
 def test_the_reducer_has_no_name_then_what_to_do_is_said() -> None:
