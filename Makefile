@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 LOCKS := .ci/locks
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: demo test check chromium crash crash-prove bench docs lock clean
+.PHONY: demo test pythons rooms check chromium crash crash-prove bench docs lock clean
 .DEFAULT_GOAL := test
 
 demo: $(VENV)/ready
@@ -13,6 +13,26 @@ demo: $(VENV)/ready
 
 test: $(VENV)/ready-dev chromium
 	$(BIN)/python -m pytest -q -n 2
+
+# What `make test` ran on one Python, on the others that are on the PATH, each in an environment of
+# its own: the log and the reducers, and the state hashes that are the same on all of them.
+PYTHONS := 3.11 3.12 3.13
+
+pythons: $(VENV)/ready
+	@for each in $(PYTHONS); do \
+		if $(BIN)/python -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] != '$$each')"; then \
+			echo "python$$each: make test runs on it"; \
+		elif ! python$$each -c '' 2>/dev/null; then \
+			echo "python$$each: not on the PATH"; \
+		else \
+			echo "python$$each:"; \
+			$(MAKE) --no-print-directory rooms PYTHON=python$$each VENV=.venvs/$$each || exit 1; \
+		fi; \
+	done
+
+rooms: $(VENV)/ready-dev
+	$(BIN)/python -m pytest -q -n 2 \
+		tests/unit/eventstore tests/unit/reducers tests/unit/agent tests/engines/test_state_hashes.py
 
 # The browser that the page of `eventstore replay --html` is tested in. No Python package brings
 # one from an index, so it is the system's: Debian's, where this may install it.
@@ -70,4 +90,4 @@ lock:
 	$(COMPILE) --group dev --group bench -c $(LOCKS)/dev.lock -o $(LOCKS)/bench.lock
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) .venvs build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
