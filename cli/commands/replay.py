@@ -106,7 +106,7 @@ async def _step_through(
         name = await find_stream(store, stream)
         await check_point(store, name, Version(start))
         # Only who sees it waits for its import.
-        from ..stepper.app import step_through
+        from ..stepper.running import step_through
 
         await step_through(store, name, reducer, start)
 

@@ -6,11 +6,9 @@ blames may be long: they are jobs, one at a time, that the next move or escape c
 
 from __future__ import annotations
 
-import asyncio
-import signal
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from rich.text import Text
 from textual.app import App, ComposeResult
@@ -22,12 +20,11 @@ from textual.worker import WorkType
 from eventstore import (
     Conflict,
     Corrupt,
-    EventStore,
     LogDiverged,
     RecordedEvent,
     Version,
 )
-from reducers import Reducer, fork
+from reducers import fork
 
 from ..exits import explain
 from ..expressions import Expression
@@ -48,8 +45,6 @@ from .screens import Blames, Help, Prompt, Whole
 from .session import Session
 from .tree import StateTree, told
 
-ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
-
 STEP_FAR = 10
 """Events that ] and [ go at once."""
 
@@ -66,31 +61,6 @@ WATCHED_SHOWN = 4
 """Watches and breakpoints that are shown; they stand below the panels, which need the room."""
 
 HINT = "f forward  b back  g jump  / search  B break  c run  y why  ? keys  q quit"
-
-
-async def step_through(store: EventStore, stream: str, reducer: Reducer[Any], version: int) -> None:
-    """Shows a stream from a version on until its user leaves. Raises what ended it otherwise. If
-    cancelled, the terminal is as it was."""
-    app = Stepper(await Session.open(store, stream, reducer, version))
-    ended_by: list[int] = []
-
-    def end(number: int) -> None:
-        ended_by.append(number)
-        app.exit()
-
-    # Left to themselves these end the process at once, and the terminal stays as it was drawn on.
-    loop = asyncio.get_running_loop()
-    for number in ENDING_SIGNALS:
-        loop.add_signal_handler(number, end, number)
-    try:
-        await app.run_async()
-    finally:
-        for number in ENDING_SIGNALS:
-            loop.remove_signal_handler(number)
-    for each in ended_by:
-        signal.raise_signal(each)
-    if app.failure is not None:
-        raise app.failure
 
 
 class Stepper(App[None]):
