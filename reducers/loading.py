@@ -28,20 +28,27 @@ S = TypeVar("S")
 Moment = Version | Position | datetime | Occurred
 
 
-async def load(reducer: Reducer[S], store: EventStore, stream: str, at: Moment | None) -> Loaded[S]:
-    """See `Reducer.load`."""
+async def load(
+    reducer: Reducer[S],
+    store: EventStore,
+    stream: str,
+    at: Moment | None,
+    *,
+    keeps_head: bool = True,
+) -> Loaded[S]:
+    """See `Reducer.load`; without `keeps_head` the head's state is left for the caller to keep."""
     with load_span(store, stream, reducer.name) as span:
         if isinstance(at, Occurred):
             start, loaded = 0, await _load_occurred(reducer, store, stream, at)
         else:
-            start, loaded = await _load(reducer, store, stream, at)
+            start, loaded = await _load(reducer, store, stream, at, keeps_head)
         if span is not None:
             tell_loaded(span, loaded.version - start, loaded.version, loaded.position)
     return loaded
 
 
 async def _load(
-    reducer: Reducer[S], store: EventStore, stream: str, at: object
+    reducer: Reducer[S], store: EventStore, stream: str, at: object, keeps_head: bool
 ) -> tuple[int, Loaded[S]]:
     """The version of the snapshot that it began with, 0 for none, and the state."""
     until = _until(at)
@@ -57,7 +64,7 @@ async def _load(
         if page:
             state = fold(page, reducer, loaded.state)
             loaded = Loaded(state, page[-1].version, page[-1].position)
-    if every is not None and loaded.version - start.version >= every:
+    if keeps_head and every is not None and loaded.version - start.version >= every:
         await keep(reducer, store, stream, loaded)
     return start.version, loaded
 
@@ -68,7 +75,7 @@ async def take_snapshot(reducer: Reducer[S], store: EventStore, stream: str) -> 
     Returns what was kept. Raises `ReducerError` when this state cannot be kept, with the reason.
     If cancelled, it may or may not be kept.
     """
-    loaded = await load(reducer, store, stream, None)
+    loaded = await load(reducer, store, stream, None, keeps_head=False)
     if loaded.version:
         snapshot = encoded(reducer, loaded)
         name, mark = reducer.name, reducer.fingerprint()

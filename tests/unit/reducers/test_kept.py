@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from eventstore import EventStore, NewEvent, Version
+from eventstore.snapshots import Snapshots
 from reducers import Reducer, combine, take_snapshot, unchecked, verify_snapshots
 
 
@@ -125,3 +128,20 @@ async def test_states_are_large_then_a_load_keeps_few_on_its_way(store: EventSto
     kept = [each.state_bytes for each in await store.snapshots.list("s")]
     assert 3 <= len(kept) <= 5
     assert sum(kept) <= 16 * 3_000
+
+
+async def test_a_snapshot_is_taken_of_much_then_it_is_written_once(
+    store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The load that comes first leaves the head's state to be kept."""
+    saved: list[int] = []
+    save = Snapshots.save
+
+    async def told(self: Snapshots, *args: Any) -> bool:
+        saved.append(args[-1].version)
+        return await save(self, *args)
+
+    monkeypatch.setattr(Snapshots, "save", told)
+    await store.append("s", [NewEvent("n", {})] * 30)
+    await take_snapshot(counting("counted", Calls()), store, "s")
+    assert saved == [30]
