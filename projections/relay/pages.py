@@ -355,10 +355,11 @@ class Applier:
             raise part.error
         if self._folder is None:
             self._map(done, forked, effects_of(self._projection, part.each))
-        elif begun.setdefault(text, not self.has(text, forked.position)):
+        else:
             if text not in done.before:
                 done.before[text] = self._folder.peek(text)
-            self._folder.inherit(text, part.each.event, forked.position)
+            if begun.setdefault(text, not self.has(text, forked.position)):
+                self._folder.inherit(text, part.each.event, forked.position)
             done.last[part.key] = done.seen, forked
             done.effects += 1
 

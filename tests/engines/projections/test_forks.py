@@ -17,6 +17,7 @@ from projections.relay.dropping import drop
 from projections.relay.pages import Applier
 from projections.stock import stock_views
 from projections.view import View
+from projections.waiting import Waiting, waits_since
 from reducers import Reducer, fold, to_json, unchecked
 from reducers.agent import agent
 from tests.engines.projections.stage import (
@@ -341,6 +342,21 @@ async def test_a_sink_refuses_a_row_of_a_fork_then_its_other_keys_go_when_they_a
         assert await rows_of(view) == {k: v for k, v in rows.items() if k not in ("f/n3", "f/n5")}
 
 
+async def test_a_sink_is_emptied_then_forks_are_filled_in_again_and_counted_once() -> None:
+    """States that have what a fork inherits are not given it again; its rows are written."""
+    async with EventStore.open("memory://") as store:
+        sink = Outside()
+        view = View(counts_view().projection, sink).bind(store)
+        await store.append("s", [_note("a", "1"), _note("b", "22")])
+        await store.fork("s", "f", 2)
+        relay = feed(store, view)
+        await relay.run_once()
+        sink.empty()
+        await store.append("t", _note("c", "4444"))
+        await relay.run_once()
+        assert await counted(view) == {"s": (2, 3), "f": (2, 3), "t": (1, 4)}
+
+
 @pytest.mark.parametrize("is_applied", [True, False])
 async def test_an_event_is_given_up_then_forks_that_inherit_it_go_on_without_it(
     is_applied: bool,
@@ -404,11 +420,14 @@ async def test_a_read_meets_a_fork_that_waits_then_it_says_so() -> None:
         faults = Faults()
         view = _kinds_of(faults).bind(store)
         await store.append("s", [_note("a", "1")])
-        faults.left = {"1": 1}
         await feed(store, view).run_once()
         faults.left = {"1": None}
         forked = await store.fork("s", "f", 1)
         await feed(store, view).run_once()
+        build = (await serving(view))[0]
+        for key, waits in ((("f", "a"), Waiting("f", forked.position)), (("s", "a"), None)):
+            faults.left = {}
+            assert await waits_since(view, build, key, None) == waits
         with pytest.raises(KeyParked):
             await view.get(("f", "a"), at_least=forked.position)
 
