@@ -39,6 +39,10 @@ _LONG_NUMBER = b"0" * 19
 _LONG_INTEGER = re.compile(rb"(?:^|[:,\[])-?[0-9]{19}")
 """Where an integer may stand in compact JSON: not behind a decimal point, as most long ones do."""
 
+_TOO_DEEP = "deeper than 100 levels"
+"""What the door says as well. How deep the parser itself can go hangs on the Python, and what is
+written into the log must not."""
+
 _BRACKETS_SURE = 80
 """A record with fewer brackets than this cannot be too deep: the door allows 100 levels, and an
 event puts at most ten around a record."""
@@ -104,7 +108,7 @@ def refusal(events: Sequence[NewEvent]) -> str | None:
             # The path may hold a key of the source; what follows it is the store's own words.
             return str(exc).rsplit(": ", 1)[-1]
         except RecursionError:
-            return "too deep"
+            return _TOO_DEEP
     return None
 
 
@@ -118,7 +122,7 @@ def _parse_leniently(raw: bytes) -> Refused | Broken:
     except json.JSONDecodeError as exc:
         return Broken(f"no JSON: {exc.msg} at column {exc.colno}")
     except RecursionError:
-        return Refused("too deep") if is_closed(raw) else Broken("no JSON: a bracket is not closed")
+        return Refused(_TOO_DEEP) if is_closed(raw) else Broken("no JSON: a bracket is not closed")
     except ValueError:
         return Refused("an integer with too many digits")
     return Refused(reason or "not readable without loss")

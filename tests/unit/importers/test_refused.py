@@ -19,7 +19,7 @@ REASONS = {
     "float_too_large": "NaN or infinity",
     "key_twice": "an object has a key twice",
     "too_deep": "deeper than 100 levels",
-    "much_too_deep": "too deep",
+    "much_too_deep": "deeper than 100 levels",
 }
 
 
