@@ -179,6 +179,8 @@ WORK: dict[str, Work] = {
     "tainted": lambda s, name: reducers.tainted(s, "seed-id"),
     "shadow": lambda s, name: reducers.shadow(s, _names, _names, ["seed"], processes=0),
     "verify_states": lambda s, name: reducers.verify_states(_names, s, "seed"),
+    "divergence": lambda s, name: reducers.divergence(s, "seed", "a"),
+    "reducer.diff": lambda s, name: _names.diff(s, "seed", "a"),
     "reducer.bisect": lambda s, name: _names.bisect(s, "seed", lambda state: state > 0),
     "reducer.blame": lambda s, name: _names.blame(s, "seed", ""),
     "reducer.load": lambda s, name: _names.load(s, "seed"),
