@@ -12,6 +12,7 @@ from eventstore.calls import FORKED
 from eventstore.outbox import Inherited, Outbox
 from projections import CacheView, KeyParked, Projection, RelationalView, Upsert
 from projections.asking import serving
+from projections.projection import key_name
 from projections.relay import generations, letters
 from projections.relay.dropping import drop
 from projections.relay.pages import Applier
@@ -193,6 +194,19 @@ async def test_a_key_of_a_fork_is_built_again_then_it_has_what_it_inherits(
     await relay.rebuild_key("counts", "g")
     await relay.run_once()
     assert (await rows_of(pairs), await counted(counts)) == before
+
+
+async def test_the_key_of_a_fork_named_as_a_number_is_built_again_then_it_inherits() -> None:
+    """A key is looked for by its text, which is another one than such a stream's name."""
+    async with EventStore.open("memory://") as store:
+        counts = counts_view().bind(store)
+        await store.append("7", [_note("a", "1"), _note("b", "22")])
+        await store.fork("7", "8", 2)
+        relay = feed(store, counts)
+        await relay.run_once()
+        await relay.rebuild_key("counts", key_name("8"))
+        await relay.run_once()
+        assert await counted(counts) == {"7": (2, 3), "8": (2, 3)}
 
 
 async def test_a_late_read_of_a_fork_then_the_rest_is_folded_with_what_it_inherits(
