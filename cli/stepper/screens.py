@@ -57,7 +57,7 @@ class Help(_Front[None]):
     """All keys, on one screen of 80 by 24."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,question_mark,q,enter", "leave", "close")
+        Binding("escape,question_mark,q,enter", "leave", "close", priority=True)
     ]
 
     def compose(self) -> ComposeResult:
@@ -109,7 +109,7 @@ class Blames(_Front[int]):
     to it. 0: none."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q,y", "leave", "leave"),
+        Binding("escape,q,y", "leave", "leave", priority=True),
         Binding("j", "cursor(1)", "down", show=False),
         Binding("k", "cursor(-1)", "up", show=False),
     ]
@@ -156,7 +156,7 @@ class Whole(_Front[None]):
     """Some text that is longer than its place in a panel, to be scrolled through."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q,v,enter", "leave", "close"),
+        Binding("escape,q,v,enter", "leave", "close", priority=True),
         Binding("j", "scroll(1)", "down", show=False),
         Binding("k", "scroll(-1)", "up", show=False),
     ]

@@ -47,7 +47,7 @@ def test_replay_is_called_at_a_terminal_then_keys_step_through_it(
         os.write(leader, b"f")
         read_until(leader, "2 of 4 events")
         # Typed ahead, and enter once too often: none of it is lost or taken for an error.
-        os.write(leader, b"g3\r\r")
+        os.write(leader, b"vvg3\r\r")
         read_until(leader, "3 of 4 events")
         os.write(leader, b"q")
         read_until(leader, "\x1b[?1049l")  # the screen there was before comes back

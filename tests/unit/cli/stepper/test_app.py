@@ -65,11 +65,11 @@ async def press(pilot: Pilot[None], *keys: str) -> None:
     await pilot.pause()
 
 
-_NAMED = {"enter", "escape", "home", "end", "tab", "up", "down", "left", "right", "space"}
+_NAMED = {"ctrl+u", "enter", "escape", "home", "end", "tab", "up", "down", "left", "right", "space"}
 _KEYS = {" ": "space", ".": "full_stop", "/": "slash", "?": "question_mark"} | {
     **{">": "greater_than_sign", "=": "equals_sign", "_": "underscore", "@": "at"},
     **{"[": "left_square_bracket", "]": "right_square_bracket", "-": "minus", "'": "apostrophe"},
-    **{":": "colon"},
+    **{":": "colon", "$": "dollar_sign"},
 }
 
 
@@ -166,6 +166,7 @@ async def test_place_is_typed_then_it_is_jumped_to(
         (("/", "zebra", "enter"), "'zebra' is in no event after this one"),
         (("c",), "nothing to stop at"),
         (("F", "enter"), "begins as this stream up to version 1"),
+        (("F", "ctrl+u", "$bad", "enter"), "a leading '$' is the store's own"),
     ],
 )
 async def test_something_is_asked_then_the_status_line_answers(
