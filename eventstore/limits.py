@@ -95,5 +95,12 @@ SNAPSHOTS_OLDER_BYTES_MAX: Final = 64 * 1024 * 1024
 """Bytes of the snapshots of one (stream, reducer, fingerprint) behind the newest few: as much as
 one large one. Where they would be more, they lie further apart."""
 
+SNAPSHOTS_OLDER_BYTES_EVENT: Final = 400
+"""The same for each event of the stream, beyond the first `SNAPSHOTS_OLDER_BYTES_MIN`: a session
+whose state holds all its messages does not fill the disk many times over with copies of them."""
+
+SNAPSHOTS_OLDER_BYTES_MIN: Final = 1024 * 1024
+"""What the older snapshots of a short stream may take."""
+
 LEASE_SECONDS_MAX: Final = 3_600.0
 """A lease that outlives an hour is a lock, and its holder's death would go unseen."""

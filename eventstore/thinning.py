@@ -5,7 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from .limits import SNAPSHOT_STEPS, SNAPSHOTS_NEWEST, SNAPSHOTS_OLDER_BYTES_MAX
+from .limits import (
+    SNAPSHOT_STEPS,
+    SNAPSHOTS_NEWEST,
+    SNAPSHOTS_OLDER_BYTES_EVENT,
+    SNAPSHOTS_OLDER_BYTES_MAX,
+    SNAPSHOTS_OLDER_BYTES_MIN,
+)
 
 
 def too_close(kept: Iterable[tuple[int, int]]) -> list[int]:
@@ -23,10 +29,17 @@ def too_close(kept: Iterable[tuple[int, int]]) -> list[int]:
         return []
     head, shortest = newest[-1][0], 1
     firsts = _firsts(older, head, shortest)
-    while sum(firsts.values()) > SNAPSHOTS_OLDER_BYTES_MAX and shortest <= head:
+    while sum(firsts.values()) > older_bytes_max(head) and shortest <= head:
         shortest *= 2
         firsts = _firsts(older, head, shortest)
     return [version for version, _ in older if version not in firsts]
+
+
+def older_bytes_max(head: int) -> int:
+    """How many bytes the snapshots behind the newest few may take, with the newest at version
+    `head`: about as many as the events."""
+    grown = SNAPSHOTS_OLDER_BYTES_MIN + head * SNAPSHOTS_OLDER_BYTES_EVENT
+    return min(grown, SNAPSHOTS_OLDER_BYTES_MAX)
 
 
 def _firsts(older: list[tuple[int, int]], head: int, shortest: int) -> dict[int, int]:

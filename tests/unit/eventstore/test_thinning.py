@@ -5,8 +5,12 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventstore.limits import SNAPSHOTS_NEWEST, SNAPSHOTS_OLDER_BYTES_MAX
-from eventstore.thinning import too_close
+from eventstore.limits import (
+    SNAPSHOTS_NEWEST,
+    SNAPSHOTS_OLDER_BYTES_MAX,
+    SNAPSHOTS_OLDER_BYTES_MIN,
+)
+from eventstore.thinning import older_bytes_max, too_close
 
 
 def kept_of(versions: list[int], size: int = 100) -> list[int]:
@@ -44,7 +48,7 @@ def test_a_stream_is_long_then_few_snapshots_stay() -> None:
 
 
 @given(
-    st.dictionaries(st.integers(1, 10_000), st.integers(0, SNAPSHOTS_OLDER_BYTES_MAX), max_size=40)
+    st.dictionaries(st.integers(1, 10_000), st.integers(0, SNAPSHOTS_OLDER_BYTES_MIN), max_size=40)
 )
 def test_states_are_large_then_older_ones_lie_further_apart(sizes: dict[int, int]) -> None:
     """Older snapshots are no more bytes than the bound, whatever their sizes; none is dropped that
@@ -54,7 +58,21 @@ def test_states_are_large_then_older_ones_lie_further_apart(sizes: dict[int, int
     assert len(dropped) + len(kept) == len(sizes)
     assert sorted(kept)[-SNAPSHOTS_NEWEST:] == sorted(sizes)[-SNAPSHOTS_NEWEST:]
     older = sorted(kept)[:-SNAPSHOTS_NEWEST]
-    assert sum(kept[version] for version in older) <= SNAPSHOTS_OLDER_BYTES_MAX
+    assert sum(kept[version] for version in older) <= older_bytes_max(max(sizes, default=0))
     assert too_close(kept.items()) == []
     if len(sizes) > SNAPSHOTS_NEWEST:
         assert older[0] == min(sizes)
+
+
+def test_states_grow_with_the_stream_then_older_ones_take_what_the_events_do() -> None:
+    """A conversation of 400 bytes a message: its older states are no more than its messages and
+    a little, however long it is, and never more than the limit."""
+    for messages in (2_000, 10_000, 50_000):
+        kept: dict[int, int] = {}
+        for version in range(500, messages + 1, 500):
+            kept[version] = version * 400
+            for dropped in too_close(kept.items()):
+                del kept[dropped]
+        older = sum(kept[version] for version in sorted(kept)[:-SNAPSHOTS_NEWEST])
+        assert older <= messages * 400 + SNAPSHOTS_OLDER_BYTES_MIN
+        assert older <= SNAPSHOTS_OLDER_BYTES_MAX
