@@ -324,7 +324,7 @@ class SqliteLedger:
         # One type at a time: each is a single seek in its index.
         for chosen in [[type_id] for type_id in types if type_id is not None] or [[]]:
             statement = sql.positions_of(len(tags), len(chosen))
-            args = (*tags, *chosen, tenant.id, after, tenant.position, 1)
+            args = sql.numbered((*tags, *chosen, tenant.id, after, tenant.position, 1))
             if self._run(statement, args).fetchone() is not None:
                 return True
         return False

@@ -318,7 +318,7 @@ class Reader:
         if query.types and not types:
             return []
         statement = sql.positions_of(len(ids), len(types))
-        args = (*ids, *types, tenant_id, after, until, limit)
+        args = sql.numbered((*ids, *types, tenant_id, after, until, limit))
         return [row[0] for row in await self._fetch(connection, statement, args)]
 
     async def _to_events(

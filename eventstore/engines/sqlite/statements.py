@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 EVENT_COLUMNS = (
@@ -302,30 +302,37 @@ row by row, because it joins at most 64 tables."""
 
 
 def positions_of(tags: int, types: int) -> str:
-    """Positions of one query, ascending: (tag ids..., type ids..., tenant, after, until, limit)."""
+    """Positions of one query, ascending; what it is given is made by `numbered` of (tag ids...,
+    type ids..., tenant, after, until, limit)."""
     if tags:
         joins = "".join(
-            f" JOIN event_tags t{n} ON t{n}.tag_id = ?{n + 1} AND t{n}.position = t0.position"
+            f" JOIN event_tags t{n} ON t{n}.tag_id = :p{n + 1} AND t{n}.position = t0.position"
             for n in range(1, min(tags, _JOINS_MAX))
         )
         source = f"FROM event_tags t0{joins}"
-        where, position = "t0.tag_id = ?1", "t0.position"
+        where, position = "t0.tag_id = :p1", "t0.position"
         for n in range(_JOINS_MAX, tags):
             where += (
-                f" AND EXISTS (SELECT 1 FROM event_tags WHERE tag_id = ?{n + 1}"
+                f" AND EXISTS (SELECT 1 FROM event_tags WHERE tag_id = :p{n + 1}"
                 " AND position = t0.position)"
             )
         if types:
             source += (
-                f" JOIN events e ON e.tenant_id = ?{tags + types + 1} AND e.position = t0.position"
+                f" JOIN events e ON e.tenant_id = :p{tags + types + 1} AND e.position = t0.position"
             )
     else:
-        source, where, position = "FROM events e", f"e.tenant_id = ?{types + 1}", "e.position"
+        source, where, position = "FROM events e", f"e.tenant_id = :p{types + 1}", "e.position"
     if types:
-        slots = ", ".join(f"?{tags + n + 1}" for n in range(types))
+        slots = ", ".join(f":p{tags + n + 1}" for n in range(types))
         where += f" AND e.type_id IN ({slots})"
     base = tags + types + 1
     return (
-        f"SELECT {position} {source} WHERE {where} AND {position} > ?{base + 1}"
-        f" AND {position} <= ?{base + 2} ORDER BY {position} LIMIT ?{base + 3}"
+        f"SELECT {position} {source} WHERE {where} AND {position} > :p{base + 1}"
+        f" AND {position} <= :p{base + 2} ORDER BY {position} LIMIT :p{base + 3}"
     )
+
+
+def numbered(args: Sequence[Any]) -> dict[str, Any]:
+    """Arguments by their places from 1 on: ``?1`` and the like may not be given a sequence from
+    Python 3.14 on."""
+    return {f"p{place}": value for place, value in enumerate(args, 1)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 import pytest
@@ -170,3 +171,18 @@ async def test_nothing_was_appended_meanwhile_then_no_page_is_fetched_twice(
     monkeypatch.setattr(reader, "_fetch", note)
     assert await store.read("s", **options).list() == due
     assert sorted(asked) == sorted(set(asked))
+
+
+@pytest.mark.parametrize("tags", [0, 1, 2, 9])
+@pytest.mark.parametrize("types", [0, 1, 3])
+def test_positions_are_asked_for_then_each_argument_has_a_name(tags: int, types: int) -> None:
+    """Numbered ones may not be given a sequence from Python 3.14 on; 3.12 warns of it."""
+    if not tags and not types:
+        types = 1
+    statement = sql.positions_of(tags, types)
+    args = sql.numbered([0] * (tags + types + 4))
+    named = set(re.findall(r":(\w+)", statement))
+    assert "?" not in statement
+    # Without types the tenant is not asked for: tags are its own.
+    assert args.keys() - named <= {f"p{tags + types + 1}"}
+    assert named <= args.keys()
