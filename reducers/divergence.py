@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable
 from contextlib import aclosing
 from itertools import count, zip_longest
 from typing import TYPE_CHECKING, Any
@@ -35,16 +35,19 @@ def first_divergence(
     a_events: Iterable[RecordedEvent],
     b_events: Iterable[RecordedEvent],
     key: Callable[[RecordedEvent], Any] | None = None,
+    ignore: Collection[str] = (),
 ) -> Divergence | None:
     """The first pair of events, by their place, that are not the same; None when all are, and
     there are as many of both.
 
     Two events are the same when type and data are: ids, times, actors and all else that is said
     about an event may differ. `key` says otherwise: its answers for two events are compared with
-    ``==``. Nothing behind that pair is taken. Raises `InvalidEvent` for data that cannot be
-    decoded, where it is compared, and what `key` raises.
+    ``==``. Events of the types in `ignore` are left out on both sides, as if they had not happened:
+    one that notes when a session began differs always. Nothing behind that pair is taken. Raises
+    `InvalidEvent` for data that cannot be decoded, where it is compared, and what `key` raises.
     """
-    for common, (a, b) in enumerate(zip_longest(a_events, b_events)):
+    a_side, b_side = (_without(ignore, events) for events in (a_events, b_events))
+    for common, (a, b) in enumerate(zip_longest(a_side, b_side)):
         found = _parting(common, a, b, key)
         if found is not None:
             return found
@@ -59,6 +62,7 @@ async def divergence(
     at: Moment | None = None,
     other_at: Moment | None = None,
     key: Callable[[RecordedEvent], Any] | None = None,
+    ignore: Collection[str] = (),
 ) -> Divergence | None:
     """Where two stored streams part, as `first_divergence` says; None where they do not.
 
@@ -68,7 +72,9 @@ async def divergence(
     the fork are compared. Raises as `first_divergence`, `InvalidEvent` for what is no moment, and
     `Corrupt` for damage. If cancelled, nothing is left open.
     """
-    a_side, b_side = _happened(store, stream, at), _happened(store, other, other_at)
+    left_out = {FORKED, *ignore}
+    a_side = _happened(store, stream, at, left_out)
+    b_side = _happened(store, other, other_at, left_out)
     async with aclosing(a_side) as a_events, aclosing(b_side) as b_events:
         for common in count():
             a, b = await anext(a_events, None), await anext(b_events, None)
@@ -80,12 +86,16 @@ async def divergence(
     return None
 
 
+def _without(types: Collection[str], events: Iterable[RecordedEvent]) -> Iterable[RecordedEvent]:
+    return (event for event in events if event.type not in types)
+
+
 async def _happened(
-    store: EventStore, stream: str, at: Moment | None
+    store: EventStore, stream: str, at: Moment | None, left_out: Collection[str]
 ) -> AsyncGenerator[RecordedEvent, None]:
     limit = None if at is None else await version_at(store, stream, at)
     async for event in store.read(stream, limit=limit):
-        if event.type != FORKED:
+        if event.type not in left_out:
             yield event
 
 

@@ -47,6 +47,17 @@ CHANGES_SHOWN = 8
 """Changes shown between the data of two events; --events --json has all."""
 
 
+_IgnoreOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--ignore",
+        metavar="TYPE",
+        help="Of two streams, events of this type do not part them. May be repeated.",
+        show_default=False,
+    ),
+]
+
+
 class Side(msgspec.Struct, frozen=True):
     """One of the two states, and where it stands."""
 
@@ -85,6 +96,7 @@ def diff_command(
             "--events", help="Of two streams only where they part: the first event that differs."
         ),
     ] = False,
+    ignore: _IgnoreOption = None,
     reducer: ReducerOption = DEFAULT_REDUCER,
     store: StoreOption = DEFAULT_URL,
     tenant: TenantOption = None,
@@ -102,9 +114,12 @@ def diff_command(
       $ eventstore diff board/7 board/8 --patch
       $ eventstore diff board/7@3 board/8@2
       $ eventstore diff board/7 board/8 --events --json
+      $ eventstore diff board/7 board/8 --events --ignore session.started
     """
     if events and (patch or is_point(first)):
         raise wrong_usage("--events compares two streams, event by event", "name two, no --patch")
+    if ignore and is_point(first):
+        raise wrong_usage("--ignore is about where two streams part", "name two, or leave it out")
     folding = find_reducer(reducer)
     occurred = is_by_occurred(by)
     quiet = as_json or patch
@@ -114,7 +129,8 @@ def diff_command(
         end = None if second is None else parse_point(second, occurred=occurred)
         sides = asyncio.run(_points((store, tenant), folding, stream, (start, end), quiet))
     elif second is None:
-        pair = _streams((store, tenant), None if events else folding, (stream, first), by, quiet)
+        asked = None if events else folding
+        pair = _streams((store, tenant), asked, (stream, first), by, quiet, ignore or [])
         sides, parting = asyncio.run(pair)
     else:
         raise wrong_usage(
@@ -151,6 +167,7 @@ async def _streams(
     typed: tuple[str, str],
     by: str,
     quiet: bool,
+    ignore: list[str],
 ) -> tuple[tuple[Side, Side], Divergence | None]:
     """Both streams where they are to be compared, without a state where there is no reducer."""
     async with open_store(*where) as store:
@@ -159,7 +176,8 @@ async def _streams(
         with watched(store, "folding", quiet=quiet) as read:
             one, two = [await _side(read, reducer, *place) for place in places]
         ends = Version(one.version), Version(two.version)
-        found = await divergence(store, one.stream, two.stream, at=ends[0], other_at=ends[1])
+        names = one.stream, two.stream
+        found = await divergence(store, *names, at=ends[0], other_at=ends[1], ignore=ignore)
         return (one, two), found
 
 

@@ -214,6 +214,9 @@ def test_streams_are_alike_or_one_goes_on_then_said(board: Run) -> None:
     board("append", "same", "task.removed", '{"task_id": "1"}')
     assert "- no event\n+ v5  task.removed" in board("diff", "board/7", "same").out
     assert board("diff", "board/7", "1", "--events").code == 2
+    ignoring = ("--events", "--json", "--ignore", "task.removed")
+    assert lines(board("diff", "board/7", "same", *ignoring)) == [None]
+    assert board("diff", "board/7", "1", "2", "--ignore", "task.removed").code == 2
 
 
 def test_streams_compared_at_points_then_as_they_were_then(board: Run) -> None:

@@ -65,6 +65,20 @@ def test_a_key_is_given_then_only_what_it_says_counts() -> None:
     assert first_divergence(one, other, key=lambda event: event.data["text"]) is None
 
 
+async def test_types_are_ignored_then_their_events_part_nothing(store: EventStore) -> None:
+    """However many there are on either side: what is noted of a run is no step of it."""
+    one = [recorded("a", 1, "began", {"at": 1}), recorded("a", 2, "said", {"text": "x"})]
+    other = [*(recorded("b", n, "began", {"at": n}) for n in (2, 3)), one[1]]
+    assert first_divergence(one, other, ignore=["began"]) is None
+    found = first_divergence(one, other, ignore=["said"])
+    assert found is not None
+    assert (found.common, found.a, found.b) == (0, one[0], other[0])
+    for name, at in (("a", 1), ("b", 2)):
+        await store.append(name, [NewEvent("began", {"at": at}), NewEvent("said", {"text": "x"})])
+    assert await divergence(store, "a", "b") is not None
+    assert await divergence(store, "a", "b", ignore={"began"}) is None
+
+
 def test_they_part_then_nothing_behind_is_taken() -> None:
     """Sessions are read no further than they are alike."""
     endless = iter(session("a", ["x"] * 9))
