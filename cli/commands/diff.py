@@ -47,6 +47,15 @@ CHANGES_SHOWN = 8
 """Changes shown between the data of two events; --events --json has all."""
 
 
+_PatchOption = Annotated[
+    bool, typer.Option("--patch", help="Print an RFC 6902 patch: applied to A it gives B.")
+]
+_EventsOption = Annotated[
+    bool,
+    typer.Option(
+        "--events", help="Of two streams only where they part: the first event that differs."
+    ),
+]
 _IgnoreOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -86,16 +95,8 @@ def diff_command(
         typer.Argument(metavar="B", help="The later point.", show_default="now"),
     ] = None,
     by: ByOption = "recorded",
-    patch: Annotated[
-        bool,
-        typer.Option("--patch", help="Print an RFC 6902 patch: applied to A it gives B."),
-    ] = False,
-    events: Annotated[
-        bool,
-        typer.Option(
-            "--events", help="Of two streams only where they part: the first event that differs."
-        ),
-    ] = False,
+    patch: _PatchOption = False,
+    events: _EventsOption = False,
     ignore: _IgnoreOption = None,
     reducer: ReducerOption = DEFAULT_REDUCER,
     store: StoreOption = DEFAULT_URL,
