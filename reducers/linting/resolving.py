@@ -13,6 +13,7 @@ import importlib.util
 import inspect
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 from pathlib import PurePath
 from types import FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any
@@ -52,6 +53,7 @@ _MODULES |= {
     "_collections": "collections",
     "_operator": "operator",
     "_heapq": "heapq",
+    "_functools": "functools",
     "_bisect": "bisect",
     "_contextvars": "contextvars",
     "_decimal": "decimal",
@@ -245,7 +247,7 @@ def _attr(node: ast.expr) -> str | None:
 def _called(node: ast.Call, scope: Scope) -> Any:
     function = plain(resolve(node.func, scope))
     if isinstance(function, type):
-        return Instance(function, node if issubclass(function, (set, frozenset)) else None)
+        return Instance(function, node if issubclass(function, _BY_CALL) else None)
     if function is getattr and len(node.args) > 1 and isinstance(node.args[1], ast.Constant):
         return _attribute(resolve(node.args[0], scope), str(node.args[1].value))
     if not isinstance(node.func, ast.Attribute):
@@ -326,6 +328,7 @@ _NAMING = (
     *(ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef),
     *(ast.ExceptHandler, ast.MatchAs, ast.MatchStar),
 )
+_BY_CALL = (set, frozenset, datetime)
 _SET_OPERATORS = (ast.BitOr, ast.BitAnd, ast.Sub, ast.BitXor)
 _PATH_METHODS = frozenset(
     ("joinpath", "with_name", "with_stem", "with_suffix", "relative_to", "with_segments")

@@ -250,6 +250,12 @@ ORDERLESS = frozenset(
 )
 """Calls whose answer does not depend on the order of what they are given."""
 
+_ITERATORS = (
+    "accumulate batched chain chain.from_iterable combinations combinations_with_replacement"
+    " compress cycle dropwhile filterfalse islice pairwise permutations product starmap takewhile"
+    " tee zip_longest"
+)
+
 ORDERED = frozenset(
     [
         "builtins.list",
@@ -266,6 +272,7 @@ ORDERED = frozenset(
         "builtins.format",
         "collections.deque",
         "reducers.persistent.PersistentList",
+        *(f"itertools.{name}" for name in _ITERATORS.split()),
     ]
 )
 """Calls that hand on the order of what they are given."""

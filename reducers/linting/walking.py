@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from . import rules
+from .identity import address_of, is_naive, seeded, shows_address
 from .members import factories
 from .resolving import (
     UNKNOWN,
@@ -111,6 +112,9 @@ class Walk(ast.NodeVisitor):
             if name in ("builtins.id", "builtins.hash"):
                 self._check_identity(node, name)
                 return
+            if name in _TEXTS and node.args and shows_address(node.args[0], self._scope):
+                self._tell(rules.LIKELY_ADDRESS, node)
+                return
             if name == "builtins.next" and node.args:
                 self._check_next(node)
                 return
@@ -157,7 +161,9 @@ class Walk(ast.NodeVisitor):
 
     def _check_method(self, node: ast.Call, func: ast.Attribute) -> None:
         owner = resolve(func.value, self._scope)
-        if isinstance(owner, Instance):
+        if func.attr == "timestamp" and is_naive(owner):
+            self._tell(rules.ZONE, node)
+        elif isinstance(owner, Instance):
             self._follow_method(owner.cls, func.attr)
         elif func.attr == "astimezone" and not node.args and not node.keywords:
             self._tell(rules.ZONE, node)
@@ -204,23 +210,13 @@ class Walk(ast.NodeVisitor):
 
     def _check_identity(self, node: ast.Call, name: str) -> None:
         if name == "builtins.id":
-            above = self._above[-1]
-            if isinstance(above, ast.Compare):
-                return  # the same place or not: that is no matter of where
-            stays = isinstance(above, ast.Subscript) or (
-                isinstance(above, ast.Call)
-                and isinstance(above.func, ast.Attribute)
-                and above.func.attr in ("add", "discard", "remove", "get", "pop")
-            )
-            self._tell(rules.LIKELY_ADDRESS if stays else rules.ADDRESS, node, "id()")
+            rule = address_of(node, self._above, self._scope)
+        elif self._function.__name__ == "__hash__" or not node.args:
             return
-        if self._function.__name__ == "__hash__" or not node.args:
-            return
-        of = resolve(node.args[0], self._scope)
-        if isinstance(of, Instance) and issubclass(of.cls, (str, bytes)):
-            self._tell(rules.SEEDED, node, "hash()")
-        elif not (isinstance(of, Instance) and issubclass(of.cls, (int, float))):
-            self._tell(rules.LIKELY_SEEDED, node, "hash()")
+        else:
+            rule = seeded(node, self._above, self._scope)
+        if rule is not None:
+            self._tell(rule, node)
 
     def _check_next(self, node: ast.Call) -> None:
         of = node.args[0]
@@ -229,6 +225,11 @@ class Walk(ast.NodeVisitor):
             return
         if hasattr(type(value), "__next__"):
             self._tell(rules.MUTATION, node, f"next({of.id})")
+
+    def visit_FormattedValue(self, node: ast.FormattedValue) -> None:
+        """What is shown in an f-string."""
+        if shows_address(node.value, self._scope):
+            self._tell(rules.LIKELY_ADDRESS, node.value, f"the text of {ast.unparse(node.value)}")
 
     def visit_Name(self, node: ast.Name) -> None:
         """Names that are read, and those that are bound outside."""
@@ -355,4 +356,5 @@ def _shortened(text: str) -> str:
 
 _CONTAINERS = (dict, list, set, bytearray, deque)
 _CONDITIONS = (ast.If, ast.IfExp, ast.BoolOp, ast.ExceptHandler, ast.Match, ast.While, ast.For)
+_TEXTS = ("builtins.repr", "builtins.str", "builtins.ascii", "builtins.format")
 _MAY_BE_SETS = (ast.Name, ast.Attribute, ast.Call, ast.Set, ast.SetComp, ast.BinOp)

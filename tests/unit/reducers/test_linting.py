@@ -182,6 +182,8 @@ CERTAIN = {
     "class attribute": "State.seen = 1\nreturn state",
     "module's iterator": "return next(counter)",
     "id": "return id(event)",
+    "ids": "return {id(event), 1}",
+    "hash compared with what was kept": "return hash(event.id) == event['hash'] or hash('a') == 3",
     "hash of text": "return hash(str(event['a']))",
     "set as tuple": "return tuple(set(event['tags']))",
     "set in a state": "return State(items=tuple({*event['tags'], 'x'}))",
@@ -233,6 +235,10 @@ LIKELY = {
     "log of the root": "logging.warning('x')\nreturn state",
     "item that may be a container": "CACHE['a'].append(1)\nreturn state",
     "pop of a set": "names = set(event['a'])\nreturn names.pop()",
+    "ids under a name": "seen = {id(each) for each in event['a']}\nreturn id(state) in seen",
+    "text of an object": "return repr(object())",
+    "object in an f-string": "return f'{object()}'",
+    "naive moment": "return datetime(2020, 1, 1).timestamp()",
 }
 
 PURE = {
@@ -258,6 +264,11 @@ PURE = {
     "counting loop": "n = 0\nfor each in WORDS:\n    n += 1\nreturn n",
     "one in a set": "return list({event.id})",
     "identity compared": "return id(state) == id(event)",
+    "ids counted": "return len({id(each) for each in state.items})",
+    "ids counted of a set": "return len(set(id(each) for each in state.items))",
+    "id in an error": "raise ValueError(f'{id(state)}')",
+    "hashes compared": "return hash(event.id) == hash('a')",
+    "moment with its zone": "return datetime(2020, 1, 1, tzinfo=dt.UTC).timestamp()",
     "hash of a number": "return hash(3)",
     "local next": "return next(each for each in (1, 2))",
     "hexdigest": "return hashlib.sha256(event.payload).hexdigest()",
