@@ -11,7 +11,7 @@ from eventstore.events import RecordedEvent
 
 from ..catalog import held_back
 from ..projection import Key, key_name
-from ..sinks import Change
+from ..sinks import Build, Change
 from . import letters
 from .delivering import Delivery, Refused
 from .pages import Applied, Applier, Letter, Poison
@@ -26,9 +26,14 @@ class _Made(msgspec.Struct):
     one; `touched` the rows that events which were left out would have made."""
 
     done: Applied
-    failed: tuple[int, str] | None
-    later: list[int]
-    touched: set[Key]
+    waiting: set[int]
+    """Positions of the key's letters."""
+    failed: tuple[int, str] | None = None
+    later: list[int] = []
+    touched: set[Key] = set()
+    owed: set[str] = set()
+    """Other keys that letters of this one turned out to have: they were parked as their stream
+    while their key could not be told."""
     found: int = 0
     """How many events of the log are the key's."""
 
@@ -75,10 +80,10 @@ async def _from_the_log(delivery: Delivery, key: str) -> _Made:
     build, applier = delivery.build, delivery.applier
     again = applier.afresh()
     _, again.dropped = await held_back(build)
-    made, at, until = _Made(again.begin(key), None, [], set()), 0, delivery.saved
+    made, at, until = await _begin(build, again, key), 0, delivery.saved
     while at < until:
         page = await build.outbox.page(at, until, delivery.view.projection.queries())
-        mine = await _of_key(delivery, again, key, page.events)
+        mine = await _of_key(delivery, again, made, key, page.events)
         made.found += len(mine)
         await _take(delivery, again, made, mine, key)
         at = page.scanned_to
@@ -88,13 +93,25 @@ async def _from_the_log(delivery: Delivery, key: str) -> _Made:
     return made
 
 
+async def _begin(build: Build, again: Applier, key: str) -> _Made:
+    standing = await letters.waiting(build, [key])
+    return _Made(again.begin(key), {letter.position for letter in standing})
+
+
 async def _of_key(
-    delivery: Delivery, again: Applier, key: str, events: Sequence[RecordedEvent]
+    delivery: Delivery, again: Applier, made: _Made, key: str, events: Sequence[RecordedEvent]
 ) -> list[RecordedEvent]:
-    """Those that belong to the key; forks among them are applied for it alone."""
+    """Those that belong to the key; forks among them are applied for it alone. What waits as this
+    key and belongs to others is noted."""
     if delivery.view.projection.is_by_stream:  # others' forks need not be looked into
         events = [e for e in events if e.type != FORKED or key_name(e.stream) == key]
     mine = [event for event in events if key in await again.keys_of(event)]
+    for event in events:
+        # A fork is parked as each of its keys, and as its stream for those that cannot be told.
+        is_told = event.type == FORKED and key != key_name(event.stream)
+        if event.position in made.waiting and not is_told:
+            made.owed.update(await again.keys_of(event, everywhere=True))
+    made.owed.discard(key)
     again.only = {event.position: (key,) for event in mine if event.type == FORKED}
     return mine
 
@@ -157,8 +174,10 @@ async def _put(delivery: Delivery, key: str, made: _Made, attempts: int) -> None
     if made.failed is not None:
         done.letters = [Letter(key, made.failed[0], made.failed[1], attempts + 1)]
         done.letters += [Letter(key, position) for position in sorted(made.later)]
+    more = [letters.take_out(build, key, delivery.saved)]
+    more += [letters.owe(build, each, delivery.applier.partitions) for each in sorted(made.owed)]
     try:
-        await delivery.write(done, delivery.saved, [letters.take_out(build, key, delivery.saved)])
+        await delivery.write(done, delivery.saved, more)
     except Refused:
         delivery.applier.undo(done)
         raise
@@ -172,10 +191,10 @@ async def _park_all(delivery: Delivery, key: str, reason: str) -> None:
     build, applier = delivery.build, delivery.applier
     again = applier.afresh()
     _, again.dropped = await held_back(build)
-    made, at = _Made(again.begin(key), None, [], set()), 0
+    made, at = await _begin(build, again, key), 0
     while at < delivery.saved:
         page = await build.outbox.page(at, delivery.saved, delivery.view.projection.queries())
-        for event in await _of_key(delivery, again, key, page.events):
+        for event in await _of_key(delivery, again, made, key, page.events):
             made.touched |= await _rows_of(delivery, again, event, key)
             if not _is_dropped(again, event, key):
                 made.later.append(event.position)

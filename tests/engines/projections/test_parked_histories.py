@@ -154,6 +154,17 @@ async def live(url: str, history: list[Any], partitions: int) -> None:
         await life.check()
 
 
+@pytest.mark.parametrize("partitions", [1, 3])
+@pytest.mark.parametrize("what", ["build again", "refill"])
+async def test_a_key_is_made_again_then_what_waits_as_it_goes_to_the_key_that_it_has(
+    what: str, partitions: int
+) -> None:
+    """An event whose key cannot be told waits as its stream, which may be named as a key is. Built
+    again, that key took the letter with it, and the event was in no row."""
+    added = [("add", "a", "a", "good"), ("add", "b", "a", "no key")]
+    await live("memory://", [*added, (what, 0), ("mend keys", 0)], partitions)
+
+
 @settings(max_examples=25, deadline=None)
 @given(history=histories, partitions=st.sampled_from([1, 3]))
 async def test_events_fail_and_are_tried_again_or_dropped_then_live_is_rebuilt(
