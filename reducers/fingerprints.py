@@ -50,13 +50,17 @@ def fingerprint(reducer: Reducer[Any]) -> str:
 def sees_streams(reducer: Reducer[Any]) -> bool:
     """Whether a handler, or an upcaster, may look at the name of an event's stream: the one thing
     that an inherited event shows differently in a fork. Where it cannot be told, it may."""
+    from .sightings import may_see_stream  # the linter that it is made of imports this module
+
     reader = _Reader()
     try:
         for _ in (*_code(reducer, reader), *_upcasts(reducer.handlers, reader)):
             pass
     except _NoSource:
         return True
-    return not reader.names.isdisjoint(_NAMING)
+    if not reader.names.isdisjoint(_NAMING):
+        return True
+    return may_see_stream(handler.function for handler in reducer.handlers.values())
 
 
 def functions_fingerprint(
@@ -221,11 +225,15 @@ def _names(code: CodeType) -> Iterator[str]:
 
 def _texts(code: CodeType) -> Iterator[str]:
     """The constants that are strings, so that none of them can name an attribute unseen."""
-    for constant in code.co_consts:
+    waiting: list[Any] = list(code.co_consts)
+    while waiting:
+        constant = waiting.pop()
         if isinstance(constant, str):
             yield constant
         elif isinstance(constant, CodeType):
             yield from _texts(constant)
+        elif isinstance(constant, (tuple, frozenset)):
+            waiting += constant  # keywords of a call, or of a pattern
 
 
 def _source(function: FunctionType) -> str:
