@@ -104,7 +104,8 @@ class _Due(msgspec.Struct, frozen=True):
     def is_dropped(self, dropped: Mapping[int, set[str]]) -> bool:
         """Whether somebody gave it up: under its own stream, or as the fork's key."""
         event = self.part.each.event
-        if event.position in dropped and event.type != FORKED:
+        is_forks_own = event.type == FORKED and event.position == self.position
+        if event.position in dropped and not is_forks_own:
             return True
         return key_name(self.part.key) in dropped.get(self.position, ())
 

@@ -55,9 +55,13 @@ async def waits_since(view: View, build: Build, key: Key, at_least: int | None) 
         owner = None if event is None else (await _owner(view, build, event, key))[0]
         if owner is not None:
             return await _first(build, owner)
+    told: tuple[int, RecordedEvent | None, tuple[str | None, bool]] = 0, None, (None, True)
     for owner, position in standing[:_LOOKED_AT]:
-        event = await _event(build, position)
-        if event is None or any(await _owner(view, build, event, key)):
+        if position != told[0]:  # a fork stands there with many letters, and is asked once
+            event = await _event(build, position)
+            said = (None, True) if event is None else await _owner(view, build, event, key)
+            told = position, event, said
+        if _is_of(owner, told[1], *told[2]):
             return await _first(build, owner)
     return _waiting(*standing[_LOOKED_AT]) if len(standing) > _LOOKED_AT else None
 
@@ -99,6 +103,14 @@ async def _owner(
             except Exception:
                 is_unknown = True
     return None, is_unknown
+
+
+def _is_of(owner: str, event: RecordedEvent | None, name: str | None, is_unknown: bool) -> bool:
+    """Whether the letter of `owner` may be the row's, which its event makes as the key `name`. A
+    fork waits as each of its keys by itself; as its stream, for keys that could not be told."""
+    if event is None or name is None:
+        return is_unknown
+    return event.type != FORKED or owner in (name, key_name(event.stream))
 
 
 async def _event(build: Build, position: int) -> RecordedEvent | None:

@@ -57,6 +57,9 @@ _COMMIT_ATTEMPTS = 5
 """How often a commit is tried by itself: about three seconds. Then the worker begins anew, and
 looks first whether there is still something to feed."""
 
+_KEYS_NAMED_MAX = 5
+"""Of a fork that the sink refuses, in the message that the view stopped: a line's worth."""
+
 _FOR_ALL = (LeaseLost, SinkEmptied, StoreClosed, Corrupt, LogDiverged)
 """What says nothing of the event at hand."""
 
@@ -200,10 +203,17 @@ class Delivery:
         if failed.key in dropped and not failed.is_refused if is_fork else dropped:
             self.applier.dropped[event.position] = dropped
             return not is_fork
+        keys, to = [failed.key], event.position
+        if is_fork and failed.is_refused:  # the sink does not say for which key
+            keys = [key for key in await self.applier.keys_of(event) if key not in dropped]
+        elif is_fork:  # it is applied for its other keys then
+            to = self.saved
+        if not keys:  # all of them were given up since it was tried
+            return True
         if self.view.on_error == "stop":
             raise Stopped(
                 f"view {self.view.name!r} stopped at position {event.position}: {failed.reason}"
-                f" (key {failed.key!r})"
+                f" ({_named(keys)})"
             ) from failed
         _log.warning(
             "view %s: key %r is parked at position %d: %s",
@@ -212,11 +222,6 @@ class Delivery:
             event.position,
             failed.reason,
         )
-        keys, to = [failed.key], event.position
-        if is_fork and failed.is_refused:  # the sink does not say for which key
-            keys = [key for key in await self.applier.keys_of(event) if key not in dropped]
-        elif is_fork:  # it is applied for its other keys then
-            to = self.saved
         held = [Letter(key, event.position, failed.reason, tries) for key in keys]
         await self.write(Applied({}, held, {}, 1, 0, event.recorded_us), to)
         for key in keys:
@@ -337,6 +342,14 @@ class Delivery:
     def _reach(self, place: str) -> None:
         if self._settings.failpoint is not None:
             self._settings.failpoint(place)
+
+
+def _named(keys: Sequence[str]) -> str:
+    """The keys as which an event may be given up: of many the first few, and how many there are."""
+    if len(keys) == 1:
+        return f"key {keys[0]!r}"
+    more = ", ..." if len(keys) > _KEYS_NAMED_MAX else ""
+    return f"one of {len(keys)} keys: {', '.join(map(repr, keys[:_KEYS_NAMED_MAX]))}{more}"
 
 
 def until_it_answers() -> Any:

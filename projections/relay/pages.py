@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 from zlib import crc32
 
@@ -73,6 +73,8 @@ class Applier:
         self._folder = Folder(projection) if projection.is_fold else None
         self._page: tuple[tuple[int, int], list[Inherited]] = (0, 0), []
         """The page of a fork that was read last, with the fork's position and what it is behind."""
+        self._names: tuple[int, dict[str, None]] | None = None
+        """While names are kept: the position of the fork that was asked last, and its keys."""
         self.only: Mapping[int, Collection[str]] = {}
         """Of forks at these positions, the keys for which they are applied; elsewhere all."""
 
@@ -119,14 +121,40 @@ class Applier:
         if event.type != FORKED:
             text = self.key_or_stream(event)
             return [] if text is None else [text]
-        if self._projection.is_by_stream:
-            names = {key_name(event.stream): None}
-        else:
-            names, at = {}, 0
-            while page := await self._page_of(event, at):
-                at = page[-1].event.version
-                names.update({key_name(part.key): None for part in self._parts(page)})
+        names = await self._names_of(event)
         return [name for name in names if everywhere or self._is_mine(name)]
+
+    async def is_fork_of(self, forked: RecordedEvent, key: str) -> bool:
+        """Whether a key is among `keys_of` of a fork. If cancelled, nothing is left open."""
+        return self._is_mine(key) and key in await self._names_of(forked)
+
+    @contextmanager
+    def names_kept(self) -> Iterator[None]:
+        """Keeps the keys of the fork that was asked last, as long as many letters of it are tried:
+        else each of them would go through all that it inherits."""
+        self._names = 0, {}
+        try:
+            yield
+        finally:
+            self._names = None
+
+    async def _names_of(self, forked: RecordedEvent) -> dict[str, None]:
+        """The keys of all that a fork inherits, what was given up among it too: it may have been
+        applied before, and the row of its key has to go."""
+        if self._projection.is_by_stream:
+            return {key_name(forked.stream): None}
+        if self._names is not None and self._names[0] == forked.position:
+            return self._names[1]
+        names: dict[str, None] = {}
+        at = 0
+        while page := await self._page_of(forked, at):
+            at = page[-1].event.version
+            names.update(
+                {key_name(part.key): None for part in parts_of(self._projection, page, ())}
+            )
+        if self._names is not None:
+            self._names = forked.position, names
+        return names
 
     def _parts(self, page: Sequence[Inherited]) -> Iterator[Part]:
         return parts_of(self._projection, page, self.dropped)
@@ -160,9 +188,8 @@ class Applier:
             return
         self._folder.let_go()
         found = [self.key_of(event) for event in events]  # a key that fails is told in apply
-        for event in events:
-            if event.type == FORKED:
-                found += await self.keys_of(event)
+        for forked in {e.position: e for e in events if e.type == FORKED}.values():
+            found += await self.keys_of(forked)
         keys = [key for key in found if key is not None and self._is_mine(key)]
         missing = self._folder.missing(keys)
         if missing:

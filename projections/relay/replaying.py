@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import msgspec
 
 from eventstore.calls import FORKED
+from eventstore.engines.forked import fork_said
 from eventstore.events import RecordedEvent
 from eventstore.outbox import Statement
 from eventstore.query import Query
@@ -54,17 +55,18 @@ async def do_wishes(delivery: Delivery) -> bool:
     clock = asyncio.get_running_loop().time
     build, partition = delivery.build, delivery.lease.partition
     until = clock() + SLICE_SECONDS
-    while True:
-        keys = await letters.wished(build, partition, _KEYS_AT_ONCE)
-        if not keys:
-            return False
-        if len(keys) == 1 or not await _do_together(delivery, keys):
-            for key in keys:
-                await _do(delivery, key)
-                if clock() > until:
-                    return True
-        if clock() > until:
-            return True
+    with delivery.applier.names_kept():
+        while True:
+            keys = await letters.wished(build, partition, _KEYS_AT_ONCE)
+            if not keys:
+                return False
+            if len(keys) == 1 or not await _do_together(delivery, keys):
+                for key in keys:
+                    await _do(delivery, key)
+                    if clock() > until:
+                        return True
+            if clock() > until:
+                return True
 
 
 async def _do_together(delivery: Delivery, keys: Sequence[str]) -> bool:
@@ -131,13 +133,19 @@ async def _leave_out(delivery: Delivery, dropped: Sequence[DeadLetter]) -> list[
 
 
 async def _keys_in_forks(delivery: Delivery, event: RecordedEvent) -> set[str]:
-    """The keys for which forks have applied an event that they inherit."""
+    """The keys for which forks have applied an event that they inherit, those of other partitions
+    too: they may be further than this one."""
     outbox, projection = delivery.build.outbox, delivery.view.projection
-    found, at = set(), event.position
-    while at < delivery.saved:
-        page = await outbox.page(at, delivery.saved, [Query(types=(FORKED,))])
+    until = (await outbox.head()).position
+    found, heirs, at = set(), {event.stream}, event.position
+    while at < until:
+        page = await outbox.page(at, until, [Query(types=(FORKED,))])
         at = page.scanned_to
         for forked in page.events:
+            said = fork_said(forked)
+            if said is None or said.parent not in heirs or said.version < event.version:
+                continue  # it does not inherit the event
+            heirs.add(forked.stream)
             for each in await outbox.inherited(forked, event.version - 1, 1):
                 if each.event.position == event.position:
                     parts = parts_of(projection, [each], ())
@@ -181,7 +189,11 @@ async def _deliver(delivery: Delivery, standing: Sequence[DeadLetter]) -> bool:
 async def _sort(delivery: Delivery, standing: Sequence[DeadLetter]) -> _Sorted:
     """What becomes of the letters, up to the first whose key cannot be told."""
     applier, projection = delivery.applier, delivery.view.projection
-    events = [await event_at(delivery, letter.position) for letter in standing]
+    known: dict[int, RecordedEvent] = {}  # a fork stands there with many letters
+    for letter in standing:
+        if letter.position not in known:
+            known[letter.position] = await event_at(delivery, letter.position)
+    events = [known[letter.position] for letter in standing]
     await applier.prepare(events)
     found = _Sorted([], [], set())
     for letter, event in zip(standing, events, strict=True):
@@ -212,7 +224,7 @@ async def _sort_fork(
     applier, key = delivery.applier, letter.key
     if key == key_name(event.stream) and not delivery.view.projection.is_by_stream:
         found.others.update(set(await applier.keys_of(event, everywhere=True)) - {key})
-    if key in await applier.keys_of(event) and not applier.has(key, letter.position):
+    if await applier.is_fork_of(event, key) and not applier.has(key, letter.position):
         if letter.position not in found.only:
             found.own.append(event)
         found.only.setdefault(letter.position, set()).add(key)

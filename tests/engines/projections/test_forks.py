@@ -492,21 +492,3 @@ async def test_a_page_of_a_fork_cannot_be_read_then_nothing_of_it_is_kept_in_sta
         monkeypatch.undo()
         applied = await applier.apply([forked])
         assert applied.changes["f"].value == {"n": 1_500, "sum": 1_500}
-
-
-async def test_an_event_is_given_up_by_another_partition_then_a_fork_comes_without_it() -> None:
-    """What was given up is asked for at each fork: who feeds the fork's key was not told of it."""
-    async with EventStore.open("memory://") as store:
-        faults = Faults()
-        counts = counts_view(faults=faults, attempts=1).bind(store)
-        await store.append("s", [_note("a", "1"), _note("b", "22")])
-        faults.left = {"22": None}
-        await feed(store, counts).run_once()
-        build = (await serving(counts))[0]
-        applier = Applier(counts.projection, build, 0, 1)
-        await drop(build, "s", "not wanted")
-        faults.left = {}
-        forked = (await store.fork("s", "f", 2)).events[0]
-        await applier.prepare([forked])
-        applied = await applier.apply([forked])
-        assert applied.changes["f"].value == {"n": 1, "sum": 1}
