@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from projections.relay.delivering import Settings, Stopped
 from projections.relay.dropping import drop
 from projections.relay.feeding import Feeding
 from projections.relay.pages import Applier, partition_of
+from projections.sinks import Build, Change, Written
 from projections.view import View
 from projections.waiting import Waiting, waits_since
 from reducers import Reducer, unchecked
@@ -272,6 +274,32 @@ async def test_a_sink_refuses_a_fork_of_a_view_that_stops_then_its_keys_are_name
     await relay.run_once()
     keys = [f"{stream}/n{n}" for stream in "sf" for n in range(7)]
     assert set(await rows_of(view)) == {*keys, "t/a"} - {"f/n3"}
+
+
+class _GivenUpMeanwhile(Outside):
+    """Refuses a fork's rows, while somebody gives all of them up."""
+
+    async def write(self, build: Build, changes: Sequence[Change]) -> Written:
+        for change in changes:
+            key = str(change.key)
+            if key.startswith("f/"):
+                given = letters.give_up(build, key, change.position, 1, "not wanted")
+                await build.outbox.change([given])
+        self.refuses = lambda change: str(change.key).startswith("f/")
+        return await super().write(build, changes)
+
+
+async def test_all_keys_of_a_refused_fork_are_given_up_meanwhile_then_the_view_goes_on(
+    store: EventStore,
+) -> None:
+    """A view that is to stop has nothing to stop for, where no key is left."""
+    projection = _fold_view(Faults()).projection
+    view = View(projection, _GivenUpMeanwhile(), attempts=1, on_error="stop").bind(store)
+    await store.append("s", [_note("a", "1"), _note("b", "22")])
+    await store.fork("s", "f", 2)
+    await store.append("t", _note("a", "1"))
+    await feed(store, view).run_once()
+    assert await rows_of(view) == {"s/a": "1", "s/b": "22", "t/a": "1"}
 
 
 async def test_many_letters_of_a_fork_are_tried_then_it_is_not_gone_through_for_each_again(
