@@ -40,6 +40,10 @@ STREAM_EVENTS_MAX = 20_000
 PATHS_KEPT = 20
 """Differing paths told for a stream; more only say that everything differs."""
 
+END_SECONDS = 2.0
+"""What processes are given to end by themselves when no answer is wanted any more. They fold and
+hold nothing, so to kill them loses nothing."""
+
 PROCESSES_MAX = 32
 """More processes than this wait for the one that reads."""
 
@@ -95,8 +99,8 @@ async def shadow(
     which a reducer raises is reported, and ends nothing. Both reducers see one registry of event
     types: types that both use stand in a module that both import. Raises `ReducerError` for a name
     that leads to no reducer, and where a process ends before its work does. If cancelled, the
-    processes end after the batch they are at, and nothing is left open; they end as well when this
-    process is killed.
+    processes end after the batch they are at, and are killed after 2 seconds, meanwhile others on
+    this loop go on; nothing is left open. They end as well when this process is killed.
     """
     pair = (old, new)
     for each in pair:
@@ -115,7 +119,24 @@ async def shadow(
         ) from None
     finally:
         if pool is not None:
-            pool.shutdown(wait=True, cancel_futures=True)
+            await _end(pool)
+
+
+async def _end(pool: ProcessPoolExecutor) -> None:
+    """Ends the processes, in a thread: a reducer that never ends would hold this loop for ever. If
+    cancelled, they are killed at once."""
+    # No public name has them before Python 3.14, and the pool forgets them when it is shut down.
+    processes = list((pool._processes or {}).values())
+    ended = asyncio.get_running_loop().run_in_executor(
+        None, lambda: pool.shutdown(wait=True, cancel_futures=True)
+    )
+    try:
+        await asyncio.wait({ended}, timeout=END_SECONDS)
+    finally:
+        if not ended.done():
+            for each in processes:
+                each.kill()
+    await ended
 
 
 def _pool(count: int) -> ProcessPoolExecutor:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from hypothesis import strategies as st
+from hypothesis.errors import Flaky
 
 from eventstore import NewEvent
 from reducers import Reducer, ReducerError, check_reducer, checking, fold, unchecked
@@ -144,6 +145,18 @@ def test_it_is_another_only_at_times_then_that_is_said() -> None:
 
     with pytest.raises(AssertionError, match=r"'rare' breaks '.*does not do the same each time"):
         check_reducer(reducer, NAMED, max_examples=30, other_process=False)
+
+
+def test_the_strategy_is_another_each_time_then_hypothesis_says_so() -> None:
+    """The reducer broke nothing: what is wrong is passed on as it was said."""
+    made = iter(range(1_000_000))
+
+    @st.composite
+    def moody(draw: Any) -> list[NewEvent]:
+        return draw(NAMED) if next(made) % 2 else [NewEvent("named", {"names": draw(LETTERS)})]
+
+    with pytest.raises(Flaky):
+        check_reducer(sound, moody(), max_examples=30, other_process=False)
 
 
 def test_an_event_of_unknown_type_changes_the_state_then_that_is_named(

@@ -162,6 +162,28 @@ def stuck(state, event):
     time.sleep(600)
 """
 
+
+async def test_it_is_cancelled_then_the_loop_goes_on_and_no_process_is_left(
+    store: EventStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reducer that does not end holds nobody up: its process is killed after a while."""
+    monkeypatch.setattr(shadowing, "END_SECONDS", 0.5)
+    source, told = tmp_path / "stuck.py", tmp_path / "stuck.pid"
+    source.write_text(STUCK.replace("600", "20"))
+    await store.append("s", NewEvent("stuck", {}))
+    name = f"{source}:tally"
+    folding = asyncio.create_task(shadow(store, name, name, processes=1))
+    await until(lambda: told.is_file() and told.read_text() != "")
+    alive: list[bool] = []
+    child = int(told.read_text())
+    folding.cancel()
+    asyncio.get_running_loop().call_later(0.05, lambda: alive.append(psutil.pid_exists(child)))
+    with pytest.raises(asyncio.CancelledError):
+        await folding
+    assert alive == [True]
+    assert not psutil.pid_exists(child)
+
+
 PARENT = """
 import asyncio, sys
 from eventstore import EventStore, NewEvent
