@@ -36,6 +36,10 @@ ITEM_CHARACTERS = 100
 TEXT_CHARACTERS_MAX = 100_000
 """Of a text that + makes."""
 
+INTEGER_BITS_MAX = 4_096
+"""Of an integer that arithmetic makes, some 1,200 digits. Each product of one that was made before
+would have twice as many: loops within loops never end."""
+
 DIGITS_MAX = 15
 """Places that round takes: as many as a float has. Rounding an integer to -10**9 never ends."""
 
@@ -163,8 +167,13 @@ class _Evaluator(simpleeval.SimpleEval):  # type: ignore[misc]  # it has no type
     def __init__(self, tree: ast.expr) -> None:
         functions = {name: self._bounded(call) for name, call in FUNCTIONS.items()}
         super().__init__(operators=dict(_OPERATORS), functions=functions, names={})
-        for each in (ast.Eq, ast.NotEq, ast.Is, ast.IsNot, ast.Add):
+        for each in (ast.Add, ast.Lt, ast.LtE, ast.Gt, ast.GtE):
             self.operators[each] = self._counted(_OPERATORS[each])
+        self.operators[ast.Eq] = self.operators[ast.Is] = self._equal
+        self.operators[ast.NotEq] = lambda one, other: not self._equal(one, other)
+        self.operators[ast.IsNot] = self.operators[ast.NotEq]
+        for name in ("min", "max"):
+            self.functions[name] = self._bounded(FUNCTIONS[name], whole=True)
         self.operators[ast.In] = self._contains
         self.operators[ast.NotIn] = lambda item, inside: not self._contains(item, inside)
         self.nodes |= {
@@ -253,15 +262,18 @@ class _Evaluator(simpleeval.SimpleEval):  # type: ignore[misc]  # it has no type
                 self._loop(node, depth + 1, found)
         self._variables = outer
 
-    def _bounded(self, call: Callable[..., Any]) -> Callable[..., Any]:
+    def _bounded(self, call: Callable[..., Any], whole: bool = False) -> Callable[..., Any]:
         return self._counted(
-            lambda *given: None if given and given[0] is None else call(*given),
+            lambda *given: None if given and given[0] is None else call(*given), whole
         )
 
-    def _counted(self, call: Callable[..., Any]) -> Callable[..., Any]:
+    def _counted(self, call: Callable[..., Any], whole: bool = False) -> Callable[..., Any]:
+        """A call that counts what it is given: its items, or the `whole` of it."""
+        look = self._look_through if whole else self._look_at
+
         def counted(*arguments: Any) -> Any:
             for argument in arguments:
-                self._look_at(argument)
+                look(argument)
             return call(*arguments)
 
         return counted
@@ -272,7 +284,26 @@ class _Evaluator(simpleeval.SimpleEval):  # type: ignore[misc]  # it has no type
             return isinstance(item, str) and item in inside
         if members(inside) is not None:
             return isinstance(item, str) and _member(inside, item) is not MISSING
-        return any(_equal(item, _in_json(each)) for each in _each(inside))
+        return any(self._equal(item, _in_json(each)) for each in _each(inside))
+
+    def _equal(self, one: Any, other: Any) -> bool:
+        if type(one) not in _PLAIN and type(other) not in _PLAIN:
+            self._look_through(one)
+            self._look_through(other)
+        elif isinstance(one, str) and isinstance(other, str) and len(one) == len(other):
+            self._look_at(one)  # texts of two lengths are told apart by them
+        return _equal(one, other)
+
+    def _look_through(self, value: Any) -> None:
+        """Counts all that is in a value, no further than to where it is too much."""
+        waiting = [value]
+        while waiting:
+            each = waiting.pop()
+            self._look_at(each)
+            self._looked_at += 1
+            if type(each) not in _PLAIN:
+                there = members(each)
+                waiting.extend(items(each) or () if there is None else there.values())
 
     def _look_at(self, value: Any) -> None:
         if isinstance(value, str):
@@ -346,7 +377,10 @@ def _numbers(call: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
             return None
         if not isinstance(one, (int, float)) or not isinstance(other, (int, float)):
             raise TypeError("no number")
-        return call(one, other)
+        made = call(one, other)
+        if isinstance(made, int) and made.bit_length() > INTEGER_BITS_MAX:
+            raise simpleeval.IterableTooLong
+        return made
 
     return apply
 
@@ -363,9 +397,19 @@ def _ordered(call: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
     """Order of numbers and of texts; none with None."""
 
     def apply(one: Any, other: Any) -> bool:
-        return one is not None and other is not None and call(one, other)
+        if one is None or other is None:
+            return False
+        if type(one) not in _PLAIN or type(other) not in _PLAIN:
+            raise TypeError("no order")
+        return call(one, other)
 
     return apply
+
+
+def _lower(text: Any) -> str:
+    if not isinstance(text, str):
+        raise TypeError("no text")
+    return text.lower()
 
 
 def _round(value: Any, digits: int = 0) -> Any:
@@ -409,7 +453,7 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "values": _values,
     "abs": abs,
     "round": _round,
-    "lower": lambda text: str(text).lower(),
+    "lower": _lower,
     "startswith": lambda text, start: isinstance(text, str) and text.startswith(start),
     "endswith": lambda text, end: isinstance(text, str) and text.endswith(end),
 }

@@ -196,6 +196,44 @@ def test_long_texts_and_lists_are_looked_at_again_and_again_then_bounded(text: s
         Expression(text).value(state)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[rows == others for n in numbers]",
+        "[rows in [others] for n in numbers]",
+        "[max(rows) for n in numbers]",
+        "[text < text for n in numbers]",
+        "[text in [text] for n in numbers]",
+    ],
+)
+def test_what_is_compared_is_large_within_then_bounded(text: str) -> None:
+    """Two rows of a hundred thousand items each are no two items."""
+    state = {
+        "text": "a" * 2_000_000,
+        "numbers": list(range(1_000)),
+        "rows": [list(range(10_000))] * 2,
+        "others": [list(range(10_000))] * 2,
+    }
+    with pytest.raises(Stop, match="too many items"):
+        Expression(text).value(state)
+
+
+def test_integers_are_multiplied_again_and_again_then_bounded() -> None:
+    """Each loop within a loop doubles the digits: twenty of them would take minutes."""
+    text = "9"
+    for _ in range(20):
+        text = f"[a * a for a in [{text}]][0]"
+    with pytest.raises(Stop, match="too many items"):
+        Expression(text).value({})
+
+
+@pytest.mark.parametrize("text", ["lower(cards)", "lower(spent)", "seen < [1]", "log > log"])
+def test_what_is_no_text_and_no_number_is_ordered_then_refused(text: str) -> None:
+    """No text is made of a container, and containers have no order."""
+    with pytest.raises(Stop, match="do not go together"):
+        Expression(text).value(Board())
+
+
 def test_expression_is_long_then_the_message_is_not() -> None:
     """What is wrong with it and what to do stands behind it, and is not cut off."""
     with pytest.raises(Stop, match="kinds of values") as caught:
