@@ -6,6 +6,7 @@ import asyncio
 from typing import Annotated, Any
 
 import typer
+from msgspec.structs import replace
 
 from eventstore import Version
 from reducers import Loaded, Reducer, to_json
@@ -104,6 +105,8 @@ async def _blame(
             at = None if point is None else Version(version)
             most = CAUSES_MAX if causes else 0
             found = await reducer.blame(read, name, path, at=at, causes_max=most)
+            if not causes:  # nobody wanted them followed
+                found = [replace(each, unfollowed=False) for each in found]
             loaded: Loaded[Any] = Loaded(reducer.initial, 0, 0)
             if not found and version:
                 loaded = await reducer.load(read, name, at=Version(version))

@@ -121,6 +121,8 @@ def diff_command(
         raise wrong_usage("--events compares two streams, event by event", "name two, no --patch")
     if ignore and is_point(first):
         raise wrong_usage("--ignore is about where two streams part", "name two, or leave it out")
+    if ignore and not events and (as_json or patch):
+        raise wrong_usage("--ignore is about where two streams part", "add --events, with --json")
     folding = find_reducer(reducer)
     occurred = is_by_occurred(by)
     quiet = as_json or patch
@@ -170,13 +172,21 @@ async def _streams(
     quiet: bool,
     ignore: list[str],
 ) -> tuple[tuple[Side, Side], Divergence | None]:
-    """Both streams where they are to be compared, without a state where there is no reducer."""
+    """Both streams where they are to be compared, without a state where there is no reducer.
+    Where machines ask for the states, it is not looked where the streams part."""
     async with open_store(*where) as store:
         occurred = is_by_occurred(by)
         places = [await find_stream_at(store, each, occurred=occurred) for each in typed]
         with watched(store, "folding", quiet=quiet) as read:
             one, two = [await _side(read, reducer, *place) for place in places]
-        ends = Version(one.version), Version(two.version)
+        if quiet and reducer is not None:
+            return (one, two), None  # asked for the changes alone
+        # A time of the source's is no version: what stands before the first event that is later
+        # may be less than what a state at that time holds.
+        ends = [
+            Version(side.version) if point is None else point
+            for side, (_, point) in zip((one, two), places, strict=True)
+        ]
         names = one.stream, two.stream
         found = await divergence(store, *names, at=ends[0], other_at=ends[1], ignore=ignore)
         return (one, two), found

@@ -55,7 +55,9 @@ def test_event_of_another_stream_caused_it_then_named_below(board: Run) -> None:
     assert [(each["stream"], each["depth"]) for each in found] == [("board/8", 0), ("board/7", 1)]
     assert found[1]["via"] == "causation_id"
     assert "<- caused by board/7 v1  task.added" in board(*command).out
-    assert len(lines(board(*command, "--no-causes", "--json"))) == 1
+    (alone,) = lines(board(*command, "--no-causes", "--json"))
+    assert "unfollowed" not in alone
+    assert "than were followed" not in board(*command, "--no-causes").out
 
 
 def test_nothing_at_the_path_then_refused_with_what_is_there(board: Run) -> None:
@@ -217,6 +219,28 @@ def test_streams_are_alike_or_one_goes_on_then_said(board: Run) -> None:
     ignoring = ("--events", "--json", "--ignore", "task.removed")
     assert lines(board("diff", "board/7", "same", *ignoring)) == [None]
     assert board("diff", "board/7", "1", "2", "--ignore", "task.removed").code == 2
+
+
+@pytest.mark.parametrize("form", ["--json", "--patch"])
+def test_types_ignored_where_only_changes_are_told_then_refused(board: Run, form: str) -> None:
+    """They would change nothing of the answer: what to add is said."""
+    board("fork", "board/7", "--into", "same")
+    ran = board("diff", "board/7", "same", form, "--ignore", "task.removed")
+    assert (ran.code, ran.out) == (2, "")
+    assert "add --events" in ran.err
+
+
+def test_streams_compared_by_source_time_then_no_event_beyond_it(board: Run) -> None:
+    """Late events come between: both forms name the same parting, none behind the moment."""
+    for stream, title in (("one", "Sing"), ("two", "Dance")):
+        for number, day in enumerate((1, 9, 2)):
+            data = json.dumps({"task_id": str(number), "title": title if day == 9 else "Book"})
+            board("append", stream, "task.added", data, "--occurred", f"2026-01-0{day}T00:00:00Z")
+    points = [f"{stream}@2026-01-05T00:00:00Z" for stream in ("one", "two")]
+    told = board("diff", *points, "--by", "occurred")
+    assert (told.code, told.err) == (0, "")
+    assert "the same events" in told.out
+    assert lines(board("diff", *points, "--by", "occurred", "--events", "--json")) == [None]
 
 
 def test_streams_compared_at_points_then_as_they_were_then(board: Run) -> None:
