@@ -212,6 +212,18 @@ def test_search_by_keys_then_the_timeline_holds_the_matches(page: Page) -> None:
     assert page.text("#found") == ""
 
 
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [("changes", 0), ("path", 0), ("number", 2), ("added", 596), ("294.0", 1)],
+)
+def test_words_of_the_page_itself_searched_then_only_events_that_say_them(
+    page: Page, words: str, found: int
+) -> None:
+    """Each line of the page names its parts: these are no words of the session."""
+    page.evaluate(f"search({json.dumps(words)})")
+    assert page.text("#found") == f"{found} found"
+
+
 def test_go_to_a_version_and_help_by_keys_then_both_open(page: Page) -> None:
     """No mouse is needed, and the keys are told."""
     page.press("g", *"298", "Enter")
