@@ -14,8 +14,9 @@ demo: $(VENV)/ready
 test: $(VENV)/ready-dev chromium
 	$(BIN)/python -m pytest -q -n 2
 
-# What `make test` ran on one Python, on the others that are on the PATH, each in an environment of
-# its own: the log and the reducers, and the state hashes that are the same on all of them.
+# Of what `make test` ran on one Python a part, on the others that are on the PATH, each in an
+# environment of its own: the unit tests of the log, the reducers and the agent's types, and the
+# state hashes that are the same on all of them.
 PYTHONS := 3.11 3.12 3.13
 
 pythons: $(VENV)/ready

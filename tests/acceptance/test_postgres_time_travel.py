@@ -45,4 +45,7 @@ def test_commands_of_time_travel_then_every_answer_as_on_a_file(
             captured = capsys.readouterr()
             told.append((code, APART.sub("_", captured.out), APART.sub("_", captured.err)))
         assert told[0] == told[1], arguments
-        assert told[0][1] or told[0][2], arguments
+        expected = 1 if "--exit-code" in arguments else 0
+        code, out, err = told[0]
+        assert (code, err) == (expected, ""), arguments
+        assert out, arguments
