@@ -88,8 +88,8 @@ SNAPSHOTS_NEWEST: Final = 4
 newest one must not cost a fold of the whole stream."""
 
 SNAPSHOT_STEPS: Final = 16
-"""Older snapshots lie at most about so many-th of a stream apart, and closer near its end: a state
-of any version is then a fold of some 6 % of the stream, in about 40 snapshots."""
+"""Older snapshots of small states lie at most about so many-th of a stream apart, and closer near
+its end: about 40 of them, however long the stream is."""
 
 SNAPSHOTS_OLDER_BYTES_MAX: Final = 64 * 1024 * 1024
 """Bytes of the snapshots of one (stream, reducer, fingerprint) behind the newest few: as much as
