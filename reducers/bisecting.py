@@ -14,9 +14,10 @@ import msgspec
 
 from eventstore.events import RecordedEvent
 
+from .changeable import Watch
 from .diffs import Change, diff
 from .errors import ReducerError
-from .folding import function_name, name_event, refuse_none, where
+from .folding import fold, function_name, name_event, refuse_change, refuse_none, where
 from .kept import Loaded, Until, kept_versions, newest_kept
 
 if TYPE_CHECKING:
@@ -202,6 +203,7 @@ class _Search(Generic[S]):
                         raise self._changed(event)
                     held = holds
                     if flips:
+                        self._fold_again(before, event)
                         yield Found(event, holds, before, state)
         except Exception as exc:
             name_event(exc, self.reducer, event)
@@ -223,6 +225,17 @@ class _Search(Generic[S]):
             if inspect.iscoroutine(answer):
                 answer.close()
             raise self._refused()
+
+    def _fold_again(self, before: S, event: RecordedEvent) -> None:
+        """Refuses a step that changed the state before it, which would be answered with."""
+        if event.type not in self.reducer.steps():
+            return
+        watch = Watch()
+        seen = watch.look(before)
+        if seen[0]:
+            fold((event,), self.reducer, before)
+            if watch.changed(seen):
+                refuse_change(self.reducer, event)
 
     def _changed(self, event: RecordedEvent) -> ReducerError:
         return ReducerError(

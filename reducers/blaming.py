@@ -192,7 +192,7 @@ class _Forth:
         seen = self._watch.look(self.state)
         self.state = fold(events, self.reducer, self.state)
         if self._watch.changed(seen):
-            _refuse(self.reducer, events[0], events[-1])
+            refuse_changes(self.reducer, events[0], events[-1])
 
 
 class _Kept:
@@ -212,7 +212,7 @@ class _Kept:
         """Raises `ReducerError` where one of them is no longer what it was."""
         for event, state, part, seen in self._seen:
             if self._part(state) is not part or self._watch.changed(seen):
-                _refuse(reducer, event, last)
+                refuse_changes(reducer, event, last)
 
     def _part(self, state: Any) -> Any:
         """As far as names lead; of a list the path may have held another item."""
@@ -223,7 +223,8 @@ class _Kept:
         return state
 
 
-def _refuse(reducer: Reducer[Any], first: RecordedEvent, last: RecordedEvent) -> NoReturn:
+def refuse_changes(reducer: Reducer[Any], first: RecordedEvent, last: RecordedEvent) -> NoReturn:
+    """Raises the error for a handler of these events that changed a state in place."""
     raise ReducerError(
         f"reducer {reducer.name!r}: a handler changed the state it was given, between"
         f" {where(first)} and {where(last)}; replay names it"
@@ -238,7 +239,6 @@ class Trail:
         self.ended = False
         self._names = split(path)
         self._watch = Watch()
-        self._later_changes = True
 
     def back(self, events: Sequence[RecordedEvent], reducer: Reducer[Any], state: Any) -> None:
         """Follows the path from the state after `events` to `state`, which stood before them.
@@ -246,22 +246,16 @@ class Trail:
         a state in place."""
         find_step = reducer.steps().get
         kept = _Kept(self._names, self._watch)
-        # Where nothing can be changed in the states at both ends, nor is it in those between.
-        can_change, _ = self._watch.look(state)
-        is_watched = bool(can_change) or self._later_changes
-        self._later_changes = bool(can_change)
         steps: list[tuple[RecordedEvent, Any, Any]] = []
         for event in events:
             step = find_step(event.type)
             if step is not None:
                 before = state
-                if is_watched:
-                    kept.note(event, before)
+                kept.note(event, before)
                 state = step(before, event)
                 if before is not state:
                     steps.append((event, before, state))
-        if is_watched:
-            kept.check(reducer, events[-1])
+        kept.check(reducer, events[-1])
         while steps and not self.ended:
             self._step(*steps.pop())
 

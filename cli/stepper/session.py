@@ -16,8 +16,10 @@ from typing import Any
 
 from eventstore import EventStore, Position, RecordedEvent, Version
 from reducers import Change, Reducer, Step, fold
-from reducers.blaming import Blamed, Trail
+from reducers.blaming import Blamed, Trail, refuse_changes
+from reducers.changeable import Watch
 from reducers.diffs import same
+from reducers.folding import refuse_change
 from reducers.json_form import MISSING
 from reducers.kept import Until, newest_kept
 from reducers.pointers import find, split
@@ -53,8 +55,8 @@ class Session:
 
     `version` is that of the event whose step is shown, from 1 to `last`. `breakpoints` and
     `watches` (pointers into the state) are where `run` stops. A job that is cancelled leaves the
-    version where it was. A state and a step cannot be had of a handler that raises: its error
-    comes through.
+    version where it was. A state and a step cannot be had of a handler that raises, or that
+    changes the state it was given (`ReducerError`): its error comes through.
     """
 
     def __init__(self, store: EventStore, stream: str, reducer: Reducer[Any], last: int) -> None:
@@ -71,6 +73,7 @@ class Session:
         self._kept: dict[int, Any] = {0: reducer.initial}
         self._kept_versions = [0]
         self._recent: OrderedDict[int, Any] = OrderedDict()
+        self._watch = Watch()
 
     @classmethod
     async def open(
@@ -191,7 +194,7 @@ class Session:
         held = [expression(state) for expression in self.breakpoints]
         async for page in self._read(self.version, self.last, progress):
             for event in page:
-                before, state = state, fold((event,), self.reducer, state)
+                before, state = state, self._watched([event], state)
                 self._keep(event.version, state)
                 why = self._stops(before, state, held)
                 if why is not None:
@@ -207,7 +210,7 @@ class Session:
             found: tuple[int, str] | None = None
             async for page in self._read(low, high):
                 for event in page:
-                    before, state = state, fold((event,), self.reducer, state)
+                    before, state = state, self._watched([event], state)
                     why = self._stops(before, state, held)
                     found = found if why is None else (event.version, why)
             if found is not None:
@@ -298,10 +301,20 @@ class Session:
                 end = min(end, start + boundary - version)
             else:
                 end = start
-            state = fold(page[start : end + 1], self.reducer, state)
+            state = self._watched(page[start : end + 1], state)
             self._keep(page[end].version, state)
             start = end + 1
         return state
+
+    def _watched(self, events: list[RecordedEvent], state: Any) -> Any:
+        """Folds events, and refuses a handler that changed the state before them: it is kept."""
+        seen = self._watch.look(state)
+        after = fold(events, self.reducer, state)
+        if self._watch.changed(seen):
+            if len(events) == 1:
+                refuse_change(self.reducer, events[0])
+            refuse_changes(self.reducer, events[0], events[-1])
+        return after
 
     def _keep(self, version: int, state: Any) -> None:
         if version % self._spacing == 0:

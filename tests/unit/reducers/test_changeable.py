@@ -83,6 +83,31 @@ def test_state_was_changed_in_place_behind_the_first_event_then_blame_refuses(
     assert "hunter2" not in str(told.value)
 
 
+class Listed(msgspec.Struct, frozen=True):
+    items: Any = ()
+
+
+def test_it_could_be_changed_for_a_few_events_only_then_blame_refuses_all_the_same() -> None:
+    """What a handler changed in place is seen also where neither the states before nor those long
+    after it hold anything that can be changed."""
+    reducer: Reducer[Listed] = Reducer("careless", Listed())
+
+    @reducer.on("x")
+    def put(state: Listed, event: Any) -> Listed:
+        match event["n"]:
+            case 301:
+                return Listed(["v1"])
+            case 302:
+                state.items[0] = "v2"
+                return Listed(state.items)
+            case 303:
+                return Listed(tuple(state.items))
+        return state
+
+    with pytest.raises(ReducerError, match=r"changed the state it was given, .*version 302\)"):
+        blame(history(620), reducer, "/items/0")
+
+
 def test_another_part_was_changed_in_place_then_blame_answers() -> None:
     """Only what the path leads to is watched, because watching all of a large state is dear."""
     reducer = careless()
@@ -109,6 +134,25 @@ def test_state_was_changed_in_place_then_bisect_refuses_instead_of_finding_no_di
     """The state before the event that was found would be the one after it."""
     with pytest.raises(ReducerError, match=r"asked again of the state before .*version 2\)"):
         bisect(history(3), counting(), lambda state: state["n"] > 2, every=every)
+
+
+class Logged(msgspec.Struct, frozen=True):
+    log: list[int]
+    done: int = 0
+
+
+def test_the_event_that_is_found_changed_another_part_in_place_then_bisect_refuses() -> None:
+    """Its changes would be told without what it did to the state before it."""
+    reducer: Reducer[Logged] = Reducer("careless", Logged([]))
+
+    @reducer.on("x")
+    def done(state: Logged, event: Any) -> Logged:
+        state.log.append(event["n"])
+        return msgspec.structs.replace(state, done=state.done + 1)
+
+    for every in (False, True):
+        with pytest.raises(ReducerError, match=r"changed the state it was given, .*version 3\)"):
+            bisect(history(5), reducer, lambda state: state.done >= 3, every)
 
 
 def test_predicate_remembers_then_it_is_no_question_about_the_state() -> None:

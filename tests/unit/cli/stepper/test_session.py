@@ -12,7 +12,7 @@ from cli.expressions import Expression
 from cli.stepper import session as module
 from cli.stepper.session import Session
 from eventstore import EventStore, NewEvent, Position, Version
-from reducers import PersistentList, Reducer, fold, replay, take_snapshot
+from reducers import PersistentList, Reducer, ReducerError, fold, replay, take_snapshot
 from reducers.agent import agent
 
 STREAM = "session/offsite"
@@ -227,3 +227,22 @@ async def test_expression_asks_for_a_field_that_is_not_there_then_the_run_says_s
     with pytest.raises(Stop, match=r"no 'usage\.total_cost' in the state"):
         await session.run()
     assert session.version == 1
+
+
+async def test_a_handler_changes_its_input_then_the_session_refuses_it(store: EventStore) -> None:
+    """No step is shown whose state before it is no longer what it was."""
+    careless: Reducer[dict[str, int]] = Reducer("careless", {"n": 0})
+
+    @careless.on("n")
+    def add(state: dict[str, int], event: Any) -> dict[str, int]:
+        if event["n"] > 1:
+            state["n"] += 1
+            return state
+        return {**state}
+
+    await store.append("s", [NewEvent("n", {"n": number}) for number in (1, 2, 3)])
+    session = await Session.open(store, "s", careless)
+    session.watches.append("/n")
+    for ask in (session.go(2), session.go(3), session.run()):
+        with pytest.raises(ReducerError, match="changed the state it was given"):
+            await ask
