@@ -22,6 +22,7 @@ from immutables import Map
 
 from eventstore.canonical import FrozenDict, FrozenList
 
+from .errors import ReducerError
 from .json_form import packed
 from .map_nodes import is_node, root
 from .persistent import PersistentList
@@ -37,7 +38,7 @@ def unchangeable(state: Any) -> bool:
     """Whether nothing in a state can be changed in place."""
     found: list[Any] = []
     # Not what it was: that would be written out, and may be without end or have no JSON form.
-    Watch()._collect((state,), found)
+    Watch().collect(state, found)
     return not found
 
 
@@ -50,10 +51,18 @@ class Watch:
 
     def look(self, state: Any) -> Seen:
         """Writes down what can be changed in a state. Raises `ReducerError` for what of that has
-        no JSON form."""
+        no JSON form, and for a state that is nested too deeply."""
         found: list[Any] = []
-        self._collect((state,), found)
+        self.collect(state, found)
         return found, packed(found) if found else b""
+
+    def collect(self, state: Any, found: list[Any]) -> None:
+        """Adds the outermost changeable things in a state. Raises `ReducerError` for one that is
+        nested too deeply."""
+        try:
+            self._collect((state,), found)
+        except RecursionError:
+            raise ReducerError("a state is nested too deeply to be looked through") from None
 
     def changed(self, seen: Seen) -> bool:
         """Whether any of it is no longer what it was."""

@@ -53,9 +53,11 @@ async def fork(
 
 async def version_at(store: EventStore, stream: str, at: Moment | None) -> int:
     """The stream's version at a moment, 0 for none. A `Version` beyond its end is given back as it
-    is. If cancelled, nothing is left open."""
+    is. Raises `InvalidEvent` for what is no moment. If cancelled, nothing is left open."""
     if at is None:
         return await store.version(stream)
+    if isinstance(at, (Version, Position)) and at < 0:
+        raise InvalidEvent(f"at: {at!r}, versions and positions count from 1 (0: before all)")
     if isinstance(at, Version):
         return int(at)
     if isinstance(at, Occurred):

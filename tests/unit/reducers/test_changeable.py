@@ -251,3 +251,14 @@ def test_state_has_no_json_form_then_it_is_refused_as_in_a_diff() -> None:
     """What cannot be written down cannot be watched."""
     with pytest.raises(ReducerError, match="no JSON form"):
         Watch().look({"a": object()})
+
+
+def test_a_state_is_nested_too_deeply_then_it_is_refused_as_such() -> None:
+    """It ends in no error of the interpreter, at the beginning and behind an event."""
+    deep: Any = ()
+    for _ in range(3_000):
+        deep = (deep,)
+    with pytest.raises(ReducerError, match="nested too deeply"):
+        Reducer("deep", deep)
+    with pytest.raises(ReducerError, match="nested too deeply"):
+        Watch().look(deep)

@@ -19,7 +19,7 @@ from eventstore import (
     Version,
 )
 from eventstore.testing import SteppingClock
-from reducers import Reducer, fold, fork, state_hash
+from reducers import Reducer, divergence, fold, fork, state_hash
 from reducers.forking import version_at
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -120,3 +120,19 @@ async def test_a_fork_gets_the_rest_of_its_parent_then_its_state_is_the_parents(
             loaded = await summing.load(store, "f")
             assert state_hash(loaded.state) == state_hash(whole)
         assert (await summing.load(store, "f", at=Version(2))).state == 12
+
+
+@pytest.mark.parametrize("at", [Position(-3), Version(-1)])
+async def test_a_moment_lies_before_all_counting_then_each_call_refuses_it_alike(at: Any) -> None:
+    """What `load` refuses, a fork, a divergence and a blame do as well, in the same words."""
+    reducer = _summing()
+    async with EventStore.open("memory://") as store:
+        await store.append("s", _notes())
+        for ask in (
+            reducer.load(store, "s", at),
+            reducer.blame(store, "s", "", at=at),
+            divergence(store, "s", "s", at=at),
+            fork(store, "s", into="f", at=at),
+        ):
+            with pytest.raises(InvalidEvent, match="count from 1"):
+                await ask
