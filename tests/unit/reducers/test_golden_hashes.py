@@ -102,7 +102,7 @@ def test_events_are_folded_then_the_state_has_the_hash_written_down() -> None:
     @reducer.on("paid")
     def paid(state: Any, event: Any) -> Any:
         total = state["total"] + event["euro"]
-        names = sorted({*state["names"], event["name"]}, key=str.casefold)
+        names = sorted({*state["names"], event["name"]}, key=lambda name: (name.casefold(), name))
         return {"total": round(total, 7), "names": names, "told": f"{total:,.3f} {total!r}"}
 
     paid_events = [NewEvent("paid", {"euro": n / 7, "name": f"n{n % 3}"}) for n in range(1, 30)]
