@@ -253,8 +253,8 @@ def _is_orderless(node: ast.stmt, target: ast.expr) -> bool:
         held, call = node.targets[0], node.value
         if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute)):
             return False
-        same = isinstance(held, ast.Name) and isinstance(call.func.value, ast.Name)
-        same = same and held.id == call.func.value.id  # type: ignore[attr-defined]  # names, both
+        named = call.func.value
+        same = isinstance(held, ast.Name) and isinstance(named, ast.Name) and held.id == named.id
         return same and call.func.attr in ("set", "delete", "union", "difference")
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
         func = node.value.func
